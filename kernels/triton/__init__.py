@@ -1,0 +1,1 @@
+"""Triton kernels of CrossPT, imported as ``crosspt.kernels``."""

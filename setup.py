@@ -1,0 +1,49 @@
+"""Package metadata. The folder ``kernels/triton`` is imported as ``crosspt.kernels``.
+
+``kernels/`` itself holds no Python file: transformers imports a PyPI package called ``kernels``, and a package of
+that name in the repository root would shadow it.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="crosspt",
+    version="0.1.0",
+    description="Cross-task prompt tuning of a frozen T5, with fused Triton kernels",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["crosspt", "crosspt.*"]), "crosspt.kernels"],
+    package_dir={"crosspt": "crosspt", "crosspt.kernels": "kernels/triton"},
+    package_data={"crosspt": ["py.typed"]},
+    install_requires=[
+        "torch>=2.6",
+        "triton>=3.2; platform_system == 'Linux'",
+        "transformers>=5.0",
+        "accelerate>=1.1",
+        "datasets>=3.0",
+        "numpy>=1.26",
+        "safetensors>=0.4.5",
+        "scikit-learn>=1.3",
+        "scipy>=1.11",
+        "sentencepiece>=0.2",
+        "jsonargparse>=4.40",
+        "pyyaml>=6.0",
+        "rich>=13.7",
+    ],
+    extras_require={
+        "test": [
+            "hypothesis>=6.100",
+            "peft>=0.17",
+            "pytest>=8.0",
+            "pytest-benchmark>=5.0",
+            "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
+        ],
+        "lint": ["mypy>=1.15", "ruff>=0.11", "types-PyYAML"],
+    },
+    entry_points={"console_scripts": ["crosspt = crosspt.cli:main"]},
+)
