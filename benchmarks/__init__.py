@@ -1,0 +1,1 @@
+"""Benchmarks of CrossPT and what it is compared with."""

@@ -1,0 +1,143 @@
+"""The public operations of CrossPT.
+
+Symbols: B batch, L input tokens, m prompt length, d model width, V vocabulary, n source prompts, T target tasks, N
+candidates a task mixes (n, plus 1 when it has a private prompt). Every function checks its arguments once and raises
+``ValueError``, ``TypeError`` or ``RuntimeError`` with the operation, what was expected and what came. Ids out of range
+raise on CPU tensors.
+"""
+
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from crosspt import torch_backend
+from crosspt.validation import Mixture, check_devices, check_floating, check_mixture, check_rows, check_weights
+
+Backend = Literal["auto", "torch", "triton"]
+
+
+def mixing_weights(logits: Tensor, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:
+    """Temperature softmax ``alpha_tj = exp(A_tj / tau) / sum_k exp(A_tk / tau)`` over the candidates a task may use.
+
+    Args:
+        logits: A (T, N), one row a task; sources first, the private prompt last.
+        temperature: tau, positive and finite.
+        mask: (T, N) bool, True where the candidate may be used; others get weight exactly 0. A row without any raises
+            on CPU; on a GPU its weights and gradients are zero.
+
+    Returns:
+        alpha (T, N) in the dtype of ``logits``.
+    """
+    check_weights("mixing_weights", logits, temperature, mask)
+    return torch_backend.mixing_weights(logits, temperature, mask)
+
+
+def compose_prompts(
+    logits: Tensor,
+    sources: Tensor | None,
+    privates: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
+    mask: Tensor | None = None,
+    encode_sources: bool = True,
+    encode_privates: bool = True,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Equation 1 with a linear encoder.
+
+    ``P_t = sum_enc alpha_tj S_j + W (sum_raw alpha_tj E_j) + (sum_raw alpha_tj) b``, where the raw prompts are those
+    that go through the encoder.
+
+    Args:
+        logits: A (T, N), sources first, the private prompt last.
+        sources: shared prompts (n, m, d), or None.
+        privates: one prompt a task (T, m, d), or None. Sources or privates must be given.
+        weight: W (d, d) of the encoder, or None: no prompt is encoded.
+        bias: b (d,), or None.
+        temperature: tau, positive and finite.
+        mask: (T, N) bool, True where the candidate may be used; see :func:`mixing_weights`.
+        encode_sources: False when the sources are encoded already and bypass W and b.
+        encode_privates: the same for the private prompts.
+        backend: ``"auto"``, ``"torch"`` or ``"triton"``; a forced backend that cannot run raises.
+
+    Returns:
+        P (T, m, d) in the dtype that the floating-point arguments promote to.
+    """
+    mixture = Mixture(logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates)
+    check_mixture("compose_prompts", mixture)
+    _check_backend("compose_prompts", backend)
+    return torch_backend.compose_prompts(mixture)
+
+
+def prepend_prompts(
+    prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor, *, backend: Backend = "auto"
+) -> Tensor:
+    """Put each row's task prompt in front of its token embeddings: ``X_b = [P_{task_ids[b]} ; table[input_ids[b]]]``.
+
+    Args:
+        prompts: P (T, m, d).
+        task_ids: (B,) int64 in [0, T).
+        input_ids: (B, L) int64 in [0, V).
+        table: token embeddings (V, d).
+        backend: see :func:`compose_prompts`.
+
+    Returns:
+        X (B, m + L, d) in the table's dtype.
+    """
+    check_floating("prepend_prompts", "prompts", prompts, "(T, m, d)")
+    check_rows("prepend_prompts", input_ids, task_ids, table, prompts.shape[0], prompts)
+    _check_backend("prepend_prompts", backend)
+    return torch_backend.prepend_prompts(prompts, task_ids, input_ids, table)
+
+
+def prompted_embedding(
+    input_ids: Tensor,
+    task_ids: Tensor,
+    table: Tensor,
+    logits: Tensor,
+    sources: Tensor | None,
+    privates: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
+    mask: Tensor | None = None,
+    encode_sources: bool = True,
+    encode_privates: bool = True,
+    backend: Backend = "auto",
+) -> Tensor:
+    """:func:`compose_prompts` and :func:`prepend_prompts` in one operation.
+
+    Args:
+        input_ids: (B, L) int64 in [0, V).
+        task_ids: (B,) int64 in [0, T).
+        table: token embeddings (V, d).
+        logits: A (T, N), sources first, the private prompt last.
+        sources: shared prompts (n, m, d), or None.
+        privates: one prompt a task (T, m, d), or None.
+        weight: W (d, d) of the encoder, or None.
+        bias: b (d,), or None.
+        temperature: tau, positive and finite.
+        mask: (T, N) bool, True where the candidate may be used.
+        encode_sources: False when the sources bypass the encoder.
+        encode_privates: False when the private prompts bypass the encoder.
+        backend: see :func:`compose_prompts`.
+
+    Returns:
+        X (B, m + L, d) in the table's dtype.
+    """
+    mixture = Mixture(logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates)
+    check_mixture("prompted_embedding", mixture)
+    check_rows("prompted_embedding", input_ids, task_ids, table, logits.shape[0], mixture.prompts[0])
+    check_devices("prompted_embedding", table=table, logits=logits)
+    _check_backend("prompted_embedding", backend)
+    return torch_backend.prompted_embedding(input_ids, task_ids, table, mixture)
+
+
+def _check_backend(operation: str, backend: str) -> None:
+    if backend not in get_args(Backend):
+        raise ValueError(f"{operation}: backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
+    if backend == "triton":
+        raise RuntimeError(f"{operation}: backend 'triton' is not available in this version; use 'auto' or 'torch'")

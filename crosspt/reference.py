@@ -1,0 +1,120 @@
+"""The equations of the paper, literally: encode every prompt, mix, gather, concatenate.
+
+Slow and obvious on purpose. These functions are the oracle that every backend is tested against; they check nothing,
+run in the dtype they are given and are differentiated by autograd. Symbols: B batch, L input tokens, m prompt length,
+d model width, V vocabulary, n source prompts, T target tasks, N candidates a task mixes.
+"""
+
+import torch
+from torch import Tensor
+
+
+def mixing_weights(logits: Tensor, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:
+    """Weights ``alpha_tj = exp(A_tj / tau) / sum_k exp(A_tk / tau)`` over the candidates a task may use.
+
+    Args:
+        logits: A (T, N), one row a task; sources first, the private prompt last.
+        temperature: tau > 0.
+        mask: (T, N) bool, True where the candidate may be used. A row without any gets zero weights.
+
+    Returns:
+        alpha (T, N).
+    """
+    scores = logits / temperature
+    if mask is None:
+        return torch.softmax(scores, dim=-1)
+    usable_row = mask.any(dim=-1, keepdim=True)
+    scores = scores.masked_fill(~mask & usable_row, float("-inf"))
+    return torch.softmax(scores, dim=-1) * usable_row
+
+
+def encode(prompts: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """The linear prompt encoder, ``S = W E + b`` for every row: (..., m, d) to (..., m, d)."""
+    if weight is not None:
+        prompts = prompts @ weight.T
+    return prompts if bias is None else prompts + bias
+
+
+def compose_prompts(
+    logits: Tensor,
+    sources: Tensor | None,
+    privates: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
+    mask: Tensor | None = None,
+    encode_sources: bool = True,
+    encode_privates: bool = True,
+) -> Tensor:
+    """Equation 1, ``P_t = sum_s alpha_ts S_s + alpha_tt U_t``, on encoded prompts.
+
+    Args:
+        logits: (T, N).
+        sources: (n, m, d), or None.
+        privates: (T, m, d), or None.
+        weight: W (d, d) of the encoder, or None for no encoder.
+        bias: b (d,), or None.
+        temperature: tau > 0.
+        mask: (T, N) bool, or None.
+        encode_sources: False when the sources bypass the encoder.
+        encode_privates: False when the private prompts bypass the encoder.
+
+    Returns:
+        P (T, m, d).
+    """
+    tasks = logits.shape[0]
+    candidates = []
+    if sources is not None:
+        encoded = encode(sources, weight, bias) if encode_sources else sources
+        candidates.append(encoded.expand(tasks, *encoded.shape))
+    if privates is not None:
+        encoded = encode(privates, weight, bias) if encode_privates else privates
+        candidates.append(encoded[:, None])
+    alpha = mixing_weights(logits, temperature, mask)
+    return (alpha[:, :, None, None] * torch.cat(candidates, dim=1)).sum(dim=1)
+
+
+def prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:
+    """``X_b = [P_{task_ids[b]} ; table[input_ids[b]]]``.
+
+    Args:
+        prompts: P (T, m, d).
+        task_ids: (B,) int64.
+        input_ids: (B, L) int64.
+        table: the token embeddings (V, d).
+
+    Returns:
+        X (B, m + L, d) in the table's dtype.
+    """
+    return torch.cat([prompts[task_ids].to(table.dtype), table[input_ids]], dim=1)
+
+
+def prompted_embedding(
+    input_ids: Tensor,
+    task_ids: Tensor,
+    table: Tensor,
+    logits: Tensor,
+    sources: Tensor | None,
+    privates: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
+    mask: Tensor | None = None,
+    encode_sources: bool = True,
+    encode_privates: bool = True,
+) -> Tensor:
+    """Compose every task's prompt and put each row's own in front of its token embeddings: (B, m + L, d)."""
+    prompts = compose_prompts(
+        logits,
+        sources,
+        privates,
+        weight,
+        bias,
+        temperature=temperature,
+        mask=mask,
+        encode_sources=encode_sources,
+        encode_privates=encode_privates,
+    )
+    return prepend_prompts(prompts, task_ids, input_ids, table)

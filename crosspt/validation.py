@@ -1,0 +1,164 @@
+"""Checks of the operations' arguments: host-side, cheap, one clear line each.
+
+Values are looked at only where that does not make the host wait: on CPU tensors, and not while torch.compile traces.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Mixture(NamedTuple):
+    """The arguments that say how prompts are composed; see ``crosspt.functional.compose_prompts``."""
+
+    logits: Tensor
+    sources: Tensor | None
+    privates: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+    temperature: float
+    mask: Tensor | None
+    encode_sources: bool
+    encode_privates: bool
+
+    @property
+    def prompts(self) -> tuple[Tensor, ...]:
+        """The groups of prompts that are present, sources first."""
+        return tuple(group for group in (self.sources, self.privates) if group is not None)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the floating-point arguments promote to."""
+        dtype = self.logits.dtype
+        for tensor in (*self.prompts, self.weight, self.bias):
+            if tensor is not None:
+                dtype = torch.promote_types(dtype, tensor.dtype)
+        return dtype
+
+
+def values_are_visible(tensor: Tensor) -> bool:
+    """Whether reading values of the tensor costs no synchronisation and no graph break."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def check_floating(operation: str, name: str, tensor: Tensor, rank: str) -> None:
+    """Raise unless the tensor is floating-point with as many dimensions as ``rank``, such as ``"(T, m, d)"``."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{operation}: {name} must be a tensor of shape {rank}, got {type(tensor).__name__}")
+    if not tensor.is_floating_point():
+        raise TypeError(f"{operation}: {name} must be floating-point, got {tensor.dtype}")
+    if tensor.dim() != rank.count(",") + (not rank.endswith(",)")):
+        raise ValueError(f"{operation}: {name} must have shape {rank}, got {tuple(tensor.shape)}")
+
+
+def check_shape(operation: str, name: str, tensor: Tensor, symbols: str, expected: Sequence[int]) -> None:
+    """Raise unless the tensor's shape is the expected one, whose meaning is ``symbols``."""
+    if tuple(tensor.shape) != tuple(expected):
+        raise ValueError(
+            f"{operation}: {name} must have shape {symbols} = {tuple(expected)}, got {tuple(tensor.shape)}"
+        )
+
+
+def check_ids(operation: str, name: str, ids: Tensor, symbols: str, limit: int, *, batch: int | None = None) -> None:
+    """Raise unless ``ids`` is int64 of the given rank and every id lies in [0, limit).
+
+    Args:
+        operation: the public function, for the message.
+        name: the argument's name.
+        ids: the tensor.
+        symbols: its shape in symbols, ``"(B,)"`` or ``"(B, L)"``.
+        limit: number of rows that the ids index.
+        batch: the batch size B that a (B,) tensor must have, where another argument fixed it.
+    """
+    if not isinstance(ids, Tensor):
+        raise TypeError(f"{operation}: {name} must be an int64 tensor of shape {symbols}, got {type(ids).__name__}")
+    rank = 1 if symbols.endswith(",)") else 2
+    wanted = f"int64 of shape {symbols}" + ("" if batch is None else f" = ({batch},)")
+    if ids.dtype != torch.int64:
+        raise TypeError(f"{operation}: {name} must be {wanted}, got {ids.dtype}")
+    if ids.dim() != rank or (batch is not None and ids.shape[0] != batch):
+        raise ValueError(f"{operation}: {name} must be {wanted}, got {tuple(ids.shape)}")
+    if ids.numel() and values_are_visible(ids):
+        low, high = (int(value) for value in torch.aminmax(ids))
+        if low < 0 or high >= limit:
+            raise ValueError(f"{operation}: {name} must lie in [0, {limit}), got values from {low} to {high}")
+
+
+def check_devices(operation: str, **tensors: Tensor | None) -> None:
+    """Raise unless all tensors are on one device."""
+    places = {name: tensor.device for name, tensor in tensors.items() if tensor is not None}
+    if len(set(places.values())) > 1:
+        listed = ", ".join(f"{name} on {device}" for name, device in places.items())
+        raise ValueError(f"{operation}: all tensors must be on one device, got {listed}")
+
+
+def check_weights(operation: str, logits: Tensor, temperature: float, mask: Tensor | None) -> None:
+    """Raise unless the arguments of a temperature softmax with a candidate mask fit together."""
+    check_floating(operation, "logits", logits, "(T, N)")
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float):
+        raise TypeError(f"{operation}: temperature must be a number, got {type(temperature).__name__}")
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"{operation}: temperature must be positive and finite, got {temperature}")
+    if logits.numel() == 0:
+        raise ValueError(f"{operation}: logits must have a task and a candidate, got shape {tuple(logits.shape)}")
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{operation}: mask must be a bool tensor of shape (T, N), got {got}")
+    check_shape(operation, "mask", mask, "(T, N)", logits.shape)
+    check_devices(operation, logits=logits, mask=mask)
+    if values_are_visible(mask):
+        empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
+        if empty:
+            raise ValueError(f"{operation}: mask must leave every task a candidate, got none for tasks {empty}")
+
+
+def check_mixture(operation: str, mixture: Mixture) -> None:
+    """Raise unless the mixture's tensors fit together."""
+    check_weights(operation, mixture.logits, mixture.temperature, mixture.mask)
+    tasks, candidates = mixture.logits.shape
+    if not mixture.prompts:
+        raise ValueError(f"{operation}: sources or privates must be given, got None for both")
+    sources, privates, weight, bias = mixture.sources, mixture.privates, mixture.weight, mixture.bias
+    if sources is not None:
+        check_floating(operation, "sources", sources, "(n, m, d)")
+    if privates is not None:
+        check_floating(operation, "privates", privates, "(T, m, d)")
+    length, width = mixture.prompts[0].shape[1:]
+    if length == 0 or width == 0:
+        raise ValueError(f"{operation}: prompts must have m >= 1 and d >= 1, got m = {length}, d = {width}")
+    if privates is not None:
+        check_shape(operation, "privates", privates, "(T, m, d)", (tasks, length, width))
+    count = (0 if sources is None else sources.shape[0]) + (privates is not None)
+    if candidates != count:
+        raise ValueError(
+            f"{operation}: logits must have shape (T, N) with N = {count} candidates "
+            f"({count - (privates is not None)} sources{' and a private prompt' if privates is not None else ''}), "
+            f"got {tuple(mixture.logits.shape)}"
+        )
+    if weight is not None:
+        check_floating(operation, "weight", weight, "(d, d)")
+        check_shape(operation, "weight", weight, "(d, d)", (width, width))
+    if bias is not None:
+        if weight is None:
+            raise ValueError(f"{operation}: bias needs the encoder's weight, got weight=None")
+        check_floating(operation, "bias", bias, "(d,)")
+        check_shape(operation, "bias", bias, "(d,)", (width,))
+    check_devices(operation, logits=mixture.logits, sources=sources, privates=privates, weight=weight, bias=bias)
+
+
+def check_rows(operation: str, input_ids: Tensor, task_ids: Tensor, table: Tensor, tasks: int, prompt: Tensor) -> None:
+    """Raise unless ids and token table fit ``tasks`` prompts; ``prompt`` (., m, d) is any group of them."""
+    check_floating(operation, "table", table, "(V, d)")
+    if table.shape[1] != prompt.shape[2]:
+        raise ValueError(
+            f"{operation}: table must have shape (V, d) with d = {prompt.shape[2]} as the prompts, "
+            f"got {tuple(table.shape)}"
+        )
+    check_ids(operation, "input_ids", input_ids, "(B, L)", table.shape[0])
+    check_ids(operation, "task_ids", task_ids, "(B,)", tasks, batch=input_ids.shape[0])
+    check_devices(operation, table=table, prompts=prompt, input_ids=input_ids, task_ids=task_ids)
