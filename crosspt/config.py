@@ -191,6 +191,28 @@ class CrossPTConfig:
         return self.num_sources + self.parsed_scheme.uses_privates
 
     @property
+    def encodes_sources(self) -> bool:
+        """Whether the encoder applies to the sources.
+
+        Saved ones bypass it where they are frozen, or where it cannot start as the identity.
+        """
+        scheme = self.parsed_scheme
+        bypass = scheme.initializes_sources and (self.encoder != "linear" or not scheme.learns_sources)
+        return scheme.uses_sources and self.encoder != "none" and not bypass
+
+    @property
+    def encodes_privates(self) -> bool:
+        """Whether the encoder applies to the private prompts; saved ones bypass one that is not linear."""
+        scheme = self.parsed_scheme
+        bypass = scheme.initializes_privates and self.encoder != "linear"
+        return scheme.uses_privates and self.encoder != "none" and not bypass
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether any prompt goes through an encoder."""
+        return self.encodes_sources or self.encodes_privates
+
+    @property
     def temperature_value(self) -> float:
         """The tau used: the schedule's value for n sources, 1 without sources."""
         n = self.num_sources

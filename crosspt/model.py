@@ -99,10 +99,6 @@ class CrossPTModel(nn.Module):
         t5: Any = self.t5  # transformers types generate() for a protocol that its own T5 does not meet
         return t5.generate(inputs_embeds=embeds, attention_mask=mask, **kwargs)
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
-        """Trade compute for memory in the T5, as transformers' models do."""
-        self.t5.gradient_checkpointing_enable(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs)
-
     def num_parameters(self) -> tuple[int, int]:
         """Number of trainable and of all parameters, the shared token table counted once."""
         parameters = list(self.parameters())

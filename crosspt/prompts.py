@@ -60,11 +60,6 @@ class PromptBank(nn.Module):
         scheme = config.parsed_scheme
         tasks, n, m, d = len(config.tasks), config.num_sources, config.prompt_length, table.shape[1]
         self.config = config
-        bypasses = config.encoder != "linear"
-        self.encode_sources = scheme.uses_sources and not (
-            scheme.initializes_sources and (bypasses or not scheme.learns_sources)
-        )
-        self.encode_privates = scheme.uses_privates and not (scheme.initializes_privates and bypasses)
         # Prompts learn in at least float32, also beside a table in half precision.
         like = torch.empty(0, dtype=torch.promote_types(table.dtype, torch.float32), device=table.device)
         self.sources = nn.Parameter(like.new_zeros(n, m, d), scheme.learns_sources) if scheme.uses_sources else None
@@ -74,8 +69,7 @@ class PromptBank(nn.Module):
             self.logits: Tensor = nn.Parameter(logits)
         else:
             self.register_buffer("logits", logits, persistent=False)
-        encoder = self._make_encoder(d)
-        self.encoder = None if encoder is None else encoder.to(like)
+        self.encoder = self._make_encoder(d).to(like) if config.has_encoder else None
 
     @torch.no_grad()
     def initialize(
@@ -104,11 +98,9 @@ class PromptBank(nn.Module):
         if self.privates is not None and scheme.initializes_privates:
             self.privates.copy_(_saved_prompts(config.tasks, source_prompts, self.privates))
 
-    def _make_encoder(self, d: int) -> nn.Module | None:
+    def _make_encoder(self, d: int) -> nn.Module:
         config = self.config
-        count = config.num_sources * self.encode_sources + len(config.tasks) * self.encode_privates
-        if config.encoder == "none" or count == 0:
-            return None
+        count = config.num_sources * config.encodes_sources + len(config.tasks) * config.encodes_privates
         per_prompt = config.encoder_per_prompt
         if per_prompt is None:
             per_prompt = not config.parsed_scheme.uses_sources
@@ -139,18 +131,18 @@ class PromptBank(nn.Module):
         operands: dict[str, Any] = {"logits": self.logits, "temperature": self.config.temperature_value}
         if isinstance(encoder, nn.Linear):
             operands |= {"weight": encoder.weight, "bias": encoder.bias}
-            operands |= {"encode_sources": self.encode_sources, "encode_privates": self.encode_privates}
+            operands |= {"encode_sources": self.config.encodes_sources, "encode_privates": self.config.encodes_privates}
         elif encoder is not None:
             raw: list[Tensor] = []
-            if sources is not None and self.encode_sources:
+            if sources is not None and self.config.encodes_sources:
                 raw.append(sources)
-            if privates is not None and self.encode_privates:
+            if privates is not None and self.config.encodes_privates:
                 raw.append(privates)
             with torch.autocast(self.logits.device.type, enabled=False):
                 encoded = list(encoder(torch.cat(raw)).split([len(group) for group in raw]))
-            if self.encode_sources:
+            if self.config.encodes_sources:
                 sources = encoded.pop(0)
-            if self.encode_privates:
+            if self.config.encodes_privates:
                 privates = encoded.pop()
         return {**operands, "sources": sources, "privates": privates}
 

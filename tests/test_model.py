@@ -108,7 +108,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(batch: Batch) -> None:
     for checkpointing in (False, True):
         model, rows = make_model(), batch()
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            model.t5.gradient_checkpointing_enable()
         model.train()
         torch.manual_seed(3)
         model(**rows).loss.backward()

@@ -88,7 +88,7 @@ def test_composition_is_the_literal_equation(encoder: str, per_prompt: bool, sch
     nn.init.normal_(bank.logits)
     raw: list[tuple[str, Tensor]] = []
     if bank.sources is not None:
-        raw += [("raw" if bank.encode_sources else "encoded", source) for source in bank.sources]
+        raw += [("raw" if bank.config.encodes_sources else "encoded", source) for source in bank.sources]
     n = len(raw)
     raw += [("raw", private) for private in bank.privates] if bank.privates is not None else []
     encoders: Any = iter(bank.encoder if isinstance(bank.encoder, PerPromptEncoder) else [bank.encoder] * len(raw))

@@ -1,0 +1,202 @@
+"""The commands ``evaluate`` and ``predict`` over saved prompts."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from transformers import T5ForConditionalGeneration
+
+from crosspt.config import did_you_mean
+from crosspt.evaluation.metrics import majority_baseline
+from crosspt.evaluation.prediction import answer_length, generate_texts, reference_texts, score_task
+from crosspt.evaluation.results import make_results, result_rows
+from crosspt.model import CrossPTModel
+from crosspt.runs import RUN_NAME, TARGETS, RunConfig, load_t5, pick_device
+from crosspt.storage import CONFIG_NAME, load_prompts
+from crosspt.tasks.collation import encode_inputs
+from crosspt.tasks.config import DataConfig, TaskRows, load_rows
+from crosspt.tasks.registry import get_task
+from crosspt.tasks.task import Task, task_letter
+from crosspt.training.config import TrainingConfig
+
+
+def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
+    """The settings of a run's folder, or of a folder that ``save_pretrained`` wrote.
+
+    Args:
+        folder: the folder.
+        model: the T5 to use instead of the one the prompts were trained on.
+
+    Raises:
+        ValueError: the folder holds no saved prompts.
+    """
+    if (folder / RUN_NAME).is_file():
+        run = RunConfig.load(folder)
+        if model is not None:
+            run.model = model
+        return run
+    saved = load_prompts(folder)
+    name = model or saved.base_model.get("name")
+    if not name:
+        raise ValueError(f"{folder} does not say which T5 its prompts were trained on; name it with --model")
+    return RunConfig(name, {}, [], saved.config, TrainingConfig(), DataConfig())
+
+
+def prompts_folder(checkpoint: Path, task: str) -> Path:
+    """Where a checkpoint keeps the prompts of a task: its own folder, or that of the target."""
+    return checkpoint if (checkpoint / CONFIG_NAME).is_file() else checkpoint / TARGETS / task
+
+
+def evaluate_prompts(
+    checkpoint: Path,
+    t5: T5ForConditionalGeneration,
+    tokenizer: Any,
+    rows: Mapping[str, TaskRows],
+    data: DataConfig,
+    *,
+    cell: str,
+    seed: int,
+    batch_size: int = 32,
+    bf16: bool = False,
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Rows of ``results.json``: the metrics of every task with its prompt, and the majority baseline.
+
+    Args:
+        checkpoint: a run's folder, or one that ``save_pretrained`` wrote.
+        t5: the T5, on its device.
+        tokenizer: its tokenizer.
+        rows: test rows by task.
+        data: how rows are encoded.
+        cell: name of the run in the results.
+        seed: of the training.
+        batch_size: rows in a batch.
+        bf16: generate in bfloat16 autocast.
+        progress: whether to show progress bars.
+    """
+    results = []
+    models: dict[Path, CrossPTModel] = {}
+    for name, task_rows in rows.items():
+        folder = prompts_folder(checkpoint, name)
+        if folder not in models:
+            models[folder] = CrossPTModel.from_pretrained(t5, folder).eval()
+        model = models[folder]
+        scores = score_task(
+            model.generate,
+            tokenizer,
+            task_rows,
+            data,
+            task_id=model.config.tasks.index(name),
+            batch_size=batch_size,
+            device=model.device,
+            bf16=bf16,
+            description=f"evaluate {name}" if progress else None,
+        )
+        shared: dict[str, Any] = {"cell": cell, "seed": seed, "shots": data.shots, "task": name}
+        results += result_rows(scores, scheme=model.config.scheme, **shared)
+        majority = majority_baseline(task_rows.task, reference_texts(task_rows), task_rows.words)
+        results += result_rows(majority, scheme="majority", **shared)
+    return results
+
+
+def evaluate(
+    checkpoint: Path,
+    run: RunConfig,
+    tasks: Sequence[str] | None = None,
+    *,
+    batch_size: int = 32,
+    device: str = "auto",
+    bf16: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Score a checkpoint on the test rows of its tasks.
+
+    Args:
+        checkpoint: a run's folder, or one that ``save_pretrained`` wrote.
+        run: its settings, from :func:`open_checkpoint`, with those changed that shall differ.
+        tasks: names of tasks; by default all it has prompts for.
+        batch_size: rows in a batch.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        bf16: generate in bfloat16 autocast.
+        progress: whether to show progress bars.
+
+    Returns:
+        An object with the schema of ``results.json``.
+    """
+    started = time.perf_counter()
+    names = [find_task(run, name).name for name in tasks or run.prompts.tasks]
+    rows = load_rows({p: task for p, task in run.positions().items() if task.name in names}, run.data, train=False)
+    t5, tokenizer = load_t5(run.model)
+    loaded = time.perf_counter()
+    results = evaluate_prompts(
+        checkpoint,
+        t5.to(pick_device(device)),  # type: ignore[arg-type]  # transformers wraps to() without its overloads
+        tokenizer,
+        {name: rows[name] for name in names},
+        run.data,
+        cell=checkpoint.name,
+        seed=run.training.seed,
+        batch_size=batch_size,
+        bf16=bf16,
+        progress=progress,
+    )
+    seconds = {"load": loaded - started, "evaluate": time.perf_counter() - loaded}
+    return make_results(run.to_dict(), seconds, results)
+
+
+def find_task(run: RunConfig, name: str) -> Task:
+    """The task of a checkpoint by its name, in any spelling. Raises ValueError where it has no prompt for it."""
+    targets = {task.name: task for task in run.positions().values() if task.name in run.prompts.tasks}
+    if name not in targets:
+        with suppress(ValueError):
+            name = get_task(name).name
+    if name not in targets:
+        raise ValueError(f"the checkpoint has no prompt for task {name!r}{did_you_mean(name, targets)}")
+    return targets[name]
+
+
+def predict(
+    checkpoint: Path,
+    run: RunConfig,
+    task: Task,
+    inputs: Sequence[Mapping[str, Any]] | Sequence[str],
+    *,
+    batch_size: int = 32,
+    device: str = "auto",
+    bf16: bool = False,
+    progress: bool = True,
+) -> list[str]:
+    """The answers to rows of a task, or to texts that are formatted already.
+
+    Args:
+        checkpoint: a run's folder, or one that ``save_pretrained`` wrote.
+        run: its settings, from :func:`open_checkpoint`.
+        task: the task.
+        inputs: rows with the task's text columns, or formatted texts.
+        batch_size: rows in a batch.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        bf16: generate in bfloat16 autocast.
+        progress: whether to show a progress bar.
+    """
+    t5, tokenizer = load_t5(run.model)
+    rows = [row for row in inputs if not isinstance(row, str)]
+    texts = [text for text in inputs if isinstance(text, str)]
+    encoded = encode_inputs(task, rows, tokenizer, prefix=run.data.prefix, max_length=run.data.max_length)
+    if texts:
+        encoded = tokenizer(texts, truncation=True, max_length=run.data.max_length).input_ids
+    place = pick_device(device)
+    model = CrossPTModel.from_pretrained(t5, prompts_folder(checkpoint, task.name)).eval().to(place)
+    words = task.label_words(run.data.label_set, task_letter(run.prompts.tasks.index(task.name)))
+    return generate_texts(
+        model.generate,
+        tokenizer,
+        encoded,
+        task_id=model.config.tasks.index(task.name),
+        max_new_tokens=answer_length(task, words, tokenizer),
+        batch_size=batch_size,
+        device=place,
+        bf16=bf16,
+        description="predict" if progress else None,
+    )

@@ -1,0 +1,128 @@
+"""A run: its settings and its folder, and the T5 and the device it takes."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, T5ForConditionalGeneration
+
+from crosspt.config import CrossPTConfig
+from crosspt.evaluation.results import write_json
+from crosspt.tasks.config import DataConfig
+from crosspt.tasks.registry import get_task
+from crosspt.tasks.task import Task
+from crosspt.training.config import TrainingConfig
+
+RUN_NAME = "run.json"
+TARGETS = "targets"  # folder of the targets that have a bank of their own
+SCHEMA = 1
+
+
+@dataclass
+class RunConfig:
+    """Everything that decides a run's prompts and results.
+
+    Args:
+        model: folder or hub name of the T5.
+        task_files: the YAML file of each task that is not built in, by the task's name.
+        source_prompts: folders with stage-1 prompts to use instead of training them.
+        prompts: the prompts' configuration.
+        training: the training's settings.
+        data: the rows.
+    """
+
+    model: str
+    task_files: dict[str, str]
+    source_prompts: list[str]
+    prompts: CrossPTConfig
+    training: TrainingConfig
+    data: DataConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, with the schema's number and the temperature that is used."""
+        return {
+            "schema": SCHEMA,
+            **dataclasses.asdict(self),
+            "temperature_value": self.prompts.temperature_value,
+        }
+
+    @classmethod
+    def load(cls, folder: Path) -> "RunConfig":
+        """Read ``run.json``. Raises ValueError that names the file where it cannot be read."""
+        path = folder / RUN_NAME
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values.pop("schema") != SCHEMA:
+                raise ValueError("its schema is of another version")
+            del values["temperature_value"]
+            return cls(
+                **{
+                    **values,
+                    "prompts": CrossPTConfig.from_dict(values["prompts"], origin="prompts"),
+                    "training": TrainingConfig(**values["training"]),
+                    "data": DataConfig(**values["data"]),
+                }
+            )
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path} is not a run of this version: {error}") from None
+
+    def positions(self) -> dict[int, Task]:
+        """The run's tasks by position: the targets, then the other source tasks of schemes that use them."""
+        names = list(self.prompts.tasks)
+        if self.prompts.parsed_scheme.needs_source_prompts:
+            names = list(dict.fromkeys([*names, *self.prompts.resolved_source_tasks]))
+        return {position: get_task(self.task_files.get(name, name)) for position, name in enumerate(names)}
+
+
+def load_t5(name: str) -> tuple[T5ForConditionalGeneration, Any]:
+    """A T5 in float32 and its tokenizer, from a folder or the hub. Raises ValueError in one line."""
+    try:
+        config = AutoConfig.from_pretrained(name)
+        if config.model_type not in ("t5", "mt5"):
+            raise ValueError(f"model {name!r}: expected a T5, got model type {config.model_type!r}")
+        # float32 whatever the file holds: T5 overflows in float16.
+        return AutoModelForSeq2SeqLM.from_pretrained(name, dtype=torch.float32), AutoTokenizer.from_pretrained(name)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"model {name!r}: neither a folder with a T5 nor to be had from the hub: {reason}") from None
+
+
+def pick_device(device: str) -> torch.device:
+    """``"auto"`` takes the GPU where there is one. Raises ValueError for a GPU that is not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: 'cuda' was asked for, but torch sees no GPU; use 'auto' or 'cpu'")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def prepare_folder(run: RunConfig, folder: Path, resume: bool) -> None:
+    """Make a run's folder and write ``run.json``, or check that the folder holds this very run.
+
+    Raises:
+        ValueError: the folder holds something else, or a run that ``resume`` does not allow to continue.
+    """
+    if (folder / RUN_NAME).is_file():
+        if not resume:
+            raise ValueError(f"{folder} holds a run already; --resume continues it, another --output starts a new one")
+        saved, wanted = RunConfig.load(folder).to_dict(), run.to_dict()
+        different = [
+            f"{key} (there {was!r}, here {now!r})"
+            for section in wanted
+            for key, was, now in _differences(section, saved[section], wanted[section])
+        ]
+        if different:
+            raise ValueError(f"{folder} holds a run with other settings: {', '.join(different)}")
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} must be a new or empty folder, or one that holds a run to resume")
+    write_json(folder / RUN_NAME, run.to_dict())
+
+
+def _differences(name: str, saved: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
+    if isinstance(saved, dict) and isinstance(wanted, dict) and saved.keys() == wanted.keys():
+        return [difference for key in wanted for difference in _differences(key, saved[key], wanted[key])]
+    return [] if saved == wanted else [(name, saved, wanted)]
