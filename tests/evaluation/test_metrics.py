@@ -42,9 +42,8 @@ def test_given_words_are_what_counts() -> None:
 
 
 def test_ternary_with_an_invalid_answer() -> None:
-    # Confusion: a->a, b->b, c->invalid, c->c. Matthews by its definition from the class counts:
-    # correct 3 of 4; truth a 1, b 1, c 2; given a 1, b 1, c 1, invalid 1.
-    scores = compute_metrics(TERNARY, ["a", "b", "no idea", "c"], ["a", "b", "c", "c"], TERNARY.labels)
+    # Matthews by its definition from the class counts: correct 3 of 4; truth a 2, b 1, c 1; given a, b, c, invalid.
+    scores = compute_metrics(TERNARY, ["a", "b", "no idea", "c"], ["a", "b", "a", "c"], TERNARY.labels)
     numerator = 3 * 4 - (1 + 1 + 2)
     denominator = ((16 - (1 + 1 + 1 + 1)) * (16 - (1 + 1 + 4))) ** 0.5
     assert scores.values["accuracy"] == 75
@@ -69,10 +68,10 @@ def test_undefined_metrics_are_none() -> None:
 
 
 def test_correlations() -> None:
-    # Deviations (-1, 0, 1) and (-2, -2, 4) + 0: covariance 6, variances 2 and 24; ranks 1.5, 1.5, 3 against 1, 2, 3.
-    scores = compute_metrics(SCORE, ["0.0", "0.0 ", "3.0"], ["1.0", "2.0", "3.0"], ())
-    assert scores.values["pearson"] == pytest.approx(100 * 6 / (2 * 24) ** 0.5)
-    assert scores.values["spearman"] == pytest.approx(100 * 1.5 / (2 * 1.5) ** 0.5)
+    # Deviations (-2, -2, 0, 4) and (-1.5, -0.5, 0.5, 1.5); those of the ranks (-1, -1, 0.5, 1.5) and the same.
+    scores = compute_metrics(SCORE, ["0.0", "0.0 ", "2.0", "6"], ["1.0", "2.0", "3.0", "4.0"], ())
+    assert scores.values["pearson"] == pytest.approx(100 * 10 / (24 * 5) ** 0.5)
+    assert scores.values["spearman"] == pytest.approx(100 * 4.5 / (4.5 * 5) ** 0.5)
 
 
 @pytest.mark.parametrize("answer", ["", "five", "nan", "inf", "3.8 4.0"])

@@ -7,6 +7,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 VOCABULARY = ["<pad>", "</s>", "<unk>", "pair", "one", "left:", "right:", "text:", *(f"w{i}" for i in range(20))]
@@ -18,6 +19,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     """Splits at white space; ids are positions in VOCABULARY: <pad> 0, </s> 1, w0 8, w1 9, ..."""
     words = Tokenizer(WordLevel({word: index for index, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
     words.pre_tokenizer = WhitespaceSplit()
+    words.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", padding_side="right"
     )

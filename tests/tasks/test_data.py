@@ -240,6 +240,12 @@ def test_hub_test_split(hub: dict[str, list[dict[str, Any]]]) -> None:
     assert load_task_data(without).test_split == "validation"
 
 
+def test_labelled_test_rows_in_a_file_are_used(tmp_path: Path, write_rows: Writer) -> None:
+    for split in ("train", "validation", "test"):
+        write_rows(f"pair/{split}.jsonl", pairs(4))
+    assert load_task_data(replace(PAIR, test_labels_public=False), tmp_path).test_split == "test"
+
+
 def test_minus_one_can_be_a_label(tmp_path: Path, write_rows: Writer) -> None:
     task = replace(PAIR, label_values=(-1, 1))
     rows = [{"left": "a", "right": "b", "label": label} for label in (-1, 1)]

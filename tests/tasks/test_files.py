@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import datasets
@@ -20,8 +21,8 @@ def test_jsonl_keeps_what_is_written(tmp_path: Path) -> None:
 
 
 def test_csv_is_text(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", 'text,label\n"one, ""two""\nthree",0\nNA,1\n\n,2\n')
-    assert read_columns(path) == {"text": ['one, "two"\nthree', "NA", ""], "label": ["0", "1", "2"]}
+    path = write(tmp_path / "a.csv", 'text,label\n"one, ""two""\nthree\r\n",0\nNA,1\n\n,2\n')
+    assert read_columns(path) == {"text": ['one, "two"\nthree\r\n', "NA", ""], "label": ["0", "1", "2"]}
 
 
 def test_tsv_has_no_quoting(tmp_path: Path) -> None:
@@ -29,10 +30,11 @@ def test_tsv_has_no_quoting(tmp_path: Path) -> None:
     assert read_columns(path) == {"text": ['"an open quote', 'b "c"'], "label": ["0", "1"]}
 
 
-def test_parquet_is_read_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_is_read_afresh(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     for text in ("first", "other"):
         datasets.Dataset.from_dict({"text": [text], "label": [1]}).to_parquet(path)
+        os.utime(path, (1, 1))
         assert read_columns(path) == {"text": [text], "label": [1]}
 
 

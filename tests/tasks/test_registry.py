@@ -55,6 +55,35 @@ def test_definitions(name: str, row: dict[str, object], text: str, target: str) 
     assert task.target_text(row, task.label_words()) == target
 
 
+@pytest.mark.parametrize(
+    ("name", "place", "validation", "test_public", "folders"),
+    [
+        ("cola", ("nyu-mll/glue", "cola"), "validation", False, ("cola",)),
+        ("sst2", ("nyu-mll/glue", "sst2"), "validation", False, ("sst2",)),
+        ("mrpc", ("nyu-mll/glue", "mrpc"), "validation", True, ("mrpc",)),
+        ("qqp", ("nyu-mll/glue", "qqp"), "validation", False, ("qqp",)),
+        ("stsb", ("nyu-mll/glue", "stsb"), "validation", False, ("stsb",)),
+        ("mnli", ("nyu-mll/glue", "mnli"), "validation_matched", False, ("mnli",)),
+        ("qnli", ("nyu-mll/glue", "qnli"), "validation", False, ("qnli",)),
+        ("rte", ("nyu-mll/glue", "rte"), "validation", False, ("rte",)),
+        ("scitail", ("allenai/scitail", "tsv_format"), "validation", True, ("scitail",)),
+        ("paws", ("google-research-datasets/paws", "labeled_final"), "validation", True, ("paws",)),
+        ("imdb", ("stanfordnlp/imdb", None), None, True, ("imdb",)),
+        ("yelp_polarity", ("fancyzhx/yelp_polarity", None), None, True, ("yelp_polarity",)),
+        ("multi_nli", ("nyu-mll/multi_nli", None), "validation_matched", False, ("multi_nli", "mnli")),
+        ("stsb2", ("nyu-mll/glue", "stsb"), "validation", False, ("stsb2", "stsb")),
+    ],
+)
+def test_places(
+    name: str, place: tuple[str, str | None], validation: str | None, test_public: bool, folders: tuple[str, ...]
+) -> None:
+    task = get_task(name)
+    assert (task.hub, task.hub_config) == place
+    assert task.hub_splits.get("validation") == validation
+    assert ("test" in task.hub_splits and task.test_labels_public) == test_public
+    assert task.data_folders == folders
+
+
 def test_metrics_of_the_paper() -> None:
     expected = {
         "cola": ("accuracy", "matthews"),

@@ -54,6 +54,7 @@ def test_hub(tmp_path: Path) -> None:
         ("[accuracy, f1]", "[precision]", "task 'spam': metrics must be distinct names out of accuracy"),
         ("{train: data/train.csv, validation: dev.tsv}", "train.csv", "data_files must map train and"),
         ("train: data", "dev: data", "data_files must map train and validation or test"),
+        ("train: data/train.csv, ", "", "data_files must map train and validation or test"),
         ("dev.tsv", "5", "data_files.validation must be text, got 5"),
         ("name: spam", "name: spam\nhub: a/b", "a task needs either data_files or hub, got both"),
         ("data_files: {train: data/train.csv, validation: dev.tsv}", "", "a task needs .* data_files or hub, got none"),
