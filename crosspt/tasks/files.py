@@ -26,19 +26,24 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
     """
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path}: rows must be in a file ending in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
     try:
-        if path.suffix == ".parquet":
-            with tempfile.TemporaryDirectory() as cache:
-                dataset = datasets.Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True)
-                return dataset.to_dict()
         return _read_jsonl(path) if path.suffix == ".jsonl" else _read_delimited(path)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
-    except (OSError, csv.Error, datasets.exceptions.DatasetGenerationError) as error:
-        cause = error.__cause__ or error
-        raise ValueError(f"{path}: cannot be read: {' '.join(str(cause).split())}") from error
+    except (OSError, csv.Error) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+
+
+def _read_parquet(path: Path) -> dict[str, list[Any]]:
+    try:
+        with tempfile.TemporaryDirectory() as cache:
+            return datasets.Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True).to_dict()
+    except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
+        raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _read_jsonl(path: Path) -> dict[str, list[Any]]:
