@@ -9,6 +9,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,10 +83,10 @@ def _train_parser() -> ArgumentParser:
     )
     parser.add_argument("--model", type=str, default="t5-base", help="folder or hub name of the T5")
     parser.add_argument(
-        "--tasks", type=_names, required=True, help="target tasks, separated by commas: names or .yaml files"
+        "--tasks", type=str | list[str], required=True, help="target tasks, separated by commas: names or .yaml files"
     )
-    parser.add_argument("--source-tasks", type=_names, help="tasks of stage 1; by default the targets")
-    parser.add_argument("--source-prompts", type=_names, default=[], help="folders with stage-1 prompts to start from")
+    parser.add_argument("--source-tasks", type=str | list[str], help="tasks of stage 1; by default the targets")
+    parser.add_argument("--source-prompts", type=str | list[str], help="folders with stage-1 prompts to start from")
     parser.add_argument("--output", type=str, required=True, help="folder of the run, new or empty")
     parser.add_argument("--resume", action="store_true", help="go on with the run that --output holds")
     parser.add_argument("--dry-run", action="store_true", help="say what would be trained, and train nothing")
@@ -99,7 +100,7 @@ def _train_parser() -> ArgumentParser:
 def _evaluate_parser() -> ArgumentParser:
     parser = _command_parser("Report the metrics of saved prompts on the test rows of their tasks.")
     _add_checkpoint(parser)
-    parser.add_argument("--tasks", type=_names, help="tasks to report on; by default all the prompts are for")
+    parser.add_argument("--tasks", type=str | list[str], help="tasks to report on; by default all the prompts are for")
     parser.add_argument("--output", type=str, help="folder for results.json; by default <checkpoint>/evaluation")
     parser.add_argument("--seed", type=int, help="of the draw of test rows; the same as --data-seed")
     _add_data_overrides(parser, skip={"shots"})
@@ -126,9 +127,10 @@ def _doctor_parser() -> ArgumentParser:
     return parser
 
 
-def _names(value: str | list[str]) -> list[str]:
-    """Names separated by commas, or a list from YAML."""
-    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else list(value)
+def _names(value: str | list[str] | None) -> list[str]:
+    """Names separated by commas, or a list from YAML; empty where nothing is given."""
+    names = value.split(",") if isinstance(value, str) else value or []
+    return [name.strip() for name in names if name.strip()]
 
 
 def _add_device(parser: ArgumentParser) -> None:
@@ -143,17 +145,17 @@ def _add_checkpoint(parser: ArgumentParser) -> None:
     _add_device(parser)
 
 
-def _add_fields(parser: ArgumentParser, config: type, skip: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+def _add_fields(parser: ArgumentParser, config: type, skip: AbstractSet[str] = frozenset()) -> None:
     """Add the fields of a dataclass as flags with dashes; a bool may stand without its value."""
     parser.add_class_arguments(config, None, skip=skip)
     flags = {"--" + field.name: field for field in dataclasses.fields(config) if field.name not in skip}
     for action in parser._actions:
-        for position, option in enumerate(action.option_strings):
-            if option in flags:
-                if flags[option].type is bool:
-                    action.nargs, action.const = "?", True
-                action.option_strings[position] = option.replace("_", "-")
-                parser._option_string_actions[option.replace("_", "-")] = action
+        action.help = action.help and action.help.replace("``", "")
+        for option in flags.keys() & set(action.option_strings):
+            if flags[option].type is bool:
+                action.nargs, action.const = "?", True
+            action.option_strings = [option.replace("_", "-")]
+            parser._option_string_actions[option.replace("_", "-")] = action
 
 
 def _add_data_overrides(parser: ArgumentParser, skip: set[str]) -> None:
@@ -180,18 +182,17 @@ Shown = list[Table | str]
 
 
 def _train(settings: Namespace) -> tuple[dict[str, Any], Shown]:
-    specifications = list(dict.fromkeys([*settings.tasks, *(settings.source_tasks or [])]))
+    targets, sources = _names(settings.tasks), _names(settings.source_tasks)
+    specifications = list(dict.fromkeys([*targets, *sources]))
     tasks = {specification: get_task(specification).name for specification in specifications}
-    source_tasks = None if settings.source_tasks is None else [tasks[name] for name in settings.source_tasks]
+    files = [specification for specification in specifications if specification.endswith((".yaml", ".yml"))]
     run = RunConfig(
         model=settings.model,
-        task_files={
-            name: str(Path(path).resolve()) for path, name in tasks.items() if path.endswith((".yaml", ".yml"))
-        },
-        source_prompts=settings.source_prompts,
+        task_files={tasks[file]: str(Path(file).resolve()) for file in files},
+        source_prompts=_names(settings.source_prompts),
         prompts=CrossPTConfig(
-            tasks=[tasks[name] for name in settings.tasks],
-            source_tasks=source_tasks,
+            tasks=[tasks[name] for name in targets],
+            source_tasks=[tasks[name] for name in sources] or None,
             **{name: settings[name] for name in _field_names(CrossPTConfig) if name not in ("tasks", "source_tasks")},
         ),
         training=_pick(TrainingConfig, settings),
@@ -232,7 +233,12 @@ def _evaluate(settings: Namespace) -> tuple[dict[str, Any], Shown]:
     if settings.seed is not None:
         run.data = dataclasses.replace(run.data, data_seed=settings.seed)
     content = evaluate(
-        checkpoint, run, settings.tasks, batch_size=settings.batch_size, device=settings.device, bf16=settings.bf16
+        checkpoint,
+        run,
+        _names(settings.tasks),
+        batch_size=settings.batch_size,
+        device=settings.device,
+        bf16=settings.bf16,
     )
     target = Path(settings.output or checkpoint / "evaluation") / RESULTS_NAME
     write_json(target, content)
@@ -292,3 +298,7 @@ def _doctor(settings: Namespace) -> tuple[dict[str, Any], Shown]:
 
 
 COMMANDS = {"train": _train, "evaluate": _evaluate, "predict": _predict, "doctor": _doctor}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -99,14 +99,14 @@ class CrossPTModel(nn.Module):
         t5: Any = self.t5  # transformers types generate() for a protocol that its own T5 does not meet
         return t5.generate(inputs_embeds=embeds, attention_mask=mask, **kwargs)
 
-    def num_parameters(self) -> tuple[int, int]:
+    def count_parameters(self) -> tuple[int, int]:
         """Number of trainable and of all parameters, the shared token table counted once."""
         parameters = list(self.parameters())
         return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
 
     def print_trainable_parameters(self) -> None:
         """Print the number and share of trainable parameters."""
-        trainable, total = self.num_parameters()
+        trainable, total = self.count_parameters()
         print(f"trainable params: {trainable:,} || all params: {total:,} || trainable%: {100 * trainable / total:.4f}")
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:

@@ -1,7 +1,6 @@
 """Loads a task's rows, from files or from the hub, and checks every one of them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +10,6 @@ import numpy as np
 from crosspt.tasks.files import SUFFIXES, read_columns
 from crosspt.tasks.sampling import few_shot_indices
 from crosspt.tasks.task import SPLITS, Task
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """The rows a run uses of one task.
-
-    Attributes:
-        train: rows to train on.
-        test: rows to report on.
-        test_split: the split they were drawn from, `test` or `validation`.
-    """
-
-    train: datasets.Dataset
-    test: datasets.Dataset
-    test_split: str
 
 
 def load_split(task: Task, split: str, data_dir: str | Path | None = None) -> datasets.Dataset:
@@ -50,58 +34,69 @@ def load_split(task: Task, split: str, data_dir: str | Path | None = None) -> da
     return _add_labels(task, source, texts, labels)
 
 
-def load_task_data(
-    task: Task,
-    data_dir: str | Path | None = None,
-    *,
-    shots: int | None = None,
-    data_seed: int = 0,
-    test_rows: int = 300,
-) -> TaskData:
-    """Loads the rows of a run: all or `shots` of the train split, and up to `test_rows` to report on.
-
-    The rows to report on are drawn from the test split where all its labels are public, and from validation otherwise.
+def load_train(
+    task: Task, data_dir: str | Path | None = None, *, shots: int | None = None, data_seed: int = 0
+) -> datasets.Dataset:
+    """Loads the rows to train on: the train split, or `shots` rows of it.
 
     Args:
         task: the task.
         data_dir: see `load_split`.
         shots: number of few-shot rows in total, see `few_shot_indices`; None takes all.
-        data_seed: of both draws.
-        test_rows: most rows to report on.
+        data_seed: of the draw.
 
     Raises:
-        ValueError: as `load_split`; when there is neither a public test split nor a validation split; when shots is
-            below 1 or above the number of train rows; when test_rows is below 1.
+        ValueError: as `load_split`; when shots is below 1 or above the number of rows.
         RuntimeError: when the hub cannot be read.
     """
-    if test_rows < 1:
-        raise ValueError(f"load_task_data: test_rows must be 1 or more, got {test_rows}")
     train = load_split(task, "train", data_dir)
-    if shots is not None:
-        targets = [task.target(label) for label in train[task.label_column]]
-        try:
-            train = train.select(few_shot_indices(targets, shots, data_seed))
-        except ValueError as error:
-            raise ValueError(f"task {task.name!r}: {error}") from error
-    test, test_split = _load_test(task, data_dir)
-    if len(test) > test_rows:
-        drawn = np.random.Generator(np.random.PCG64(data_seed)).permutation(len(test))[:test_rows]
+    if shots is None:
+        return train
+    targets = [task.target(label) for label in train[task.label_column]]
+    try:
+        return train.select(few_shot_indices(targets, shots, data_seed))
+    except ValueError as error:
+        raise ValueError(f"task {task.name!r}: {error}") from error
+
+
+def load_test(
+    task: Task, data_dir: str | Path | None = None, *, rows: int = 300, data_seed: int = 0
+) -> datasets.Dataset:
+    """Loads the rows to report on: drawn from the test split where all its labels are public, else from validation.
+
+    Args:
+        task: the task.
+        data_dir: see `load_split`.
+        rows: most rows to draw.
+        data_seed: of the draw.
+
+    Raises:
+        ValueError: as `load_split`; when there is neither a public test split nor a validation split; when rows is
+            below 1.
+        RuntimeError: when the hub cannot be read.
+    """
+    if rows < 1:
+        raise ValueError(f"load_test: rows must be 1 or more, got {rows}")
+    test = _load_public_test(task, data_dir)
+    if test is None:
+        if _find_source(task, "validation", data_dir) is None:
+            raise ValueError(
+                f"task {task.name!r}: no rows to report on, neither a test split with public labels nor a validation "
+                f"split {_place(task, data_dir)}"
+            )
+        test = load_split(task, "validation", data_dir)
+    if len(test) > rows:
+        drawn = np.random.Generator(np.random.PCG64(data_seed)).permutation(len(test))[:rows]
         test = test.select(sorted(drawn.tolist()))
-    return TaskData(train, test, test_split)
+    return test
 
 
-def _load_test(task: Task, data_dir: str | Path | None) -> tuple[datasets.Dataset, str]:
+def _load_public_test(task: Task, data_dir: str | Path | None) -> datasets.Dataset | None:
     source = _find_source(task, "test", data_dir)
-    if source is not None and (isinstance(source, Path) or task.test_labels_public):
-        texts, labels = _read_source(task, source)
-        if not any(_is_hidden(task, label) for label in labels):
-            return _add_labels(task, source, texts, labels), "test"
-    if _find_source(task, "validation", data_dir) is None:
-        raise ValueError(
-            f"task {task.name!r}: no rows to report on, neither a test split with public labels nor a validation split "
-            + _place(task, data_dir)
-        )
-    return load_split(task, "validation", data_dir), "validation"
+    if source is None or not (isinstance(source, Path) or task.test_labels_public):
+        return None
+    texts, labels = _read_source(task, source)
+    return None if any(_is_hidden(task, label) for label in labels) else _add_labels(task, source, texts, labels)
 
 
 def _find_source(task: Task, split: str, data_dir: str | Path | None) -> Path | str | None:

@@ -51,7 +51,7 @@ class Preparation:
                     "tasks": job.config.tasks,
                     "rows": rows,
                     "steps": steps * job.training.resolved_epochs(job.config.parsed_scheme),
-                    "trainable_parameters": model.num_parameters()[0],
+                    "trainable_parameters": model.count_parameters()[0],
                     "learning_rates": job.training.learning_rates(job.config),
                 }
             )
@@ -122,7 +122,7 @@ def train(
     trained = time.perf_counter()
     rows = evaluate_prompts(
         folder,
-        ready.t5.to(place),
+        ready.t5.to(place),  # type: ignore[arg-type]  # transformers wraps to() without its overloads
         ready.tokenizer,
         {name: ready.rows[name] for name in run.prompts.tasks},
         run.data,

@@ -94,6 +94,10 @@ class PromptTrainer(Trainer):
         """Train, from the last whole checkpoint in the folder where there is one."""
         self.train(resume_from_checkpoint=get_last_checkpoint(self.folder) if self.folder.is_dir() else None)
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Nothing: the Trainer's estimate is for training all of a model's weights."""
+        return 0
+
     def _get_output_dir(self, trial: Any) -> str:
         # `_save_checkpoint` builds the checkpoint here; only a whole one is renamed to where a resumed run looks.
         return str(self.folder / UNFINISHED)

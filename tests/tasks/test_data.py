@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import pytest
 
-from crosspt.tasks.data import load_split, load_task_data
+from crosspt.tasks.data import load_split, load_test, load_train
 from crosspt.tasks.task import Task
 
 Writer = Callable[[str, list[dict[str, Any]]], Path]
@@ -189,78 +189,75 @@ def test_all_rows(tmp_path: Path, write_rows: Writer) -> None:
     write_rows("pair/train.jsonl", pairs(9))
     write_rows("pair/test.jsonl", pairs(5))
     write_rows("pair/validation.jsonl", pairs(7))
-    data = load_task_data(PAIR, tmp_path)
-    assert (len(data.train), len(data.test), data.test_split) == (9, 5, "test")
+    assert len(load_train(PAIR, tmp_path)) == 9
+    assert len(load_test(PAIR, tmp_path)) == 5
 
 
-def test_few_shots_and_drawn_test_rows(tmp_path: Path, write_rows: Writer) -> None:
+def test_few_shots(tmp_path: Path, write_rows: Writer) -> None:
     write_rows("pair/train.jsonl", pairs(40))
+    first, again, other = (load_train(PAIR, tmp_path, shots=8, data_seed=seed) for seed in (1, 1, 2))
+    assert Counter(first["label"]) == {0: 4, 1: 4}
+    assert first.to_list() == again.to_list() != other.to_list()
+
+
+def test_drawn_test_rows(tmp_path: Path, write_rows: Writer) -> None:
     write_rows("pair/test.jsonl", pairs(30))
-    first = load_task_data(PAIR, tmp_path, shots=8, data_seed=1, test_rows=10)
-    again = load_task_data(PAIR, tmp_path, shots=8, data_seed=1, test_rows=10)
-    other = load_task_data(PAIR, tmp_path, shots=8, data_seed=2, test_rows=10)
-    assert Counter(first.train["label"]) == {0: 4, 1: 4}
-    assert len(set(first.test["left"])) == 10
-    assert first.train.to_list() == again.train.to_list() != other.train.to_list()
-    assert first.test.to_list() == again.test.to_list() != other.test.to_list()
+    first, again, other = (load_test(PAIR, tmp_path, rows=10, data_seed=seed) for seed in (1, 1, 2))
+    assert len(set(first["left"])) == 10
+    assert first.to_list() == again.to_list() != other.to_list()
 
 
 def test_shots_are_balanced_over_the_classes_of_binned_scores(tmp_path: Path, write_rows: Writer) -> None:
     rows = [{"text": str(i), "label": 0.1 * i if i < 20 else 4.9} for i in range(25)]
-    for split in ("train", "validation"):
-        write_rows(f"shared/{split}.jsonl", rows)
-    train = load_task_data(BINS, tmp_path, shots=8).train
+    write_rows("shared/train.jsonl", rows)
+    train = load_train(BINS, tmp_path, shots=8)
     assert Counter(BINS.target_text(row, BINS.labels) for row in train) == {"low": 4, "high": 4}
-    scores = load_task_data(SCORE, tmp_path, shots=5).train["label"]
+    scores = load_train(SCORE, tmp_path, shots=5)["label"]
     assert sum(score > 4 for score in scores) >= 1
 
 
 def test_validation_stands_in_for_hidden_test_labels(tmp_path: Path, write_rows: Writer) -> None:
-    write_rows("pair/train.jsonl", pairs(4))
     write_rows("pair/test.jsonl", [*pairs(3), *hidden(1)])
     write_rows("pair/validation.jsonl", pairs(2))
-    data = load_task_data(PAIR, tmp_path)
-    assert (len(data.test), data.test_split) == (2, "validation")
+    assert len(load_test(PAIR, tmp_path)) == 2
 
 
 def test_a_broken_test_file_is_not_passed_over(tmp_path: Path, write_rows: Writer) -> None:
-    for split in ("train", "validation"):
-        write_rows(f"pair/{split}.jsonl", pairs(4))
+    write_rows("pair/validation.jsonl", pairs(4))
     write_rows("pair/test.jsonl", [{"left": "a", "right": "b", "label": 7}])
     with pytest.raises(ValueError, match=r"test\.jsonl: row 1: task 'pair': a label must be one of 0, 1, got 7"):
-        load_task_data(PAIR, tmp_path)
+        load_test(PAIR, tmp_path)
 
 
 def test_hub_test_split(hub: dict[str, list[dict[str, Any]]]) -> None:
     hub.update(train=pairs(4), validation_matched=pairs(3), test=pairs(2))
-    assert load_task_data(PAIR).test_split == "test"
+    assert len(load_test(PAIR)) == 2
     del hub["test"]  # not even asked for where its labels are not public
-    assert load_task_data(replace(PAIR, test_labels_public=False)).test_split == "validation"
+    assert len(load_test(replace(PAIR, test_labels_public=False))) == 3
     without = replace(PAIR, hub_splits={"train": "train", "validation": "validation_matched"})
-    assert load_task_data(without).test_split == "validation"
+    assert len(load_test(without)) == 3
 
 
 def test_labelled_test_rows_in_a_file_are_used(tmp_path: Path, write_rows: Writer) -> None:
-    for split in ("train", "validation", "test"):
-        write_rows(f"pair/{split}.jsonl", pairs(4))
-    assert load_task_data(replace(PAIR, test_labels_public=False), tmp_path).test_split == "test"
+    write_rows("pair/validation.jsonl", pairs(4))
+    write_rows("pair/test.jsonl", pairs(3))
+    assert len(load_test(replace(PAIR, test_labels_public=False), tmp_path)) == 3
 
 
 def test_minus_one_can_be_a_label(tmp_path: Path, write_rows: Writer) -> None:
     task = replace(PAIR, label_values=(-1, 1))
     rows = [{"left": "a", "right": "b", "label": label} for label in (-1, 1)]
-    for split in ("train", "test"):
-        write_rows(f"pair/{split}.jsonl", rows)
-    assert load_task_data(task, tmp_path).test.to_list() == rows
+    write_rows("pair/test.jsonl", rows)
+    assert load_test(task, tmp_path).to_list() == rows
 
 
-def test_task_data_errors(tmp_path: Path, write_rows: Writer) -> None:
+def test_what_a_run_cannot_use(tmp_path: Path, write_rows: Writer) -> None:
     write_rows("pair/train.jsonl", pairs(4))
     with pytest.raises(
         ValueError, match="task 'pair': no rows to report on, neither a test split with public labels nor"
     ):
-        load_task_data(PAIR, tmp_path)
+        load_test(PAIR, tmp_path)
     with pytest.raises(ValueError, match="task 'pair': few_shot_indices: shots must be from 1 to the 4 rows, got 5"):
-        load_task_data(PAIR, tmp_path, shots=5)
-    with pytest.raises(ValueError, match="load_task_data: test_rows must be 1 or more, got 0"):
-        load_task_data(PAIR, tmp_path, test_rows=0)
+        load_train(PAIR, tmp_path, shots=5)
+    with pytest.raises(ValueError, match="load_test: rows must be 1 or more, got 0"):
+        load_test(PAIR, tmp_path, rows=0)
