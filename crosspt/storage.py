@@ -72,7 +72,7 @@ def save_prompts(folder: str | os.PathLike[str], saved: SavedPrompts) -> None:
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in saved.state.items()}
     tensors[COMPOSED] = saved.prompts.detach().cpu().contiguous()
-    write_atomically(path / WEIGHTS_NAME, save(tensors, metadata={"format": "pt", "crosspt": json.dumps(header)}))
+    write_atomically(path / WEIGHTS_NAME, save(tensors, metadata={"crosspt": json.dumps(header)}))
     write_atomically(path / CONFIG_NAME, (json.dumps(header, indent=2) + "\n").encode())
 
 

@@ -113,6 +113,7 @@ class PromptTrainer(Trainer):
         target = self.folder / checkpoint.name
         shutil.rmtree(target, ignore_errors=True)
         checkpoint.rename(target)
+        unfinished.rmdir()
         steps = {int(path.name.rpartition("-")[2]): path for path in self.folder.glob("checkpoint-*")}
         for step in sorted(steps)[:-CHECKPOINTS_KEPT]:
             shutil.rmtree(steps[step])
