@@ -30,13 +30,14 @@ setup(
         "scikit-learn>=1.3",
         "scipy>=1.11",
         "sentencepiece>=0.2",
-        "jsonargparse>=4.40",
+        "jsonargparse[signatures]>=4.40",
         "pyyaml>=6.0",
         "rich>=13.7",
     ],
     extras_require={
         "test": [
             "hypothesis>=6.100",
+            "kernels>=0.10",
             "peft>=0.17",
             "pytest>=8.0",
             "pytest-benchmark>=5.0",
