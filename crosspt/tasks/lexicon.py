@@ -1,7 +1,7 @@
 """The words of the embedded task suite: concepts with synonyms, antonyms, hypernyms, polarity and roles.
 
-A *concept* is a tuple of words that may replace each other. The tables below write it as `doctor/physician`; two concepts
-written as `tall : short` are antonyms.
+A *concept* is a tuple of words that may replace each other. The tables below write it as `doctor/physician`; two
+concepts written as `tall : short` are antonyms.
 """
 
 from __future__ import annotations
@@ -63,60 +63,69 @@ _THINGS = {
     "machine": "engine/motor computer printer pump robot",
 }
 
-_PERSONAL_VERBS = (
-    "praise/commend : blame/criticize; help/assist : hinder/obstruct; love/adore : hate/detest; hire/employ : dismiss/sack;"
-    "reward : punish; welcome/greet : shun/ignore; attack/assault : defend/protect; obey : defy; please : annoy/irritate;"
-    "soothe/calm : scare/frighten; free/release : capture/seize; follow/trail : lead/guide; support/back : oppose/resist;"
-    "trust : doubt; thank : curse"
-)
+_PERSONAL_VERBS = """
+    praise/commend : blame/criticize; help/assist : hinder/obstruct; love/adore : hate/detest;
+    hire/employ : dismiss/sack; reward : punish; welcome/greet : shun/ignore;
+    attack/assault : defend/protect; obey : defy; please : annoy/irritate; soothe/calm : scare/frighten;
+    free/release : capture/seize; follow/trail : lead/guide; support/back : oppose/resist; trust : doubt;
+    thank : curse
+"""
 
-_OBJECT_VERBS = (
-    "buy/purchase : sell; build/construct : destroy/demolish; find/discover : lose; lock : unlock; fix/repair : damage;"
-    "conceal : reveal/display; lift/raise : lower; clean/wash : soil/stain; push/shove : pull/drag; fill : empty;"
-    "lend : borrow; accept : refuse/decline; start : stop/halt; heat/warm : cool/chill; wrap : unwrap; send : receive"
-)
+_OBJECT_VERBS = """
+    buy/purchase : sell; build/construct : destroy/demolish; find/discover : lose; lock : unlock;
+    fix/repair : damage; conceal : reveal/display; lift/raise : lower; clean/wash : soil/stain;
+    push/shove : pull/drag; fill : empty; lend : borrow; accept : refuse/decline; start : stop/halt;
+    heat/warm : cool/chill; wrap : unwrap; send : receive
+"""
 
-_PERSON_ADJECTIVES = (
-    "tall : short; old/elderly : young/youthful; rich/wealthy : poor/needy; brave/bold : timid/shy; clever/smart : foolish/silly;"
-    "polite/courteous : rude; calm/serene : nervous/anxious; strong : weak/feeble; lazy/idle : eager/keen; famous/renowned : unknown;"
-    "honest/truthful : deceitful"
-)
+_PERSON_ADJECTIVES = """
+    tall : short; old/elderly : young/youthful; rich/wealthy : poor/needy; brave/bold : timid/shy;
+    clever/smart : foolish/silly; polite/courteous : rude; calm/serene : nervous/anxious;
+    strong : weak/feeble; lazy/idle : eager/keen; famous/renowned : unknown; honest/truthful : deceitful
+"""
 
-_THING_ADJECTIVES = (
-    "big/large : small/little; heavy : light; new/modern : ancient; dirty/filthy : spotless; cheap/inexpensive : costly/expensive;"
-    "wet/damp : dry; long : brief; wide/broad : narrow; bright : dark; smooth/even : rough/uneven; complete/whole : partial"
-)
+_THING_ADJECTIVES = """
+    big/large : small/little; heavy : light; new/modern : ancient; dirty/filthy : spotless;
+    cheap/inexpensive : costly/expensive; wet/damp : dry; long : brief; wide/broad : narrow; bright : dark;
+    smooth/even : rough/uneven; complete/whole : partial
+"""
 
-_PLACES = (
-    "garden kitchen park market/bazaar station harbour/port library museum school church hotel/inn office forest/wood"
-    " square/plaza castle/fortress village/hamlet theatre factory prison/jail hospital/clinic valley street/road"
-)
+_PLACES = """
+    garden kitchen park market/bazaar station harbour/port library museum school church hotel/inn office
+    forest/wood square/plaza castle/fortress village/hamlet theatre factory prison/jail hospital/clinic valley
+    street/road
+"""
 
-_TIMES = (
-    "on:monday on:tuesday on:wednesday on:thursday on:friday on:saturday on:sunday at:noon/at:midday at:dawn/at:daybreak"
-    " at:dusk/at:sunset at:midnight in:spring in:summer in:autumn in:winter yesterday"
-)
+_TIMES = """
+    on:monday on:tuesday on:wednesday on:thursday on:friday on:saturday on:sunday at:noon/at:midday
+    at:dawn/at:daybreak at:dusk/at:sunset at:midnight in:spring in:summer in:autumn in:winter yesterday
+"""
 
-_MANNERS = (
-    "quietly/silently loudly/noisily gladly/happily reluctantly/unwillingly quickly/rapidly slowly carefully/cautiously"
-    " carelessly/recklessly secretly/covertly openly/publicly"
-)
+_MANNERS = """
+    quietly/silently loudly/noisily gladly/happily reluctantly/unwillingly quickly/rapidly slowly
+    carefully/cautiously carelessly/recklessly secretly/covertly openly/publicly
+"""
 
-PRAISE = tuple(
-    "good great superb delightful charming brilliant wonderful lovely excellent moving funny witty clever fresh gripping"
-    " tender graceful splendid enjoyable inspired memorable touching elegant thrilling satisfying lively warm honest radiant"
-    " marvellous amusing engaging beautiful rewarding impressive captivating".split()
-)
-SCORN = tuple(
-    "bad awful dull terrible boring dreadful poor tedious clumsy stale bland lifeless horrible silly shallow ugly painful"
-    " tiresome messy weak annoying pointless dismal feeble hollow pathetic dreary laughable predictable disappointing"
-    " confusing sloppy mediocre unpleasant forgettable tasteless".split()
-)
-REVIEWED = tuple(
-    "film movie plot story song novel play concert dialogue ending script album comedy drama dance scene cast show poem"
-    " tale opera sequel".split()
-)
-REVIEWERS = tuple("critic audience director crowd viewer reader listener host".split())
+_PRAISE = """
+    good great superb delightful charming brilliant wonderful lovely excellent moving funny witty clever fresh
+    gripping tender graceful splendid enjoyable inspired memorable touching elegant thrilling satisfying lively
+    warm honest radiant marvellous amusing engaging beautiful rewarding impressive captivating
+"""
+
+_SCORN = """
+    bad awful dull terrible boring dreadful poor tedious clumsy stale bland lifeless horrible silly shallow ugly
+    painful tiresome messy weak annoying pointless dismal feeble hollow pathetic dreary laughable predictable
+    disappointing confusing sloppy mediocre unpleasant forgettable tasteless
+"""
+
+_REVIEWED = """
+    film movie plot story song novel play concert dialogue ending script album comedy drama dance scene cast show
+    poem tale opera sequel
+"""
+
+_REVIEWERS = """
+    critic audience director crowd viewer reader listener host
+"""
 
 _IRREGULAR_PAST = {
     "buy": "bought",
@@ -164,7 +173,7 @@ def _concepts(text: str) -> list[Concept]:
 
 
 def _opposites(text: str) -> list[tuple[Concept, Concept]]:
-    pairs = [pair.split(" : ") for pair in text.replace(";", "\n").splitlines()]
+    pairs = [pair.split(" : ") for pair in text.split(";")]
     sides = [(_concepts(left)[0], _concepts(right)[0]) for left, right in pairs]
     return sides + [(right, left) for left, right in sides]
 
@@ -173,6 +182,7 @@ def _nouns(table: dict[str, str], animate: bool) -> list[Noun]:
     return [Noun(words, hypernym, animate) for hypernym, text in table.items() for words in _concepts(text)]
 
 
+PRAISE, SCORN, REVIEWED, REVIEWERS = (tuple(text.split()) for text in (_PRAISE, _SCORN, _REVIEWED, _REVIEWERS))
 PEOPLE = _nouns(_PEOPLE, animate=True)
 THINGS = _nouns(_THINGS, animate=False)
 HYPERNYMS = {noun.hypernym: noun.animate for noun in PEOPLE + THINGS}
@@ -194,3 +204,10 @@ def content_words() -> set[str]:
     concepts += PERSON_ADJECTIVES + THING_ADJECTIVES + [PRAISE, SCORN, REVIEWED, REVIEWERS, tuple(HYPERNYMS)]
     concepts += [adjunct.words for adjuncts in ADJUNCTS.values() for adjunct in adjuncts]
     return {phrase.split()[-1] for words in concepts for phrase in words}
+
+
+def word_forms() -> set[str]:
+    """Return every form of the content words that the suite uses: plurals, past and third person included."""
+    nouns = [word for noun in PEOPLE + THINGS for word in noun.words]
+    verbs = [word for verb in PERSONAL_VERBS + OBJECT_VERBS for word in verb.words]
+    return content_words() | {add_s(word) for word in nouns + verbs} | {past(verb) for verb in verbs}

@@ -1,7 +1,7 @@
 """The embedded task suite: eight tasks with GLUE's shapes and label words in a controlled English.
 
-Rows are generated, any number of them, from a seed. The text of a row alone decides which split it may appear in, so that
-no row of one split occurs in another, whatever the seeds and tasks. Half of the texts belong to the split "pretrain".
+Rows are generated, any number of them, from a seed. The text of a row alone decides which split it may appear in, so
+that no row of one split occurs in another, whatever the seeds and tasks. Half of the texts belong to "pretrain".
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crosspt.tasks import synthetic_grammar as grammar
 from crosspt.tasks.synthetic_grammar import Event, pick
 from crosspt.tasks.synthetic_sentences import word_clause, word_opinion
 
-SPLITS = {"pretrain": range(0, 5), "train": range(5, 7), "validation": range(7, 8), "test": range(8, 10)}
+SPLITS = {"pretrain": range(5), "train": range(5, 7), "validation": range(7, 8), "test": range(8, 10)}
 
 _SINGLE = ("sentence",)
 _PAIR = ("sentence1", "sentence2")
@@ -87,7 +87,7 @@ def draw_question_pair(duplicate: bool, rng: Random) -> tuple[str, str]:
 
 
 def draw_similarity(score: int, rng: Random) -> tuple[str, str]:
-    """Draw two statements whose common parts are worth the score: the verb counts 2, agent, patient and adjunct 1 each."""
+    """Draw two statements whose common parts are worth the score: 2 for the verb, 1 for each of the others."""
     event = _plain(grammar.draw_event(rng, adjunct_rate=1.0))
     other = event
     shared = pick(_SHARED_BY_SCORE[score], rng)

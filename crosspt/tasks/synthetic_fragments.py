@@ -17,8 +17,10 @@ def draw_fragment(task: str, rng: Random) -> tuple[tuple[str, ...], int]:
     """Draw the texts of a fragment and the label that the task would give it."""
     if task == "syn_sst2":
         positive, negated = rng.random() < 0.5, rng.random() < 0.5
-        word = pick(lexicon.PRAISE if positive != negated else lexicon.SCORN, rng)
-        return (f"{pick(('not', 'never', 'hardly', 'far from', 'anything but'), rng)} {word}" if negated else word,), positive
+        text = pick(lexicon.PRAISE if positive != negated else lexicon.SCORN, rng)
+        if negated:
+            text = f"{pick(('not', 'never', 'hardly', 'far from', 'anything but'), rng)} {text}"
+        return (text,), int(positive)
     if task == "syn_cola":
         return _draw_clause(rng)
     if task == "syn_qnli":
@@ -35,14 +37,17 @@ def _draw_clause(rng: Random) -> tuple[tuple[str], int]:
     noun = lexicon.add_s(noun) if plural else noun
     agreeing = plural == acceptable
     if rng.random() < 0.3:
-        return (f"the {noun}" if acceptable else f"{noun} the",), int(acceptable)
-    if rng.random() < 0.4:
-        return (f"{pick(('these', 'those', 'many') if agreeing else ('this', 'that', 'every'), rng)} {noun}",), int(acceptable)
-    verb = pick(pick(lexicon.PERSONAL_VERBS + lexicon.OBJECT_VERBS, rng).words, rng)
-    verb = pick(("are", "were") if agreeing else ("is", "was"), rng) if rng.random() < 0.3 else (
-        verb if agreeing else lexicon.add_s(verb)
-    )
-    return (f"the {noun} {verb}",), int(acceptable)
+        text = f"the {noun}" if acceptable else f"{noun} the"
+    elif rng.random() < 0.4:
+        text = f"{pick(('these', 'those', 'many') if agreeing else ('this', 'that', 'every'), rng)} {noun}"
+    else:
+        verb = pick(pick(lexicon.PERSONAL_VERBS + lexicon.OBJECT_VERBS, rng).words, rng)
+        if rng.random() < 0.3:
+            verb = pick(("are", "were") if agreeing else ("is", "was"), rng)
+        elif not agreeing:
+            verb = lexicon.add_s(verb)
+        text = f"the {noun} {verb}"
+    return (text,), int(acceptable)
 
 
 def _draw_relation(task: str, rng: Random) -> tuple[tuple[str, str], int]:
@@ -50,7 +55,7 @@ def _draw_relation(task: str, rng: Random) -> tuple[tuple[str, str], int]:
     relation = pick(("same", "same", "broader", "narrower", "opposite", "opposite", "different"), rng)
     if task not in ("syn_mnli", "syn_rte") and relation != "same":
         relation = pick(("opposite", "different"), rng)
-    if relation == "opposite" or rng.random() < 0.4 and relation in ("same", "different"):
+    if relation == "opposite" or (rng.random() < 0.4 and relation in ("same", "different")):
         texts = _word_verbs(relation, rng)
     else:
         texts = _word_nouns(relation, rng)
@@ -86,6 +91,8 @@ def _word_nouns(relation: str, rng: Random) -> tuple[str, str]:
             noun = pick(nouns, rng)
         second = replace(first, noun=noun)
     elif relation != "same":
-        second = replace(first, adjective=()) if first.adjective and rng.random() < 0.5 else replace(first, general=True)
+        second = (
+            replace(first, adjective=()) if first.adjective and rng.random() < 0.5 else replace(first, general=True)
+        )
     texts = first.word(rng), second.word(rng)
     return texts[::-1] if relation == "narrower" else texts

@@ -1,4 +1,4 @@
-"""Events of the controlled English: how they are drawn, worded and changed so that the meaning does, or does not, follow.
+"""Events of the controlled English: how they are drawn, worded and changed.
 
 An `Event` says who did what to whom, perhaps with a place, time or manner. It holds concepts, not words: every wording
 draws its own synonyms, and may turn active into passive and move the adjunct to the front.
@@ -66,7 +66,7 @@ def draw_event(rng: Random, *, adjunct_kind: str | None = None, adjunct_rate: fl
     while patient.hypernym == agent.hypernym:
         patient = pick(lexicon.PEOPLE, rng)
     adjunct = draw_adjunct(rng, adjunct_kind) if adjunct_kind or rng.random() < adjunct_rate else None
-    adjectives = [(), ()]
+    adjectives: list[Concept] = [(), ()]
     side = int(rng.random() * 4)
     if side < 2:
         adjectives[side] = draw_adjective((agent, patient)[side], rng)
@@ -101,7 +101,7 @@ def change_verb(event: Event, rng: Random) -> Event:
 
 
 def change_noun(event: Event, role: str, rng: Random) -> Event:
-    """Return the event with another noun in the role 'agent' or 'patient', of another hypernym and in no role already."""
+    """Return the event with another noun in the role "agent" or "patient", of a hypernym that no role has yet."""
     entity = getattr(event, role)
     taken = (event.agent.noun.hypernym, event.patient.noun.hypernym)
     nouns = lexicon.PEOPLE if entity.noun.animate else lexicon.THINGS

@@ -68,7 +68,7 @@ def test_more_rows_begin_with_the_fewer():
 
 
 def test_splits_are_disjoint_across_seeds_and_tasks():
-    seen = {split: set() for split in SPLITS}
+    seen: dict[str, set] = {split: set() for split in SPLITS}
     for split in SPLITS:
         for task in TASKS:
             for seed in (0, 1):
@@ -213,10 +213,10 @@ def claims(event_text):
 
 
 def test_similarity_counts_what_is_shared():
-    meanings = {}
+    meanings: dict[str, lexicon.Concept] = {}
     for noun in lexicon.PEOPLE + lexicon.THINGS:
         meanings |= dict.fromkeys(noun.words, noun.words)
-    verbs = {}
+    verbs: dict[str, lexicon.Concept] = {}
     for verb in lexicon.PERSONAL_VERBS + lexicon.OBJECT_VERBS:
         verbs |= {lexicon.past(word): verb.words for word in verb.words}
     adjuncts = {

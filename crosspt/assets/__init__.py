@@ -1,0 +1,1 @@
+"""The embedded T5: its files, and the script that made them."""
