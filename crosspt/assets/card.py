@@ -39,7 +39,7 @@ Greedy decoding, exact match, {count} test rows a task, in percent. "bare" is th
 
 
 def write_card(folder: Path, scores: dict[str, tuple[float, ...]], facts: dict[str, Any]) -> None:
-    """Write the card: `scores` holds prefix, bare and majority percentages, `facts` the other fields of the template."""
+    """Write the card: `scores` holds prefix, bare and majority percentages, `facts` all else in the template."""
     lines = [
         f"| {task} | {prefix:.1f} | {bare:.1f} | {majority:.1f} |" for task, (prefix, bare, majority) in scores.items()
     ]
