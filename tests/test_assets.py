@@ -1,35 +1,31 @@
 import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-import crosspt
-from crosspt.assets import build, pretrain
+from crosspt.assets import EMBEDDED_T5, build, pretrain
 from crosspt.tasks.synthetic import SYNTHETIC_TASKS, format_label, generate_rows
-
-FOLDER = Path(crosspt.__file__).parent / "assets" / "t5-crosspt-mini"
 
 
 @pytest.fixture(scope="module")
 def model():
-    return AutoModelForSeq2SeqLM.from_pretrained(FOLDER, local_files_only=True)
+    return AutoModelForSeq2SeqLM.from_pretrained(EMBEDDED_T5, local_files_only=True)
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return AutoTokenizer.from_pretrained(FOLDER, local_files_only=True)
+    return AutoTokenizer.from_pretrained(EMBEDDED_T5, local_files_only=True)
 
 
 def test_sizes(model):
     assert model.num_parameters() <= 3_000_000
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) <= 6_000_000
+    assert sum(path.stat().st_size for path in EMBEDDED_T5.rglob("*")) <= 6_000_000
 
 
 def test_files_are_safetensors_and_json():
-    assert {path.name for path in FOLDER.iterdir()} == {
+    assert {path.name for path in EMBEDDED_T5.iterdir()} == {
         "README.md",
         "config.json",
         "generation_config.json",
@@ -99,13 +95,13 @@ def test_a_soft_mixture_of_instruction_words_replaces_the_prefix(model, tokenize
 
 
 def test_card_states_the_mean_of_its_scores():
-    card = (FOLDER / "README.md").read_text()
+    card = (EMBEDDED_T5 / "README.md").read_text()
     rows = {name: [float(value) for value in values.split("|")]
             for name, values in re.findall(r"^\| (syn_\w+|mean) \| (.*) \|$", card, re.MULTILINE)}  # fmt: skip
     assert set(rows) == {*SYNTHETIC_TASKS, "mean"}
     for column, mean in enumerate(rows.pop("mean")):
         assert mean == pytest.approx(sum(values[column] for values in rows.values()) / len(rows), abs=0.1)
-    assert f"{AutoModelForSeq2SeqLM.from_pretrained(FOLDER).num_parameters():,} parameters" in card
+    assert f"{AutoModelForSeq2SeqLM.from_pretrained(EMBEDDED_T5).num_parameters():,} parameters" in card
 
 
 def test_corrupt_spans_can_be_undone():

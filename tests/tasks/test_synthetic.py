@@ -18,6 +18,7 @@ from crosspt.tasks.synthetic import (
     generate_rows,
     split_of,
 )
+from crosspt.tasks.synthetic_fragments import draw_fragment
 from crosspt.tasks.synthetic_grammar import Entity, Event
 
 TASKS = list(SYNTHETIC_TASKS)
@@ -94,6 +95,11 @@ def test_rows_are_balanced_and_distinct(task):
     assert len(set(texts_of(task, rows))) == len(rows)
     first_labels = [row["label"] for row in rows[: len(counts) * 4]]
     assert set(Counter(first_labels).values()) == {4}
+
+
+def test_no_row_comes_twice_where_texts_are_scarce():
+    rows = generate_rows("syn_sst2", "validation", 4000)
+    assert len({row["sentence"] for row in rows}) == 4000
 
 
 def test_there_are_at_least_300_content_words():
@@ -284,3 +290,39 @@ def test_opinions_turn_with_negation():
         negated = any(f" {negator} " in f" {main} " for negator in negators)
         praised = any(word in lexicon.PRAISE for word in main.split())
         assert (praised != negated) == positive, text
+
+
+def test_fragments_of_paraphrases_are_labelled_by_their_concepts():
+    concepts: dict[str, lexicon.Concept] = {}
+    for noun in lexicon.PEOPLE + lexicon.THINGS:
+        concepts |= dict.fromkeys(noun.words, noun.words)
+    for verb in lexicon.PERSONAL_VERBS + lexicon.OBJECT_VERBS:
+        concepts |= {lexicon.past(word): verb.words for word in verb.words}
+    labels: Counter = Counter()
+    for seed in range(300):
+        (first, second), label = draw_fragment("syn_mrpc", Random(seed))
+        labels[label] += 1
+        assert (concepts[first.split()[-1]] == concepts[second.split()[-1]]) == bool(label)
+    assert min(labels[0], labels[1]) > 60
+
+
+@pytest.mark.parametrize(
+    ("task", "fragment"),
+    [
+        ("syn_sst2", (("not awful",), 1)),
+        ("syn_sst2", (("superb",), 1)),
+        ("syn_sst2", (("far from good",), 0)),
+        ("syn_cola", (("these doctors",), 1)),
+        ("syn_cola", (("doctor the",), 0)),
+        ("syn_qnli", (("where?", "in the garden"), 0)),
+        ("syn_qnli", (("when?", "in the garden"), 1)),
+        ("syn_mnli", (("praised", "blamed"), 2)),
+        ("syn_mnli", (("the doctor", "the medic"), 0)),
+        ("syn_rte", (("the medic", "the doctor"), 1)),
+        ("syn_stsb", (("praised", "commended"), 5)),
+    ],
+)
+def test_fragments(task, fragment):
+    found = dict(draw_fragment(task, Random(seed)) for seed in range(20_000))
+    texts, label = fragment
+    assert found[texts] == label
