@@ -11,6 +11,8 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from crosspt.tasks.task import Task
 
+CORRELATIONS = {"pearson": pearsonr, "spearman": spearmanr}
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -92,6 +94,10 @@ def _score_classes(task: Task, predictions: Sequence[str], references: Sequence[
             values[metric] = 100 * float(accuracy_score(truth, given))
         elif metric == "f1":
             values[metric] = _percent(f1_score(truth, given, labels=[0, 1], average=None, zero_division=np.nan)[1])
+        elif metric in CORRELATIONS:
+            numbers = [float(label) for label in task.labels]
+            answered = [0.0 if answer is None else numbers[answer] for answer in answers]
+            values[metric] = _correlation(metric, [numbers[label] for label in truth], answered)
         else:
             varied = len(set(truth)) > 1 and len(set(given)) > 1
             values[metric] = _percent(matthews_corrcoef(truth, given)) if varied else None
@@ -107,12 +113,13 @@ def _score_numbers(task: Task, predictions: Sequence[str], references: Sequence[
         truth.append(number)
     answers = [_number(prediction) for prediction in predictions]
     given = [0.0 if answer is None else answer for answer in answers]
-    varied = len(set(truth)) > 1 and len(set(given)) > 1
-    correlations = {"pearson": pearsonr, "spearman": spearmanr}
-    values = {
-        metric: _percent(correlations[metric](truth, given).statistic) if varied else None for metric in task.metrics
-    }
+    values = {metric: _correlation(metric, truth, given) for metric in task.metrics}
     return Scores(values, len(truth), 100 * answers.count(None) / len(truth))
+
+
+def _correlation(metric: str, truth: Sequence[float], given: Sequence[float]) -> float | None:
+    varied = len(set(truth)) > 1 and len(set(given)) > 1
+    return _percent(CORRELATIONS[metric](truth, given).statistic) if varied else None
 
 
 def _number(text: str) -> float | None:

@@ -16,7 +16,7 @@ def load_split(task: Task, split: str, data_dir: str | Path | None = None) -> da
     """Loads a split: the task's text columns, and its label column in one type (a label value, or a float score).
 
     A task with data files of its own is read from those; any other from `<data_dir>/<folder>/<split>` with the suffix
-    .jsonl, .csv, .tsv or .parquet where a data directory is given, and from the hub where none is.
+    .jsonl, .csv, .tsv or .parquet where a data directory is given. Where none is, it is generated or on the hub.
 
     Raises:
         ValueError: when there is no such split, it is empty, lacks a column, or holds a null text or an unknown or
@@ -25,6 +25,8 @@ def load_split(task: Task, split: str, data_dir: str | Path | None = None) -> da
     """
     if split not in SPLITS:
         raise ValueError(f"load_split: split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if task.generate is not None and data_dir is None:
+        return datasets.Dataset.from_list(task.generate(split))
     source = _find_source(task, split, data_dir)
     if source is None:
         raise ValueError(f"task {task.name!r}: no {split} split {_place(task, data_dir)}")
@@ -92,6 +94,8 @@ def load_test(
 
 
 def _load_public_test(task: Task, data_dir: str | Path | None) -> datasets.Dataset | None:
+    if task.generate is not None and data_dir is None:
+        return load_split(task, "test")
     source = _find_source(task, "test", data_dir)
     if source is None or not (isinstance(source, Path) or task.test_labels_public):
         return None

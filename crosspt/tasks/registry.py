@@ -3,12 +3,14 @@
 import difflib
 import re
 
+from crosspt.tasks.embedded import EMBEDDED_TASKS
 from crosspt.tasks.glue import GLUE_TASKS
 from crosspt.tasks.group2 import GROUP2_TASKS
 from crosspt.tasks.task import Task
 from crosspt.tasks.task_file import load_task_file
 
 SUITES: dict[str, tuple[str, ...]] = {
+    "embedded": tuple(task.name for task in EMBEDDED_TASKS),
     "glue": ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte"),
     "group2": ("scitail", "paws", "imdb", "yelp_polarity", "multi_nli", "mrpc", "stsb2"),
 }
@@ -30,7 +32,7 @@ def register_task(task: Task) -> None:
 
 
 def task_names() -> list[str]:
-    """Returns the names of the registered tasks, GLUE first."""
+    """Returns the names of the registered tasks, GLUE first, the embedded suite last."""
     return [task.name for task in _TASKS.values()]
 
 
@@ -56,5 +58,5 @@ def _key(name: str) -> str:
     return _ALIASES.get(key, key)
 
 
-for _task in (*GLUE_TASKS, *GROUP2_TASKS):
+for _task in (*GLUE_TASKS, *GROUP2_TASKS, *EMBEDDED_TASKS):
     register_task(_task)

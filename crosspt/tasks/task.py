@@ -3,7 +3,7 @@
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Task:
         label_values: values the label column holds, in the order of `labels`; 0, 1, ... by default.
         bin_edges: for classes cut out of a score: the inner edges of the bins, one fewer than `labels`; a score on an
             edge belongs to the upper bin. `label_values` is then empty.
-        metrics: names of the task's metrics; the first is primary.
+        metrics: names of the task's metrics; the first is primary. Correlations need a score or numeric labels.
         regression: whether the label is a score from 0 to 5 that is answered as text.
         hub: dataset on the Hugging Face hub.
         hub_config: configuration of that dataset.
@@ -52,6 +52,7 @@ class Task:
         test_labels_public: whether the hub's test split carries its labels.
         data_folders: folders under a data directory, tried in order; the task's name by default.
         data_files: a file for each split, for a task whose rows lie outside a data directory.
+        generate: makes the rows of a split, for a task that is generated where no data directory is given.
 
     Raises:
         TypeError: when a sequence is not a tuple.
@@ -72,6 +73,7 @@ class Task:
     test_labels_public: bool = True
     data_folders: tuple[str, ...] = ()
     data_files: Mapping[str, Path] = field(default_factory=dict, hash=False)
+    generate: Callable[[str], list[dict[str, Any]]] | None = None
 
     def __post_init__(self) -> None:
         for attribute in ("fields", "labels", "label_values", "bin_edges", "metrics", "data_folders"):
@@ -93,7 +95,9 @@ class Task:
             if not set(splits) <= set(SPLITS):
                 raise self._error(f"{attribute} must have keys out of {', '.join(SPLITS)}", sorted(splits))
         self._check_labels()
-        known = SCORE_METRICS if self.regression else CLASS_METRICS
+        known: tuple[str, ...] = SCORE_METRICS if self.regression else CLASS_METRICS
+        if self.labels and all(label.replace(".", "", 1).isdigit() for label in self.labels):
+            known = (*CLASS_METRICS, *SCORE_METRICS)
         if not self.metrics or len(set(self.metrics)) < len(self.metrics) or not set(self.metrics) <= set(known):
             raise self._error(f"metrics must be distinct names out of {', '.join(known)}", self.metrics)
         if "f1" in self.metrics and len(self.labels) != 2:

@@ -102,3 +102,15 @@ def test_errors() -> None:
         compute_metrics(BINARY, ["yes"], ["maybe"], BINARY.labels)
     with pytest.raises(ValueError, match="a reference of task 'score' must be a number, got 'high'"):
         compute_metrics(SCORE, ["1.0"], ["high"], ())
+
+
+def test_correlations_of_numeric_labels() -> None:
+    task = Task(
+        name="grades", fields=("text",), labels=("0.0", "1.0", "2.0"), metrics=("accuracy", "pearson", "spearman")
+    )
+    words = task.label_words("synthetic")
+    # By hand: truth 0, 1, 2, 2 against 0, 2, 2, 0 (the last is invalid): covariance 3/4, variances 11/4 and 4
+    scores = compute_metrics(task, ["A0", "A2", "A2", "?"], ["A0", "A1", "A2", "A2"], words)
+    assert scores.values["accuracy"] == 50.0
+    assert scores.values["pearson"] == pytest.approx(100 * (6 - 5 * 4 / 4) / ((9 - 25 / 4) * (8 - 4)) ** 0.5)
+    assert scores.values["spearman"] == pytest.approx(100 / (4.5 * 4) ** 0.5)
