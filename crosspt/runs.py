@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,17 @@ class RunConfig:
         return {
             "schema": SCHEMA,
             **dataclasses.asdict(self),
-            "temperature_value": self.prompts.temperature_value,
+            "temperature_value": self.temperature_value,
         }
+
+    @property
+    def temperature_value(self) -> float:
+        """The tau that the targets' banks use."""
+        prompts = self.prompts
+        if self.training.stage2 == "per_target":
+            sources = list(prompts.resolved_source_tasks)
+            prompts = dataclasses.replace(prompts, tasks=prompts.tasks[:1], source_tasks=sources)
+        return prompts.temperature_value
 
     @classmethod
     def load(cls, folder: Path) -> "RunConfig":
@@ -58,6 +68,9 @@ class RunConfig:
             if values.pop("schema") != SCHEMA:
                 raise ValueError("its schema is of another version")
             del values["temperature_value"]
+            texts = [values["model"], *values["source_prompts"], *values["task_files"].values()]
+            if not all(isinstance(text, str) for text in texts):
+                raise ValueError("model, source_prompts and task_files must be text")
             return cls(
                 **{
                     **values,
@@ -78,16 +91,30 @@ class RunConfig:
 
 
 def load_t5(name: str) -> tuple[T5ForConditionalGeneration, Any]:
-    """A T5 in float32 and its tokenizer, from a folder or the hub. Raises ValueError in one line."""
+    """A T5 in float32 and its tokenizer, from a folder or the hub.
+
+    Raises:
+        ValueError: it cannot be had, is no T5, lacks weights, or has no tokenizer; in one line.
+    """
     try:
         config = AutoConfig.from_pretrained(name)
         if config.model_type not in ("t5", "mt5"):
-            raise ValueError(f"model {name!r}: expected a T5, got model type {config.model_type!r}")
+            raise ValueError(f"expected a T5, got model type {config.model_type!r}")
         # float32 whatever the file holds: T5 overflows in float16.
-        return AutoModelForSeq2SeqLM.from_pretrained(name, dtype=torch.float32), AutoTokenizer.from_pretrained(name)
-    except OSError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"model {name!r}: neither a folder with a T5 nor to be had from the hub: {reason}") from None
+        t5, report = AutoModelForSeq2SeqLM.from_pretrained(
+            name, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+        unfit = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
+        if unfit:
+            raise ValueError(f"{len(unfit)} of its tensors are missing or misshapen, such as {min(unfit)}")
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # transformers, tokenizers, safetensors and the hub's client each raise their own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        place = "cannot be loaded" if Path(name).is_dir() else "is no folder, nor to be had from the hub"
+        raise ValueError(f"model {name!r} {place}: {reason}") from error
+    if set(tokenizer.get_vocab()) <= {*tokenizer.all_special_tokens, "\N{LOWER ONE EIGHTH BLOCK}"}:
+        raise ValueError(f"model {name!r} has no tokenizer beside its weights")
+    return t5, tokenizer
 
 
 def pick_device(device: str) -> torch.device:
@@ -117,9 +144,25 @@ def prepare_folder(run: RunConfig, folder: Path, resume: bool) -> None:
         if different:
             raise ValueError(f"{folder} holds a run with other settings: {', '.join(different)}")
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or not all(_is_leftover(file) for file in folder.iterdir())):
         raise ValueError(f"{folder} must be a new or empty folder, or one that holds a run to resume")
+    check_writable(folder)
     write_json(folder / RUN_NAME, run.to_dict())
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, and raise ValueError where nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"{folder} is no folder that can be written to: {error.strerror}") from None
+
+
+def _is_leftover(file: Path) -> bool:
+    """Whether the file is what a run leaves that was killed while it wrote ``run.json``."""
+    return file.name.startswith(f".{RUN_NAME}.") and file.suffix == ".tmp"
 
 
 def _differences(name: str, saved: Any, wanted: Any) -> list[tuple[str, Any, Any]]:

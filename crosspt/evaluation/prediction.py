@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import track
 
 from crosspt.evaluation.metrics import Scores, compute_metrics
@@ -39,13 +40,21 @@ def generate_texts(
         device: where the model is.
         bf16: generate in bfloat16 autocast.
         description: what the progress bar says; None shows no bar.
+
+    Raises:
+        ValueError: batch_size is below 1.
     """
+    if batch_size < 1:
+        raise ValueError(f"generate_texts: batch_size must be at least 1, got {batch_size}")
     collate = PromptCollator(tokenizer)
     # Rows of similar length share a batch; the longest come first, so that a lack of memory shows at once.
     order = sorted(range(len(inputs)), key=lambda row: -len(inputs[row]))
     batches: Iterable[int] = range(0, len(order), batch_size)
     if description is not None:
-        batches = track(batches, description=description, transient=True)
+        console = Console(stderr=True)
+        batches = track(
+            batches, description=description, transient=True, console=console, disable=not console.is_terminal
+        )
     texts = [""] * len(inputs)
     for start in batches:
         rows = order[start : start + batch_size]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from rich.table import Table
+from rich.text import Text
 
 from crosspt.evaluation.metrics import Scores
 from crosspt.storage import write_atomically
@@ -84,7 +85,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def results_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
     """A table with a row for every scheme, task and metric, and the mean of the primary metrics of each scheme."""
-    table = Table(title=title)
+    table = Table(title=Text(title))
     for heading in ("scheme", "task", "metric", "value", "invalid", "rows"):
         table.add_column(heading, justify="left" if heading in ("scheme", "task", "metric") else "right")
     for scheme in dict.fromkeys(row["scheme"] for row in rows):

@@ -32,6 +32,8 @@ def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
     Raises:
         ValueError: the folder holds no saved prompts.
     """
+    if not folder.is_dir():
+        raise ValueError(f"checkpoint {folder}: no such folder")
     if (folder / RUN_NAME).is_file():
         run = RunConfig.load(folder)
         if model is not None:
@@ -46,7 +48,10 @@ def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
 
 def prompts_folder(checkpoint: Path, task: str) -> Path:
     """Where a checkpoint keeps the prompts of a task: its own folder, or that of the target."""
-    return checkpoint if (checkpoint / CONFIG_NAME).is_file() else checkpoint / TARGETS / task
+    for folder in (checkpoint, checkpoint / TARGETS / task):
+        if (folder / CONFIG_NAME).is_file():
+            return folder
+    raise ValueError(f"checkpoint {checkpoint} holds no prompts for task {task!r} yet: its training is not finished")
 
 
 def evaluate_prompts(
@@ -126,13 +131,14 @@ def evaluate(
         An object with the schema of ``results.json``.
     """
     started = time.perf_counter()
+    place = pick_device(device)
     names = [find_task(run, name).name for name in tasks or run.prompts.tasks]
     rows = load_rows({p: task for p, task in run.positions().items() if task.name in names}, run.data, train=False)
     t5, tokenizer = load_t5(run.model)
     loaded = time.perf_counter()
     results = evaluate_prompts(
         checkpoint,
-        t5.to(pick_device(device)),  # type: ignore[arg-type]  # transformers wraps to() without its overloads
+        t5.to(place),  # type: ignore[arg-type]  # transformers wraps to() without its overloads
         tokenizer,
         {name: rows[name] for name in names},
         run.data,
@@ -180,13 +186,13 @@ def predict(
         bf16: generate in bfloat16 autocast.
         progress: whether to show a progress bar.
     """
+    place = pick_device(device)
     t5, tokenizer = load_t5(run.model)
     rows = [row for row in inputs if not isinstance(row, str)]
     texts = [text for text in inputs if isinstance(text, str)]
     encoded = encode_inputs(task, rows, tokenizer, prefix=run.data.prefix, max_length=run.data.max_length)
     if texts:
         encoded = tokenizer(texts, truncation=True, max_length=run.data.max_length).input_ids
-    place = pick_device(device)
     model = CrossPTModel.from_pretrained(t5, prompts_folder(checkpoint, task.name)).eval().to(place)
     words = task.label_words(run.data.label_set, task_letter(run.prompts.tasks.index(task.name)))
     return generate_texts(

@@ -77,7 +77,8 @@ def encode_rows(
         max_target_length: most tokens of a target; a longer one is an error, since cut words can be told apart no more.
 
     Raises:
-        ValueError: as `encode_inputs`; when a label is not the task's; when a target is too long.
+        ValueError: as `encode_inputs`; when a label is not the task's; when a target is too long, or the tokenizer
+            lacks tokens for it.
     """
     rows = list(rows)
     inputs = encode_inputs(task, rows, tokenizer, prefix=prefix, max_length=max_length)
@@ -86,6 +87,11 @@ def encode_rows(
     eos = _end_token(tokenizer)
     ids = {text: [*tokens, eos] for text, tokens in zip(distinct, _tokenize(tokenizer, distinct), strict=True)}
     for text, tokens in ids.items():
+        if tokenizer.unk_token_id in tokens:
+            raise ValueError(
+                f"encode_rows: the tokenizer has no tokens for the target {text!r} of task {task.name!r}, "
+                f"got {tokenizer.convert_ids_to_tokens(tokens)}"
+            )
         if len(tokens) > max_target_length:
             raise ValueError(
                 f"encode_rows: the target {text!r} of task {task.name!r} has {len(tokens)} tokens, "

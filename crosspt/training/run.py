@@ -3,10 +3,14 @@
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
+import torch
+from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
 from crosspt.evaluation.results import RESULTS_NAME, make_results, write_json
@@ -14,7 +18,9 @@ from crosspt.evaluation.run import evaluate_prompts
 from crosspt.model import CrossPTModel
 from crosspt.runs import RunConfig, load_t5, pick_device, prepare_folder
 from crosspt.storage import load_source_prompts
-from crosspt.tasks.config import TaskRows, load_rows
+from crosspt.tasks.collation import PromptCollator, encode_rows
+from crosspt.tasks.config import DataConfig, TaskRows, load_rows
+from crosspt.tasks.task import Task
 from crosspt.training.stages import CHECKPOINTS, Job, plan_stage1, plan_stage2, run_job
 
 
@@ -35,6 +41,30 @@ class Preparation:
     rows: dict[str, TaskRows]
     stage1: list[Job]
     stage2: list[Job]
+
+    def check(self, data: DataConfig, given: Mapping[str, Tensor]) -> None:
+        """Encode a row of every target text and start every bank, so that what does not fit raises before training.
+
+        Args:
+            data: how rows are encoded.
+            given: source prompts (m, d) by task that are not trained.
+        """
+        PromptCollator(self.tokenizer)
+        for task_rows in self.rows.values():
+            encode_rows(
+                task_rows.task,
+                [row for part in (task_rows.train, task_rows.test) for row in _row_of_each_label(task_rows.task, part)],
+                self.tokenizer,
+                task_id=0,
+                words=task_rows.words,
+                prefix=data.prefix,
+                max_length=data.max_length,
+            )
+        prompts = dict(given)
+        with torch.no_grad():
+            for job in [*self.stage1, *self.stage2]:
+                model = CrossPTModel(self.t5, job.config, source_prompts=prompts, tokenizer=self.tokenizer)
+                prompts |= dict(zip(job.config.tasks, model.embedding.compose(), strict=True))
 
     def describe(self, run: RunConfig) -> list[dict[str, Any]]:
         """What each job would do: its folder, scheme, tasks, rows, optimizer steps, parameters and learning rates."""
@@ -58,8 +88,17 @@ class Preparation:
         return described
 
 
+def _row_of_each_label(task: Task, rows: datasets.Dataset) -> datasets.Dataset:
+    labels = list(rows[task.label_column]) if len(rows) else []
+    return rows.select(sorted({label: number for number, label in enumerate(labels)}.values()))
+
+
 def prepare(run: RunConfig) -> Preparation:
     """Load the model and the rows and plan the jobs; every setting that does not fit raises here."""
+    if not run.prompts.parsed_scheme.needs_source_prompts:
+        for setting, value in (("source prompts", run.source_prompts), ("source tasks", run.prompts.source_tasks)):
+            if value:
+                raise ValueError(f"scheme {run.prompts.scheme} starts from no {setting}, got {', '.join(value)}")
     t5, tokenizer = load_t5(run.model)
     given = load_source_prompts(run.source_prompts, t5.config.d_model)
     stage1 = plan_stage1(run.prompts, run.training, given)
@@ -71,7 +110,9 @@ def prepare(run: RunConfig) -> Preparation:
         position: task for position, task in positions.items() if position not in targets and task.name in trained
     }
     rows = load_rows(targets, run.data) | load_rows(sources, run.data, test=False)
-    return Preparation(t5, tokenizer, rows, stage1, stage2)
+    ready = Preparation(t5, tokenizer, rows, stage1, stage2)
+    ready.check(run.data, given)
+    return ready
 
 
 def train(
@@ -98,7 +139,10 @@ def train(
     prepare_folder(run, folder, resume)
     results = folder / RESULTS_NAME
     if results.is_file():
-        return json.loads(results.read_text(encoding="utf-8"))
+        try:
+            return json.loads(results.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{results} is not JSON: {error}") from None
     loaded = time.perf_counter()
     for job in [*ready.stage1, *ready.stage2]:
         if job.is_finished(folder):
