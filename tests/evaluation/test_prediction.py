@@ -23,11 +23,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(scope="module")
 def model() -> CrossPTModel:
     torch.manual_seed(0)
-    config = CrossPTConfig(tasks=["mrpc", "rte"], scheme="P", prompt_length=2, encoder="none")
+    config = CrossPTConfig(
+        tasks=["mrpc", "rte"], scheme="P", prompt_length=1, encoder="none", initialization="vocabulary"
+    )
     return CrossPTModel(make_answering_t5(), config).eval()
 
 
-def make_inputs(count: int = 9) -> list[list[int]]:
+def make_inputs(count: int = 12) -> list[list[int]]:
     return [[25 + (row * 7 + token) % 20 for token in range(1 + row * 5 % 8)] + [1] for row in range(count)]
 
 
