@@ -186,7 +186,7 @@ def _add_fields(parser: ArgumentParser, config: type, skip: AbstractSet[str] = f
     for action in parser._actions:
         for option in flags.keys() & set(action.option_strings):
             kind: Any = flags[option].type
-            action.help = re.sub(r":class:`(\w+)`|``", r"\1", action.help or "")
+            action.help = re.sub(r"; see :class:`\w+`|``", "", action.help or "")
             action.metavar = METAVARS.get(kind.__name__ if isinstance(kind, type) else str(kind), action.metavar)
             if kind is bool:
                 action.nargs, action.const = "?", True

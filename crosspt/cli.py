@@ -16,6 +16,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from tqdm import tqdm
 from transformers import set_seed
 from transformers.utils import logging
 
@@ -46,9 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             content, shown = COMMANDS[command](settings)
     except (ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        _close_progress_bars()
         print(f"crosspt {command}: {reason}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     except KeyboardInterrupt:
+        _close_progress_bars()
         print(f"crosspt {command}: interrupted", file=sys.stderr)
         return 130
     if settings.json:
@@ -62,6 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 console.print(part)
     return 0 if content.get("healthy", True) else 1
+
+
+def _close_progress_bars() -> None:
+    """End the line of the Trainer's bar, which stays open where training stops with an error."""
+    for bar in list(tqdm._instances):
+        bar.close()
 
 
 def _names(value: str | list[str] | None) -> list[str]:
@@ -196,6 +205,8 @@ def _predict(settings: Namespace) -> tuple[dict[str, Any], Shown]:
     elif settings.input:
         columns = read_columns(Path(settings.input))
         inputs = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        if not inputs:
+            raise ValueError(f"{settings.input}: no rows for task {task.name!r}")
     answers = predict(
         checkpoint,
         run,

@@ -65,6 +65,8 @@ class RunConfig:
         path = folder / RUN_NAME
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(values, dict):
+                raise ValueError(f"expected an object, got {type(values).__name__}")
             if values.pop("schema") != SCHEMA:
                 raise ValueError("its schema is of another version")
             del values["temperature_value"]
@@ -80,7 +82,8 @@ class RunConfig:
                 }
             )
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{path} is not a run of this version: {error}") from None
+            reason = f"the key {error} is missing" if isinstance(error, KeyError) else error
+            raise ValueError(f"{path} is not a run of this version: {reason}") from None
 
     def positions(self) -> dict[int, Task]:
         """The run's tasks by position: the targets, then the other source tasks of schemes that use them."""

@@ -2,13 +2,17 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
+
+if TYPE_CHECKING:
+    from tests.workspace import Workspace
 
 torch.set_num_threads(1)
 
@@ -64,3 +68,20 @@ def batch() -> Callable[..., dict[str, torch.Tensor]]:
         }
 
     return make
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
+    """A saved T5 with its tokenizer, and rows of a few tasks."""
+    from tests.workspace import make_workspace
+
+    return make_workspace(tmp_path_factory.mktemp("workspace"))
+
+
+@pytest.fixture(scope="session")
+def slpn_run(workspace: "Workspace", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run whose answers vary."""
+    folder = tmp_path_factory.mktemp("runs") / "slpn"
+    settings = ["--tasks", "mrpc,rte", "--label-set", "synthetic", "--epochs", "5"]
+    assert workspace.train(folder, *settings).status == 0
+    return folder

@@ -129,3 +129,11 @@ def test_pad_to_multiple(tokenizer: PreTrainedTokenizerFast, length: int, padded
     assert batch["labels"].tolist() == [[9, 1, -100, -100]]
     with pytest.raises(ValueError, match="PromptCollator: pad_to_multiple_of must be 1 or more, got 0"):
         PromptCollator(tokenizer, pad_to_multiple_of=0)
+
+
+def test_a_target_that_the_tokenizer_lacks(tokenizer: PreTrainedTokenizerFast) -> None:
+    arguments: dict[str, Any] = {"task_id": 0, "prefix": False, "max_length": 8}
+    rows = [{"text": "w0", "label": 0}, {"text": "never seen", "label": 1}]
+    assert len(encode_rows(ONE, rows, tokenizer, words=("w5", "w6"), **arguments)) == 2
+    with pytest.raises(ValueError, match="the tokenizer has no tokens for the target 'w6 maybe' of task 'one', got "):
+        encode_rows(ONE, rows, tokenizer, words=("w5", "w6 maybe"), **arguments)
