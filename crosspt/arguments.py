@@ -10,10 +10,13 @@ from typing import Any, NoReturn
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from crosspt.config import CrossPTConfig
+from crosspt.runs import EMBEDDED
 from crosspt.tasks.config import DataConfig
+from crosspt.tasks.registry import SUITES
 from crosspt.training.config import TrainingConfig
 
 HELP = {
+    "demo": "train four schemes on the embedded suite and show them side by side",
     "train": "train prompts over a frozen T5 and report their accuracy",
     "evaluate": "report the accuracy of saved prompts",
     "predict": "answer rows of a task with saved prompts",
@@ -28,6 +31,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Namespace:
     A setting that is null takes its default. A mistake ends the process with one line and status 2.
     """
     parsers = {
+        "demo": _demo_parser(),
         "train": _train_parser(),
         "evaluate": _evaluate_parser(),
         "predict": _predict_parser(),
@@ -78,7 +82,9 @@ def _one_line(message: str) -> str:
     message = re.sub(
         r"^Unexpected config: ?", "a YAML file must hold keys and values such as 'epochs: 3', got: ", message
     )
-    message = re.sub(r"\b(?:train|evaluate|predict|doctor)\.(\w+)", lambda match: "--" + _dashed(match[1]), message)
+    message = re.sub(
+        r"\b(?:demo|train|evaluate|predict|doctor)\.(\w+)", lambda match: "--" + _dashed(match[1]), message
+    )
     return " ".join(message.split())
 
 
@@ -95,15 +101,25 @@ def _command_parser(description: str) -> ArgumentParser:
     return parser
 
 
+def _demo_parser() -> ArgumentParser:
+    parser = _command_parser(
+        "Train P, SL, SLP and SLPN on the embedded suite and the embedded T5 with 32 examples a task and no text "
+        "prefix, beside the majority baseline, the bare T5 and the T5 with its text prefix. Needs no network."
+    )
+    parser.add_argument("--output", type=str, metavar="FOLDER", default="runs/demo", help="for results and figures")
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="of initialisation, data order and drawn rows")
+    _add_device(parser)
+    return parser
+
+
 def _train_parser() -> ArgumentParser:
     parser = _command_parser(
         "Train the prompts of a scheme over a frozen T5, source prompts first where the scheme starts from them and "
         "none are given. Writes the prompts and results.json; a stopped run goes on with --resume."
     )
-    parser.add_argument("--model", type=str, default="t5-base", help="folder or hub name of the T5")
-    _add_list(
-        parser, "--tasks", "NAMES", "target tasks, separated by commas: names or .yaml files of your own", required=True
-    )
+    parser.add_argument("--model", type=str, default=EMBEDDED, help="folder or hub name of the T5, or embedded")
+    _add_suite(parser, EMBEDDED)
+    _add_list(parser, "--tasks", "NAMES", "target tasks, separated by commas: names or .yaml files of your own")
     _add_list(parser, "--source-tasks", "NAMES", "tasks whose stage-1 prompts are started from; by default the targets")
     _add_list(parser, "--source-prompts", "FOLDERS", "folders with stage-1 prompts to start from, not trained again")
     parser.add_argument("--output", type=str, metavar="FOLDER", required=True, help="folder of the run, new or empty")
@@ -123,12 +139,13 @@ def _train_parser() -> ArgumentParser:
 
 
 def _evaluate_parser() -> ArgumentParser:
-    parser = _command_parser("Report the metrics of saved prompts on the test rows of their tasks.")
-    _add_checkpoint(parser)
+    parser = _command_parser("Report the metrics of saved prompts, or of the T5 alone, on the test rows of tasks.")
+    _add_checkpoint(parser, required=False)
+    parser.add_argument("--no-prompt", action="store_true", help="evaluate the T5 alone, by default the embedded one")
+    _add_suite(parser, None)
     _add_list(parser, "--tasks", "NAMES", "tasks to report on, separated by commas; by default all the prompts are for")
-    parser.add_argument(
-        "--output", type=str, metavar="FOLDER", help="for results.json; by default <checkpoint>/evaluation"
-    )
+    text = "for results.json; by default <checkpoint>/evaluation or runs/no-prompt"
+    parser.add_argument("--output", type=str, metavar="FOLDER", help=text)
     parser.add_argument("--seed", type=int, metavar="N", help="of the draw of test rows; the same as --data-seed")
     _add_data_overrides(parser, skip={"shots"})
     return parser
@@ -165,14 +182,18 @@ def _add_list(parser: ArgumentParser, flag: str, metavar: str, text: str, requir
     action.option_strings = [flag]  # without jsonargparse's --flag+
 
 
+def _add_suite(parser: ArgumentParser, default: str | None) -> None:
+    text = "take the tasks of a suite, where --tasks names none"
+    parser.add_argument("--suite", choices=sorted(SUITES), default=default, help=text)
+
+
 def _add_device(parser: ArgumentParser) -> None:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")
 
 
-def _add_checkpoint(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint", type=str, metavar="FOLDER", required=True, help="folder of a run or of saved prompts"
-    )
+def _add_checkpoint(parser: ArgumentParser, required: bool = True) -> None:
+    text = "folder of a run or of saved prompts"
+    parser.add_argument("--checkpoint", type=str, metavar="FOLDER", required=required, help=text)
     parser.add_argument("--model", type=str, help="T5 to use instead of the one the prompts were trained on")
     parser.add_argument("--batch-size", type=int, metavar="N", default=32, help="rows in a batch")
     parser.add_argument("--bf16", action="store_true", help="generate in bfloat16 autocast")

@@ -1,4 +1,4 @@
-"""The command line: ``crosspt train | evaluate | predict | doctor``.
+"""The command line: ``crosspt demo | train | evaluate | predict | doctor``.
 
 Flags and YAML files set the fields of the same dataclasses. Exit status: 0 done, 1 the run failed, 2 a mistake in what
 was asked, 130 interrupted. Results go to stdout, everything else to stderr.
@@ -22,13 +22,15 @@ from transformers.utils import logging
 
 from crosspt.arguments import parse_arguments
 from crosspt.config import CrossPTConfig
+from crosspt.demo import demo
 from crosspt.doctor import examine
-from crosspt.evaluation.results import RESULTS_NAME, results_table, write_json
-from crosspt.evaluation.run import evaluate, find_task, open_checkpoint, predict
-from crosspt.runs import RUN_NAME, RunConfig, check_writable
+from crosspt.evaluation.results import RESULTS_NAME, write_json
+from crosspt.evaluation.run import evaluate, evaluate_bare, find_task, open_checkpoint, predict
+from crosspt.report.tables import results_table, schemes_table
+from crosspt.runs import EMBEDDED, RUN_NAME, RunConfig, check_writable
 from crosspt.tasks.config import DataConfig
 from crosspt.tasks.files import read_columns
-from crosspt.tasks.registry import get_task
+from crosspt.tasks.registry import SUITES, get_task
 from crosspt.training.config import TrainingConfig
 from crosspt.training.run import prepare, train
 
@@ -98,7 +100,8 @@ Shown = list[Table | str]
 
 def _train(settings: Namespace) -> tuple[dict[str, Any], Shown]:
     task_files: dict[str, str] = {}
-    targets, sources = (_add_tasks(task_files, _names(names)) for names in (settings.tasks, settings.source_tasks))
+    targets = _add_tasks(task_files, _names(settings.tasks) or list(SUITES[settings.suite]))
+    sources = _add_tasks(task_files, _names(settings.source_tasks))
     prompts = {name: settings[name] for name in _field_names(CrossPTConfig)}
     texts = [settings.init_texts] if isinstance(settings.init_texts, str) else settings.init_texts
     prompts |= {"tasks": targets, "source_tasks": sources or None, "init_texts": texts}
@@ -106,7 +109,7 @@ def _train(settings: Namespace) -> tuple[dict[str, Any], Shown]:
         model=settings.model,
         task_files=task_files,
         source_prompts=_names(settings.source_prompts),
-        prompts=CrossPTConfig(**{**prompts, "temperature": _number_or_name(settings.temperature)}),
+        prompts=CrossPTConfig(**prompts),
         training=_pick(TrainingConfig, settings),
         data=_pick(DataConfig, settings),
     )
@@ -139,13 +142,6 @@ def _own_task(run: RunConfig, name: str) -> str:
     return name
 
 
-def _number_or_name(value: str | float) -> str | float:
-    try:
-        return float(value)
-    except ValueError:
-        return value
-
-
 def _show_plan(run: RunConfig) -> tuple[dict[str, Any], Shown]:
     jobs = prepare(run).describe(run)
     table = Table(title=Text(f"{run.prompts.scheme}, {_shots(run.data)}; nothing is trained"))
@@ -167,27 +163,50 @@ def _shots(data: DataConfig) -> str:
 
 
 def _evaluate(settings: Namespace) -> tuple[dict[str, Any], Shown]:
-    checkpoint = Path(settings.checkpoint)
-    run = open_checkpoint(checkpoint, settings.model)
-    _override(run, settings)
+    if (settings.checkpoint is None) != settings.no_prompt:
+        raise ValueError("give either --checkpoint, for the prompts of a folder, or --no-prompt, for the T5 alone")
     if settings.seed is not None:
         if settings.data_seed not in (None, settings.seed):
             raise ValueError(f"--seed and --data-seed are one setting, got {settings.seed} and {settings.data_seed}")
-        run.data = dataclasses.replace(run.data, data_seed=settings.seed)
-    folder = Path(settings.output or checkpoint / "evaluation")
+        settings.data_seed = settings.seed
+    options = {"batch_size": settings.batch_size, "device": settings.device, "bf16": settings.bf16}
+    if settings.no_prompt:
+        return _evaluate_bare(settings, options)
+    checkpoint = Path(settings.checkpoint)
+    run = open_checkpoint(checkpoint, settings.model)
+    _override(run, settings)
+    folder = _results_folder(settings.output or checkpoint / "evaluation")
+    names = _names(settings.tasks) or list(SUITES.get(settings.suite, ()))
+    content = evaluate(checkpoint, run, [_own_task(run, name) for name in names], **options)
+    write_json(folder / RESULTS_NAME, content)
+    return content, [results_table(content["results"], str(checkpoint)), f"results in {folder / RESULTS_NAME}"]
+
+
+def _evaluate_bare(settings: Namespace, options: dict[str, Any]) -> tuple[dict[str, Any], Shown]:
+    names = _names(settings.tasks) or SUITES[settings.suite or EMBEDDED]
+    given = {name: settings[name] for name in _field_names(DataConfig) if settings.get(name) is not None}
+    folder = _results_folder(settings.output or Path("runs", "no-prompt"))
+    model = settings.model or EMBEDDED
+    content = evaluate_bare(model, [get_task(name) for name in names], DataConfig(**given), **options)
+    write_json(folder / RESULTS_NAME, content)
+    return content, [results_table(content["results"], f"{model}, no prompt"), f"results in {folder / RESULTS_NAME}"]
+
+
+def _results_folder(name: str | Path) -> Path:
+    """The folder that results go to. Raises ValueError where they would replace those of a run."""
+    folder = Path(name)
     if (folder / RUN_NAME).is_file():
         raise ValueError(f"--output {folder} is the folder of a run, whose {RESULTS_NAME} would be lost")
     check_writable(folder)
-    content = evaluate(
-        checkpoint,
-        run,
-        [_own_task(run, name) for name in _names(settings.tasks)],
-        batch_size=settings.batch_size,
-        device=settings.device,
-        bf16=settings.bf16,
-    )
-    write_json(folder / RESULTS_NAME, content)
-    return content, [results_table(content["results"], str(checkpoint)), f"results in {folder / RESULTS_NAME}"]
+    return folder
+
+
+def _demo(settings: Namespace) -> tuple[dict[str, Any], Shown]:
+    folder = Path(settings.output)
+    content = demo(folder, seed=settings.seed, device=settings.device)
+    table = schemes_table(content["results"], "embedded suite and T5, 32 shots, no prefix; percent")
+    seconds = sum(content["seconds"].values())
+    return content, [table, f"{seconds:.0f} seconds; results and figures in {folder}"]
 
 
 def _predict(settings: Namespace) -> tuple[dict[str, Any], Shown]:
@@ -257,7 +276,7 @@ def _doctor(settings: Namespace) -> tuple[dict[str, Any], Shown]:
     return content, [table]
 
 
-COMMANDS = {"train": _train, "evaluate": _evaluate, "predict": _predict, "doctor": _doctor}
+COMMANDS = {"demo": _demo, "train": _train, "evaluate": _evaluate, "predict": _predict, "doctor": _doctor}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The command ``demo``: four schemes on the embedded suite and the embedded T5, beside what they are compared with."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from crosspt.report.figures import draw_means, draw_weights
 from crosspt.report.tables import mean, primary_values
 from crosspt.runs import EMBEDDED, RunConfig, load_t5
 from crosspt.tasks.config import DataConfig
-from crosspt.tasks.registry import SUITES
+from crosspt.tasks.registry import SUITES, get_task
 from crosspt.training.config import TrainingConfig
 from crosspt.training.run import train
 
@@ -35,31 +36,37 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
         task, ``bare``, the T5 with neither prompt nor prefix, and ``prefix``, the T5 with the text prefix of its
         pretraining: the ceiling.
     """
-    tasks = list(SUITES["embedded"])
+    names = list(SUITES["embedded"])
+    tasks = [get_task(name) for name in names]
     data = DataConfig(shots=SHOTS, data_seed=seed)
-    bare, seconds = evaluate_bare(EMBEDDED, tasks, data, cell="bare", device=device, progress=progress)
-    prefixed_data = DataConfig(shots=SHOTS, data_seed=seed, prefix=True)
-    prefixed, more = evaluate_bare(EMBEDDED, tasks, prefixed_data, cell="prefix", device=device, progress=progress)
-    seconds = {"bare": seconds, "prefix": more}
-    rows = [*bare, *(row for row in prefixed if row["scheme"] != "majority")]
-    config: dict[str, Any] = {}
+    parts = {
+        "bare": evaluate_bare(EMBEDDED, tasks, data, device=device, progress=progress),
+        "prefix": evaluate_bare(
+            EMBEDDED, tasks, dataclasses.replace(data, prefix=True), device=device, progress=progress
+        ),
+    }
     for scheme in SCHEMES:
         run = RunConfig(
             model=EMBEDDED,
             task_files={},
             source_prompts=[],
-            prompts=CrossPTConfig(tasks=tasks, scheme=scheme),
+            prompts=CrossPTConfig(tasks=names, scheme=scheme),
             training=TrainingConfig(seed=seed),
             data=data,
         )
-        content = train(run, folder / scheme, resume=True, device=device, progress=progress)
-        seconds[scheme] = sum(content["seconds"].values())
-        config[scheme] = content["config"]
-        rows += [row for row in content["results"] if row["scheme"] != "majority"]
-    content = make_results(config, seconds, rows)
+        parts[scheme] = train(run, folder / scheme, resume=True, device=device, progress=progress)
+    # Every part carries the majority baseline; the first one's comes first.
+    rows = [row for row in parts["bare"]["results"] if row["scheme"] == "majority"]
+    rows += [row for part in parts.values() for row in part["results"] if row["scheme"] != "majority"]
+    content = make_results(
+        {name: part["config"] for name, part in parts.items()},
+        {name: sum(part["seconds"].values()) for name, part in parts.items()},
+        rows,
+    )
     write_json(folder / RESULTS_NAME, content)
-    draw_means({scheme: mean(list(values.values())) for scheme, values in primary_values(rows).items()}, folder / "means.png")
+    means = {scheme: mean(list(values.values())) for scheme, values in primary_values(rows).items()}
+    draw_means(means, folder / "means.png")
     model = CrossPTModel.from_pretrained(load_t5(EMBEDDED)[0], folder / SCHEMES[-1])
     candidates = [f"source {number + 1}" for number in range(model.config.num_sources)]
-    draw_weights(model.embedding.mixing_weights(), tasks, [*candidates, "private"], folder / "weights.png")
+    draw_weights(model.embedding.mixing_weights(), names, [*candidates, "private"], folder / "weights.png")
     return content

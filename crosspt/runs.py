@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, T5ForConditionalGeneration
 
+from crosspt.assets import EMBEDDED_T5
 from crosspt.config import CrossPTConfig
 from crosspt.evaluation.results import write_json
 from crosspt.tasks.config import DataConfig
@@ -17,6 +18,7 @@ from crosspt.tasks.registry import get_task
 from crosspt.tasks.task import Task
 from crosspt.training.config import TrainingConfig
 
+EMBEDDED = "embedded"  # the name of the embedded T5
 RUN_NAME = "run.json"
 TARGETS = "targets"  # folder of the targets that have a bank of their own
 SCHEMA = 1
@@ -27,7 +29,7 @@ class RunConfig:
     """Everything that decides a run's prompts and results.
 
     Args:
-        model: folder or hub name of the T5.
+        model: folder or hub name of the T5, or ``embedded``.
         task_files: the YAML file of each task that is not built in, by the task's name.
         source_prompts: folders with stage-1 prompts to use instead of training them.
         prompts: the prompts' configuration.
@@ -94,29 +96,31 @@ class RunConfig:
 
 
 def load_t5(name: str) -> tuple[T5ForConditionalGeneration, Any]:
-    """A T5 in float32 and its tokenizer, from a folder or the hub.
+    """A T5 in float32 and its tokenizer: the embedded one by its name, else from a folder or the hub.
 
     Raises:
         ValueError: it cannot be had, is no T5, lacks weights, or has no tokenizer; in one line.
     """
+    place = str(EMBEDDED_T5) if name == EMBEDDED else name
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(place)
         if config.model_type not in ("t5", "mt5"):
             raise ValueError(f"expected a T5, got model type {config.model_type!r}")
         # float32 whatever the file holds: T5 overflows in float16.
         t5, report = AutoModelForSeq2SeqLM.from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+            place, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
         unfit = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
         if unfit:
             raise ValueError(f"{len(unfit)} of its tensors are missing or misshapen, such as {min(unfit)}")
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(place)
     except Exception as error:  # transformers, tokenizers, safetensors and the hub's client each raise their own
         reason = " ".join(str(error).split()) or type(error).__name__
-        place = "cannot be loaded" if Path(name).is_dir() else "is no folder, nor to be had from the hub"
-        raise ValueError(f"model {name!r} {place}: {reason}") from error
+        what = "cannot be loaded" if Path(place).is_dir() else "is no folder, nor to be had from the hub"
+        raise ValueError(f"model {name!r} {what}: {reason}") from error
     if set(tokenizer.get_vocab()) <= {*tokenizer.all_special_tokens, "\N{LOWER ONE EIGHTH BLOCK}"}:
         raise ValueError(f"model {name!r} has no tokenizer beside its weights")
+    t5.config.name_or_path = name  # what saved prompts say they were trained on
     return t5, tokenizer
 
 

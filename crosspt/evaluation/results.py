@@ -4,14 +4,12 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
-from rich.text import Text
 
 from crosspt.evaluation.metrics import Scores
 from crosspt.storage import write_atomically
@@ -81,24 +79,3 @@ def write_json(path: Path, content: Any) -> None:
     """Write an object atomically; its folder is made when missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
-
-
-def results_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
-    """A table with a row for every scheme, task and metric, and the mean of the primary metrics of each scheme."""
-    table = Table(title=Text(title))
-    for heading in ("scheme", "task", "metric", "value", "invalid", "rows"):
-        table.add_column(heading, justify="left" if heading in ("scheme", "task", "metric") else "right")
-    for scheme in dict.fromkeys(row["scheme"] for row in rows):
-        mine = [row for row in rows if row["scheme"] == scheme]
-        for row in mine:
-            metric = row["metric"] + (" *" if row["primary"] else "")
-            invalid = f"{row['invalid_rate']:.1f}%"
-            table.add_row(scheme, row["task"], metric, _percent(row["value"]), invalid, str(row["count"]))
-        primary = [row["value"] for row in mine if row["primary"]]
-        mean = None if None in primary else sum(primary) / len(primary)
-        table.add_row(scheme, "mean", "primary *", _percent(mean), "", "", end_section=True)
-    return table
-
-
-def _percent(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.1f}"

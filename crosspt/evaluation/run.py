@@ -1,5 +1,6 @@
 """The commands ``evaluate`` and ``predict`` over saved prompts."""
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ from typing import Any
 from transformers import T5ForConditionalGeneration
 
 from crosspt.config import did_you_mean
-from crosspt.evaluation.metrics import majority_baseline
+from crosspt.evaluation.metrics import Scores, majority_baseline
 from crosspt.evaluation.prediction import answer_length, generate_texts, reference_texts, score_task
 from crosspt.evaluation.results import make_results, result_rows
 from crosspt.model import CrossPTModel
@@ -99,10 +100,7 @@ def evaluate_prompts(
             bf16=bf16,
             description=f"evaluate {name}" if progress else None,
         )
-        shared: dict[str, Any] = {"cell": cell, "seed": seed, "shots": data.shots, "task": name}
-        results += result_rows(scores, scheme=model.config.scheme, **shared)
-        majority = majority_baseline(task_rows.task, reference_texts(task_rows), task_rows.words)
-        results += result_rows(majority, scheme="majority", **shared)
+        results += _with_majority(scores, task_rows, cell=cell, scheme=model.config.scheme, seed=seed, shots=data.shots)
     return results
 
 
@@ -150,6 +148,65 @@ def evaluate(
     )
     seconds = {"load": loaded - started, "evaluate": time.perf_counter() - loaded}
     return make_results(run.to_dict(), seconds, results)
+
+
+def evaluate_bare(
+    model: str,
+    tasks: Sequence[Task],
+    data: DataConfig,
+    *,
+    batch_size: int = 32,
+    device: str = "auto",
+    bf16: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Score a T5 without any prompt on the test rows of tasks.
+
+    Args:
+        model: folder or hub name of the T5, or ``embedded``.
+        tasks: the tasks.
+        data: the rows, and whether the input begins with the task's name.
+        batch_size: rows in a batch.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        bf16: generate in bfloat16 autocast.
+        progress: whether to show progress bars.
+
+    Returns:
+        An object with the schema of ``results.json``. The scheme of its rows is ``bare``, or ``prefix`` with the task's
+        name in front, and ``majority``.
+    """
+    started = time.perf_counter()
+    place = pick_device(device)
+    rows = load_rows(dict(enumerate(tasks)), data, train=False)
+    loaded, tokenizer = load_t5(model)
+    t5: Any = loaded.to(place).eval()  # type: ignore[arg-type]  # transformers wraps to() without its overloads
+    ready = time.perf_counter()
+    scheme = "prefix" if data.prefix else "bare"
+    results = []
+    for name, task_rows in rows.items():
+        scores = score_task(
+            lambda task_ids, **inputs: t5.generate(**inputs),
+            tokenizer,
+            task_rows,
+            data,
+            task_id=0,
+            batch_size=batch_size,
+            device=place,
+            bf16=bf16,
+            description=f"evaluate {name}" if progress else None,
+        )
+        results += _with_majority(scores, task_rows, cell=scheme, scheme=scheme, seed=None, shots=None)
+    seconds = {"load": ready - started, "evaluate": time.perf_counter() - ready}
+    config = {"model": model, "tasks": [task.name for task in tasks], "data": dataclasses.asdict(data)}
+    return make_results(config, seconds, results)
+
+
+def _with_majority(
+    scores: Scores, rows: TaskRows, *, cell: str, scheme: str, seed: int | None, shots: int | None
+) -> list[dict[str, Any]]:
+    majority = majority_baseline(rows.task, reference_texts(rows), rows.words)
+    shared: dict[str, Any] = {"cell": cell, "seed": seed, "shots": shots, "task": rows.task.name}
+    return result_rows(scores, scheme=scheme, **shared) + result_rows(majority, scheme="majority", **shared)
 
 
 def find_task(run: RunConfig, name: str) -> Task:

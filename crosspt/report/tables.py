@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 
 def primary_values(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
@@ -21,11 +22,26 @@ def mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
+def results_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
+    """A line for every scheme, task and metric, and the mean of the primary metrics of each scheme."""
+    table = Table(title=Text(title))
+    for heading in ("scheme", "task", "metric", "value", "invalid", "rows"):
+        table.add_column(heading, justify="left" if heading in ("scheme", "task", "metric") else "right")
+    for scheme, values in primary_values(rows).items():
+        for row in rows:
+            if row["scheme"] == scheme:
+                metric = row["metric"] + (" *" if row["primary"] else "")
+                invalid = f"{row['invalid_rate']:.1f}%"
+                table.add_row(scheme, row["task"], metric, percent(row["value"]), invalid, str(row["count"]))
+        table.add_row(scheme, "mean", "primary *", percent(mean(list(values.values()))), "", "", end_section=True)
+    return table
+
+
 def schemes_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
     """The primary metric of every scheme (a line each) on every task (a column each), and the mean."""
     values = primary_values(rows)
     tasks = list(dict.fromkeys(task for scheme in values.values() for task in scheme))
-    table = Table(title=title)
+    table = Table(title=Text(title))
     table.add_column("scheme")
     for heading in [*tasks, "mean"]:
         table.add_column(heading, justify="right")

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from crosspt.evaluation.metrics import Scores
-from crosspt.evaluation.results import make_results, package_versions, result_rows, results_table, write_json
+from crosspt.evaluation.results import make_results, package_versions, result_rows, write_json
+from crosspt.report.tables import results_table
 
 
 def make_rows(scheme: str = "SLPN", task: str = "cola", **values: float | None) -> list[dict[str, Any]]:
