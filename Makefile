@@ -4,7 +4,10 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 
-.PHONY: test lint bench clean
+.PHONY: demo test lint bench clean
+
+demo: $(INSTALLED)
+	$(VENV)/bin/crosspt demo
 
 test: $(INSTALLED)
 	$(RUN) pytest --numprocesses auto --maxprocesses 8

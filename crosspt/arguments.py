@@ -78,7 +78,8 @@ def _one_line(message: str) -> str:
     types = re.search(r"Subtypes: \[(.*)\]$", message, re.MULTILINE) or re.search(r"Expected an? (\S+)\. Got", message)
     value = re.search(r"Given value: (.*)", message, re.DOTALL) or re.search(r"Got value: (.*)", message, re.DOTALL)
     if key and types and value:
-        message = f"{key[1]} must be {types[1].replace(', ', ' or ')}, got {value[1]}"
+        kinds = re.sub(r"typing\.Literal\[(.+?)\]", lambda match: match[1].replace("'", ""), types[1])
+        message = f"{key[1]} must be {kinds.replace(', ', ' or ')}, got {value[1]}"
     message = re.sub(
         r"^Unexpected config: ?", "a YAML file must hold keys and values such as 'epochs: 3', got: ", message
     )

@@ -100,7 +100,7 @@ Shown = list[Table | str]
 
 def _train(settings: Namespace) -> tuple[dict[str, Any], Shown]:
     task_files: dict[str, str] = {}
-    targets = _add_tasks(task_files, _names(settings.tasks) or list(SUITES[settings.suite]))
+    targets = _add_tasks(task_files, list(SUITES[settings.suite]) if settings.tasks is None else _names(settings.tasks))
     sources = _add_tasks(task_files, _names(settings.source_tasks))
     prompts = {name: settings[name] for name in _field_names(CrossPTConfig)}
     texts = [settings.init_texts] if isinstance(settings.init_texts, str) else settings.init_texts

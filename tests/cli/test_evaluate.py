@@ -114,3 +114,19 @@ def test_prompts_for_another_width(slpn_run: Path, workspace: Workspace, tmp_pat
     line = mistake(crosspt("evaluate", "--checkpoint", slpn_run, "--model", other, "--output", tmp_path / "out"))
     assert "have width 16" in line
     assert "the T5 has d_model 24" in line
+
+
+def test_the_t5_alone(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = ["--model", workspace.model, "--data-dir", workspace.data, "--tasks", "mrpc,sst2", "--test-rows", 6]
+    bare = crosspt("evaluate", "--no-prompt", *settings, "--json").json()
+    assert {row["scheme"] for row in bare["results"]} == {"bare", "majority"}
+    assert json.loads((tmp_path / "runs" / "no-prompt" / "results.json").read_text()) == bare
+    prefixed = crosspt("evaluate", "--no-prompt", "--prefix", *settings, "--output", "there", "--json").json()
+    assert {row["scheme"] for row in prefixed["results"]} == {"prefix", "majority"}
+    assert (tmp_path / "there" / "results.json").is_file()
+
+
+def test_either_prompts_or_none(slpn_run: Path) -> None:
+    assert "give either --checkpoint" in mistake(crosspt("evaluate"))
+    assert "give either --checkpoint" in mistake(crosspt("evaluate", "--checkpoint", slpn_run, "--no-prompt"))

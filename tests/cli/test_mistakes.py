@@ -12,7 +12,7 @@ from tests.workspace import Workspace, crosspt, make_rows, mistake, write_jsonl
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tasks", "mrpcc"], "unknown task 'mrpcc', did you mean mrpc?"),
+        (["--tasks", "mrpcc"], "unknown task 'mrpcc', did you mean mrpc or"),
         (["--tasks", "mood.yaml"], "mood.yaml: no such task file"),
         (["--tasks", ","], "tasks must be a list of task names and not empty"),
         (["--tasks", "mrpc,MRPC"], "must not name a task twice"),
@@ -23,7 +23,7 @@ from tests.workspace import Workspace, crosspt, make_rows, mistake, write_jsonl
         (["--shots", "100"], "task 'mrpc': few_shot_indices: shots must be from 1 to the 12 rows, got 100"),
         (["--max-length", "3"], "task 'mrpc' needs max_length 5 or more"),
         (["--temperature", "0"], "temperature must be positive and finite, got 0.0"),
-        (["--temperature", "logg"], "temperature must be one of log, sqrt, reciprocal, got 'logg'"),
+        (["--temperature", "logg"], "temperature must be float or log or sqrt or reciprocal, got logg"),
         (["--epochs", "0"], "epochs must be at least 1, got 0"),
         (["--epochs", "three"], "epochs must be int or null, got three"),
         (["--prefix", "maybe"], "prefix must be bool, got maybe"),
@@ -50,14 +50,13 @@ def test_train(workspace: Workspace, tmp_path: Path, arguments: list[str], messa
     [
         ("tasks: 3", "tasks must be list[str] or str, got 3"),
         ("tasks: [mrpc, 3]", "tasks must be list[str] or str, got ['mrpc', 3]"),
-        ("tasks: null", "the following arguments are required: --tasks"),
         ("tasks: mrpc\nsource_tasks: [1]", "source_tasks must be list[str] or str, got [1]"),
         ("tasks: mrpc\ninit_texts: a", "init_texts goes with initialization 'text'"),
         ("tasks: mrpc\nepochs: 1.5", "epochs must be int or null, got 1.5"),
         ("tasks: mrpc\nepochs: true", "epochs must be int or null, got True"),
         ("tasks: mrpc\nprompt_length: true", "prompt_length must be int, got True"),
         ("tasks: mrpc\nsource_learning_rate: high", "source_learning_rate must be float or null, got high"),
-        ("tasks: mrpc\ntemperature: [1]", "temperature must be str or float, got [1]"),
+        ("tasks: mrpc\ntemperature: [1]", "temperature must be float or log or sqrt or reciprocal, got [1]"),
         ("tasks: mrpc\nscheme: 3", "scheme must be str, got 3"),
         ("tasks: mrpc\nbogus: 1", "does not accept option 'bogus'"),
         ("tasks: [mrpc", "Problems parsing config: while parsing a flow sequence"),
