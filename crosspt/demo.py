@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from crosspt.config import CrossPTConfig
 from crosspt.evaluation.results import RESULTS_NAME, make_results, write_json
 from crosspt.evaluation.run import evaluate_bare
@@ -36,6 +38,7 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
         task, ``bare``, the T5 with neither prompt nor prefix, and ``prefix``, the T5 with the text prefix of its
         pretraining: the ceiling.
     """
+    torch.set_num_threads(1)  # a model this small gains nothing from more, and they stall on a busy machine
     names = list(SUITES["embedded"])
     tasks = [get_task(name) for name in names]
     data = DataConfig(shots=SHOTS, data_seed=seed)
