@@ -38,10 +38,10 @@ BUILDER = interpreter.InterpreterBuilder
 LAUNCH = "triton launch: "
 ALLOCATIONS = ("aten::empty", "aten::new_empty", "aten::resize_", "aten::set_")
 VIEWS = re.compile(
-    r"""aten::(_local_scalar_dense | _reshape_alias | alias | as_strided | can_cast | contiguous | detach | diagonal | expand
-    | expand_as | flatten | is_nonzero | item | lift_fresh | mT | movedim | narrow | numpy_T | permute | reshape
-    | resolve_conj | resolve_neg | result_type | select | slice | split | squeeze | t | to | transpose | unbind
-    | unflatten | unsqueeze | view | view_as)""",
+    r"""aten::(_local_scalar_dense | _reshape_alias | alias | as_strided | can_cast | contiguous | detach | diagonal
+    | expand | expand_as | flatten | is_nonzero | item | lift_fresh | mT | movedim | narrow | numpy_T | permute
+    | reshape | resolve_conj | resolve_neg | result_type | select | slice | split | squeeze | t | to | transpose
+    | unbind | unflatten | unsqueeze | view | view_as)""",
     re.VERBOSE,
 )
 

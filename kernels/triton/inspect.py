@@ -1,0 +1,381 @@
+"""Compile every kernel for real GPU targets and read what came out. Needs neither a GPU nor CUDA.
+
+    python -m crosspt.kernels.inspect [--target sm_90 ...] [--kernel NAME ...] [--dtype NAME ...] [--json]
+
+Triton's own wheel carries the assembler and disassembler for NVIDIA targets; for AMD targets the assembly text is read.
+The exit status is 1 when a variant spills registers (float64 is only reported), needs more shared memory than the target
+has, or does not compile; 2 when the command line is wrong.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from crosspt.kernels.variants import Variant, variants
+
+Provider = Callable[[], Iterable[Variant]]
+
+
+class Target(NamedTuple):
+    """A GPU to compile for, and the shared memory one program may use there, in bytes."""
+
+    gpu: GPUTarget
+    shared_limit: int
+
+
+TARGETS = {
+    "sm_80": Target(GPUTarget("cuda", 80, 32), 163 * 1024),
+    "sm_90": Target(GPUTarget("cuda", 90, 32), 227 * 1024),
+    "sm_100": Target(GPUTarget("cuda", 100, 32), 227 * 1024),
+    "gfx942": Target(GPUTarget("hip", "gfx942", 64), 64 * 1024),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one variant became on one target.
+
+    Attributes:
+        kernel: Name of the kernel.
+        variant: Name of the variant.
+        dtype: Element type of the variant.
+        target: A name in ``TARGETS``.
+        registers: Vector registers of a thread.
+        stack_bytes: Stack of a thread.
+        local_bytes: Bytes of registers spilled to memory by a thread.
+        shared_bytes: Shared memory of a program.
+        load_bits: Widest load from global memory, by one thread; 0 if none.
+        store_bits: Widest store to global memory.
+        matrix_instructions: Distinct matrix instructions.
+        loads: Number of load instructions of each width in bits.
+        stores: Number of store instructions of each width in bits.
+        error: Why the variant did not compile; empty if it did.
+    """
+
+    kernel: str
+    variant: str
+    dtype: str
+    target: str
+    registers: int = 0
+    stack_bytes: int = 0
+    local_bytes: int = 0
+    shared_bytes: int = 0
+    load_bits: int = 0
+    store_bits: int = 0
+    matrix_instructions: tuple[str, ...] = ()
+    loads: dict[int, int] = field(default_factory=dict)
+    stores: dict[int, int] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def problem(self) -> str:
+        """Why the row fails the inspection; empty if it passes."""
+        limit = TARGETS[self.target].shared_limit
+        if self.error:
+            return f"does not compile: {self.error}"
+        if self.shared_bytes > limit:
+            return f"needs {self.shared_bytes} bytes of shared memory, {self.target} has {limit}"
+        if (self.stack_bytes or self.local_bytes) and self.dtype not in ("fp64", "float64"):
+            return f"spills: {self.stack_bytes} bytes of stack and {self.local_bytes} of local memory a thread"
+        return ""
+
+
+def inspect(
+    targets: Sequence[str] = tuple(TARGETS),
+    kernels: Sequence[str] = (),
+    dtypes: Sequence[str] = (),
+    *,
+    provider: Provider = variants,
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Compile variants for targets in parallel processes, which ignore ``TRITON_INTERPRET``.
+
+    Args:
+        targets: Names in ``TARGETS``.
+        kernels: Names of kernels to keep; empty keeps all.
+        dtypes: Names of dtypes to keep; empty keeps all.
+        provider: A function at the top of an importable module that yields the variants.
+        jobs: Number of processes; None takes one for each CPU.
+        progress: Called with the number of rows done and of all rows.
+
+    Returns:
+        One row for each variant and target, in the order of the variants, then of the targets.
+
+    Raises:
+        ValueError: An unknown target, kernel or dtype.
+    """
+    found = list(provider())
+    _require_known("target", targets, TARGETS)
+    _require_known("kernel", kernels, [_kernel_name(variant) for variant in found])
+    _require_known("dtype", dtypes, [variant.dtype for variant in found])
+    tasks = [
+        (index, target)
+        for index, variant in enumerate(found)
+        if (not kernels or _kernel_name(variant) in kernels) and (not dtypes or variant.dtype in dtypes)
+        for target in dict.fromkeys(targets)
+    ]
+    rows: dict[tuple[int, str], Row] = {}
+    remaining = tasks
+    for count in (jobs or os.cpu_count() or 1, 1):
+        for batch in [remaining] if remaining is tasks else [[task] for task in remaining]:
+            for task, row in _compile_all(provider, batch, min(count, len(batch))):
+                rows[task] = row
+                if progress is not None:
+                    progress(len(rows), len(tasks))
+        remaining = [task for task in tasks if task not in rows]  # a crashed compiler takes the whole pool with it
+    for index, target in remaining:
+        rows[index, target] = _row(found[index], target, error="the compiler crashed")
+    return [rows[task] for task in tasks]
+
+
+def _require_known(what: str, names: Sequence[str], known: Iterable[str]) -> None:
+    known = list(dict.fromkeys(known))
+    for name in names:
+        if name not in known:
+            raise ValueError(f"inspect: {what} must be one of {', '.join(known)}, got {name}")
+
+
+def _kernel_name(variant: Variant) -> str:
+    return str(variant.kernel.__name__)
+
+
+def _compile_all(
+    provider: Provider, tasks: Sequence[tuple[int, str]], jobs: int
+) -> Iterator[tuple[tuple[int, str], Row]]:
+    if not tasks:
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=_send_output_to_stderr) as pool:
+        with _compiling_environment():  # the processes start, with a copy of it, when work is submitted
+            futures = {pool.submit(_compile, provider, *task): task for task in tasks}
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                continue
+
+
+@contextmanager
+def _compiling_environment() -> Iterator[None]:
+    interpret = os.environ.pop("TRITON_INTERPRET", None)
+    try:
+        yield
+    finally:
+        if interpret is not None:
+            os.environ["TRITON_INTERPRET"] = interpret
+
+
+def _send_output_to_stderr() -> None:
+    os.dup2(2, 1)  # Triton prints an assembler's complaints to stdout, where they would spoil the JSON
+
+
+def _compile(provider: Provider, index: int, target: str) -> Row:
+    variant = list(provider())[index]
+    names = variant.kernel.arg_names
+    source = ASTSource(
+        variant.kernel,
+        variant.signature,
+        constexprs=variant.constexprs,
+        attrs={(names.index(name),): [["tt.divisibility", 16]] for name in variant.divisible_by_16},
+    )
+    options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages}
+    try:
+        compiled: Any = triton.compile(source, target=TARGETS[target].gpu, options=options)
+        if "cubin" in compiled.asm:
+            facts = _read_cubin(compiled.asm["cubin"])
+        else:
+            facts = _read_amdgcn(compiled.asm["amdgcn"])
+    except Exception as error:
+        last_line = str(error).strip().splitlines()[-1:] or [""]
+        return _row(variant, target, error=f"{type(error).__name__}: {last_line[0].strip()}")
+    facts["shared_bytes"] = max(facts["shared_bytes"], compiled.metadata.shared)
+    return _row(variant, target, **facts)
+
+
+def _row(variant: Variant, target: str, **facts: Any) -> Row:
+    return Row(_kernel_name(variant), variant.name, variant.dtype, target, **facts)
+
+
+def _read_cubin(cubin: bytes) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        usage, sass = (_cuobjdump(option, path) for option in ("--dump-resource-usage", "-sass"))
+    return read_resource_usage(usage) | read_sass(sass)
+
+
+def _cuobjdump(option: str, path: Path) -> str:
+    command = [triton.knobs.nvidia.cuobjdump.path, option, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"cuobjdump {option} failed: {' '.join(done.stderr.split())}")
+    return done.stdout
+
+
+def read_resource_usage(text: str) -> dict[str, Any]:
+    """Read ``cuobjdump --dump-resource-usage``."""
+    numbers = dict(re.findall(r"\b(REG|STACK|LOCAL|SHARED):(\d+)", text))
+    if len(numbers) < 4:
+        raise RuntimeError(f"cuobjdump: expected REG, STACK, LOCAL and SHARED, got {' '.join(text.split())!r}")
+    return {
+        "registers": int(numbers["REG"]),
+        "stack_bytes": int(numbers["STACK"]),
+        "local_bytes": int(numbers["LOCAL"]),
+        "shared_bytes": int(numbers["SHARED"]),
+    }
+
+
+def read_sass(text: str) -> dict[str, Any]:
+    """Read NVIDIA assembly: widths of global accesses and matrix instructions. Bulk (TMA) copies count as 128 bits."""
+    opcodes = re.findall(r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", text, re.MULTILINE)
+    loads, stores, matrix = Counter[int](), Counter[int](), set[str]()
+    for opcode in opcodes:
+        name, *modifiers = opcode.split(".")
+        if name in ("LDG", "LD", "LDGSTS", "UBLKCP", "UTMALDG"):
+            loads[_sass_bits(name, modifiers)] += 1
+        elif name in ("STG", "ST", "UTMASTG"):
+            stores[_sass_bits(name, modifiers)] += 1
+        elif name.endswith("MMA"):
+            matrix.add(opcode)
+    return _accesses(loads, stores, matrix)
+
+
+def _sass_bits(name: str, modifiers: Sequence[str]) -> int:
+    if name.startswith("U"):
+        return 128
+    widths = [int(match[1]) for match in (re.fullmatch(r"[US]?(8|16|64|128|256)", m) for m in modifiers) if match]
+    return widths[0] if widths else 32
+
+
+def read_amdgcn(text: str) -> dict[str, Any]:
+    """Read AMD assembly and the metadata at its end."""
+    names = (
+        "vgpr_count",
+        "vgpr_spill_count",
+        "sgpr_spill_count",
+        "private_segment_fixed_size",
+        "group_segment_fixed_size",
+    )
+    numbers = {}
+    for name in names:
+        match = re.search(rf"^\s*\.{name}:\s*(\d+)", text, re.MULTILINE)
+        if match is None:
+            raise RuntimeError(f"amdgcn: expected .{name} in the metadata, found none")
+        numbers[name] = int(match[1])
+    loads, stores = Counter[int](), Counter[int]()
+    for verb, width in re.findall(r"^\s*(?:global|buffer|flat)_(load|store)_([a-z0-9_]+)", text, re.MULTILINE):
+        (loads if verb == "load" else stores)[_amdgcn_bits(width)] += 1
+    matrix = set(re.findall(r"^\s*(v_s?mfmac?_\w+)", text, re.MULTILINE))
+    return {
+        "registers": numbers["vgpr_count"],
+        "stack_bytes": numbers["private_segment_fixed_size"],
+        "local_bytes": 4 * (numbers["vgpr_spill_count"] + numbers["sgpr_spill_count"]),
+        "shared_bytes": numbers["group_segment_fixed_size"],
+    } | _accesses(loads, stores, matrix)
+
+
+def _amdgcn_bits(width: str) -> int:
+    match = re.match(r"dword(?:x(\d))?", width)
+    if match:
+        return 32 * int(match[1] or 1)
+    return 8 if "byte" in width else 16
+
+
+def _accesses(loads: Counter[int], stores: Counter[int], matrix: set[str]) -> dict[str, Any]:
+    return {
+        "load_bits": max(loads, default=0),
+        "store_bits": max(stores, default=0),
+        "matrix_instructions": tuple(sorted(matrix)),
+        "loads": dict(sorted(loads.items())),
+        "stores": dict(sorted(stores.items())),
+    }
+
+
+def format_table(rows: Sequence[Row]) -> str:
+    """Format rows as text."""
+    header = ["kernel", "variant", "dtype", "target", "regs", "stack", "local", "shared", "load", "store", "matrix", ""]
+    lines = [header]
+    for row in rows:
+        numbers = [row.registers, row.stack_bytes, row.local_bytes, row.shared_bytes, row.load_bits, row.store_bits]
+        names = [row.kernel, row.variant, row.dtype, row.target]
+        lines.append([*names, *map(str, numbers), " ".join(row.matrix_instructions) or "-", row.problem])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    numeric = range(4, 10)
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i in numeric else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _show_progress(done: int, total: int) -> None:
+    terminal = sys.stderr.isatty()
+    if terminal or done == total or done % 20 == 0:
+        end = "\r" if terminal and done < total else "\n"
+        print(f"compiled {done} of {total}", end=end, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None, provider: Provider = variants) -> int:
+    """Run the command line and return its exit status."""
+    parser = _Parser(prog="python -m crosspt.kernels.inspect", description="Compile every kernel for GPU targets.")
+    parser.add_argument("--target", nargs="+", default=list(TARGETS), metavar="NAME", help=f"of {', '.join(TARGETS)}")
+    parser.add_argument("--kernel", nargs="+", default=[], metavar="NAME", help="only these kernels")
+    parser.add_argument("--dtype", nargs="+", default=[], metavar="NAME", help="only these dtypes")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes; one for each CPU by default")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write the JSON object to a file")
+    options = parser.parse_args(arguments)
+    if options.jobs is not None and options.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {options.jobs}")
+    started = time.perf_counter()
+    try:
+        rows = inspect(
+            options.target,
+            options.kernel,
+            options.dtype,
+            provider=provider,
+            jobs=options.jobs,
+            progress=_show_progress,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    document = json.dumps({"schema": 1, "rows": [asdict(row) for row in rows]}, indent=2)
+    if options.output is not None:
+        options.output.write_text(document + "\n", encoding="utf-8")
+    problems = sum(bool(row.problem) for row in rows)
+    if options.json:
+        print(document)
+    else:
+        seconds = time.perf_counter() - started
+        print(f"{format_table(rows)}\n{len(rows)} compilations in {seconds:.0f} s, {problems} with a problem")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
