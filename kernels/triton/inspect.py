@@ -2,21 +2,16 @@
 
     python -m crosspt.kernels.inspect [--target sm_90 ...] [--kernel NAME ...] [--dtype NAME ...] [--json]
 
-Triton's own wheel carries the assembler and disassembler for NVIDIA targets; for AMD targets the assembly text is read.
-The exit status is 1 when a variant spills registers (float64 is only reported), needs more shared memory than the target
-has, or does not compile; 2 when the command line is wrong.
+The exit status is 1 when a variant spills registers (float64 is only reported), needs more shared memory than the
+target has, or does not compile; 2 when the command line is wrong.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
-import re
-import subprocess
 import sys
-import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -29,6 +24,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from crosspt.kernels.assembly import read_amdgcn, read_cubin
 from crosspt.kernels.variants import Variant, variants
 
 Provider = Callable[[], Iterable[Variant]]
@@ -200,10 +196,8 @@ def _compile(provider: Provider, index: int, target: str) -> Row:
     options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages}
     try:
         compiled: Any = triton.compile(source, target=TARGETS[target].gpu, options=options)
-        if "cubin" in compiled.asm:
-            facts = _read_cubin(compiled.asm["cubin"])
-        else:
-            facts = _read_amdgcn(compiled.asm["amdgcn"])
+        assembly = compiled.asm
+        facts = read_cubin(assembly["cubin"]) if "cubin" in assembly else read_amdgcn(assembly["amdgcn"])
     except Exception as error:
         last_line = str(error).strip().splitlines()[-1:] or [""]
         return _row(variant, target, error=f"{type(error).__name__}: {last_line[0].strip()}")
@@ -213,101 +207,6 @@ def _compile(provider: Provider, index: int, target: str) -> Row:
 
 def _row(variant: Variant, target: str, **facts: Any) -> Row:
     return Row(_kernel_name(variant), variant.name, variant.dtype, target, **facts)
-
-
-def _read_cubin(cubin: bytes) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "kernel.cubin")
-        path.write_bytes(cubin)
-        usage, sass = (_cuobjdump(option, path) for option in ("--dump-resource-usage", "-sass"))
-    return read_resource_usage(usage) | read_sass(sass)
-
-
-def _cuobjdump(option: str, path: Path) -> str:
-    command = [triton.knobs.nvidia.cuobjdump.path, option, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"cuobjdump {option} failed: {' '.join(done.stderr.split())}")
-    return done.stdout
-
-
-def read_resource_usage(text: str) -> dict[str, Any]:
-    """Read ``cuobjdump --dump-resource-usage``."""
-    numbers = dict(re.findall(r"\b(REG|STACK|LOCAL|SHARED):(\d+)", text))
-    if len(numbers) < 4:
-        raise RuntimeError(f"cuobjdump: expected REG, STACK, LOCAL and SHARED, got {' '.join(text.split())!r}")
-    return {
-        "registers": int(numbers["REG"]),
-        "stack_bytes": int(numbers["STACK"]),
-        "local_bytes": int(numbers["LOCAL"]),
-        "shared_bytes": int(numbers["SHARED"]),
-    }
-
-
-def read_sass(text: str) -> dict[str, Any]:
-    """Read NVIDIA assembly: widths of global accesses and matrix instructions. Bulk (TMA) copies count as 128 bits."""
-    opcodes = re.findall(r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", text, re.MULTILINE)
-    loads, stores, matrix = Counter[int](), Counter[int](), set[str]()
-    for opcode in opcodes:
-        name, *modifiers = opcode.split(".")
-        if name in ("LDG", "LD", "LDGSTS", "UBLKCP", "UTMALDG"):
-            loads[_sass_bits(name, modifiers)] += 1
-        elif name in ("STG", "ST", "UTMASTG"):
-            stores[_sass_bits(name, modifiers)] += 1
-        elif name.endswith("MMA"):
-            matrix.add(opcode)
-    return _accesses(loads, stores, matrix)
-
-
-def _sass_bits(name: str, modifiers: Sequence[str]) -> int:
-    if name.startswith("U"):
-        return 128
-    widths = [int(match[1]) for match in (re.fullmatch(r"[US]?(8|16|64|128|256)", m) for m in modifiers) if match]
-    return widths[0] if widths else 32
-
-
-def read_amdgcn(text: str) -> dict[str, Any]:
-    """Read AMD assembly and the metadata at its end."""
-    names = (
-        "vgpr_count",
-        "vgpr_spill_count",
-        "sgpr_spill_count",
-        "private_segment_fixed_size",
-        "group_segment_fixed_size",
-    )
-    numbers = {}
-    for name in names:
-        match = re.search(rf"^\s*\.{name}:\s*(\d+)", text, re.MULTILINE)
-        if match is None:
-            raise RuntimeError(f"amdgcn: expected .{name} in the metadata, found none")
-        numbers[name] = int(match[1])
-    loads, stores = Counter[int](), Counter[int]()
-    for verb, width in re.findall(r"^\s*(?:global|buffer|flat)_(load|store)_([a-z0-9_]+)", text, re.MULTILINE):
-        (loads if verb == "load" else stores)[_amdgcn_bits(width)] += 1
-    matrix = set(re.findall(r"^\s*(v_s?mfmac?_\w+)", text, re.MULTILINE))
-    return {
-        "registers": numbers["vgpr_count"],
-        "stack_bytes": numbers["private_segment_fixed_size"],
-        "local_bytes": 4 * (numbers["vgpr_spill_count"] + numbers["sgpr_spill_count"]),
-        "shared_bytes": numbers["group_segment_fixed_size"],
-    } | _accesses(loads, stores, matrix)
-
-
-def _amdgcn_bits(width: str) -> int:
-    match = re.match(r"dword(?:x(\d))?", width)
-    if match:
-        return 32 * int(match[1] or 1)
-    return 8 if "byte" in width else 16
-
-
-def _accesses(loads: Counter[int], stores: Counter[int], matrix: set[str]) -> dict[str, Any]:
-    return {
-        "load_bits": max(loads, default=0),
-        "store_bits": max(stores, default=0),
-        "matrix_instructions": tuple(sorted(matrix)),
-        "loads": dict(sorted(loads.items())),
-        "stores": dict(sorted(stores.items())),
-    }
 
 
 def format_table(rows: Sequence[Row]) -> str:
