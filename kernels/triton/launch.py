@@ -1,0 +1,110 @@
+"""What every launcher needs: the prepared arguments of a composition and the device to launch on."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+from crosspt.kernels.tiles import Tiles
+
+TRITON_TYPES = {
+    torch.float16: tl.float16,
+    torch.bfloat16: tl.bfloat16,
+    torch.float32: tl.float32,
+    torch.float64: tl.float64,
+}
+
+
+class Composition(NamedTuple):
+    """The prepared arguments of a composition: contiguous tensors of one dtype; see ``compose_prompts_kernel``."""
+
+    logits: Tensor  # (T, N)
+    mask: Tensor | None  # (T, N) bool
+    sources: Tensor | None  # (n, m, d), n > 0
+    privates: Tensor | None  # (T, m, d)
+    weight: Tensor | None  # (d, d), None when nothing is raw
+    bias: Tensor | None  # (d,)
+    inv_tau: float
+    tasks: int
+    count: int  # n
+    length: int  # m
+    width: int  # d
+    raw_sources: bool
+    raw_privates: bool
+    operand: torch.dtype
+    precision: str
+
+    @property
+    def operand_type(self) -> tl.dtype:
+        """The operands' dtype in Triton's words."""
+        return TRITON_TYPES[self.operand]
+
+    def programs(self, groups: int, tiles: Tiles) -> int:
+        """Number of tiles that compose ``groups`` prompts."""
+        return -(-groups // tiles.BG) * -(-self.length // tiles.BI) * -(-self.width // tiles.BN)
+
+
+def compose_arguments(
+    logits: Tensor,
+    sources: Tensor | None,
+    privates: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    temperature: float,
+    mask: Tensor | None,
+    encode_sources: bool,
+    encode_privates: bool,
+    table_dtype: torch.dtype | None = None,
+) -> Composition:
+    """Prepare the arguments of a composition.
+
+    Args:
+        logits: A (T, N); like all tensors here of one floating dtype, with any strides.
+        sources: (n, m, d), or None.
+        privates: (T, m, d), or None.
+        weight: W (d, d), or None.
+        bias: b (d,), or None.
+        temperature: tau.
+        mask: (T, N) bool, or None.
+        encode_sources: whether sources go through the encoder.
+        encode_privates: whether private prompts do.
+        table_dtype: dtype of the token table beside the prompts, to which operands of products are rounded.
+    """
+    if sources is not None and sources.shape[0] == 0:
+        sources = None
+    prompts = privates if sources is None else sources
+    assert prompts is not None
+    raw_sources = weight is not None and encode_sources and sources is not None
+    raw_privates = weight is not None and encode_privates and privates is not None
+    raw = raw_sources or raw_privates
+    dtype = logits.dtype
+    operand = dtype if table_dtype is None or dtype is torch.float64 else table_dtype
+    precision = "tf32" if operand is torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
+    _, length, width = prompts.shape
+    return Composition(
+        logits.contiguous(),
+        None if mask is None else mask.contiguous(),
+        None if sources is None else sources.contiguous(),
+        None if privates is None else privates.contiguous(),
+        weight.contiguous() if raw and weight is not None else None,
+        bias.contiguous() if raw and bias is not None else None,
+        1.0 / temperature,
+        logits.shape[0],
+        0 if sources is None else sources.shape[0],
+        length,
+        width,
+        raw_sources,
+        raw_privates,
+        operand,
+        precision,
+    )
+
+
+_NOWHERE = nullcontext()
+
+
+def on_device(tensor: Tensor) -> AbstractContextManager[object]:
+    """Make the tensor's device the current one, where a kernel launches."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else _NOWHERE
