@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from crosspt.kernels.launch import Composition, on_device
+from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixing import dot, group_tasks, mix, patch, private_weights, raw_weights, softmax_terms, source_weights
 from crosspt.kernels.tiles import compose_tiles
 
@@ -122,11 +122,11 @@ def compose_prompts(mixture: Composition) -> Tensor:
     out = torch.empty((x.tasks, x.length, x.width), dtype=x.logits.dtype, device=x.logits.device)
     tiles = compose_tiles(x.length, x.width, x.count, x.operand)
     grid = (x.programs(x.tasks, tiles),)
-    with on_device(out):
-        compose_prompts_kernel[grid](
-            out, x.logits, x.mask, x.sources, x.privates, x.weight, x.bias, x.inv_tau,
-            x.tasks, x.count, x.length, x.width, x.raw_sources, x.raw_privates,
-            *tiles[:5], x.count <= tiles.BJ, x.operand_type, x.precision,
-            num_warps=tiles.num_warps, num_stages=tiles.num_stages,
-        )  # fmt: skip
+    launch(
+        compose_prompts_kernel, grid, out,
+        out, x.logits, x.mask, x.sources, x.privates, x.weight, x.bias, x.inv_tau,
+        x.tasks, x.count, x.length, x.width, x.raw_sources, x.raw_privates,
+        *tiles[:5], x.count <= tiles.BJ, x.operand_type, x.precision,
+        num_warps=tiles.num_warps, num_stages=tiles.num_stages,
+    )  # fmt: skip
     return out

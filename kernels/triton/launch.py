@@ -1,9 +1,10 @@
 """What every launcher needs: the prepared arguments of a composition and the device to launch on."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
+import triton
 import triton.language as tl
 from torch import Tensor
 
@@ -105,6 +106,23 @@ def compose_arguments(
 _NOWHERE = nullcontext()
 
 
-def on_device(tensor: Tensor) -> AbstractContextManager[object]:
-    """Make the tensor's device the current one, where a kernel launches."""
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else _NOWHERE
+def start(kernel: triton.JITFunction, grid: tuple[int, ...], args: tuple[object, ...], warps: int, stages: int) -> None:
+    """Hand a kernel to Triton. Tests and variants.py replace this function to see what is launched."""
+    kernel.run(*args, grid=grid, warmup=False, num_warps=warps, num_stages=stages)
+
+
+def launch(
+    kernel: triton.JITFunction, grid: tuple[int, ...], out: Tensor, *args: object, num_warps: int = 4, num_stages: int = 2
+) -> None:
+    """Launch a kernel on the device of ``out``; every launch of this package goes through here.
+
+    Args:
+        kernel: the jit function.
+        grid: number of programs.
+        out: any of its tensors.
+        args: its arguments, in order.
+        num_warps: warps of a program.
+        num_stages: depth of the software pipeline.
+    """
+    with torch.cuda.device(out.device) if out.is_cuda else _NOWHERE:
+        start(kernel, grid, args, num_warps, num_stages)

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from crosspt.kernels.launch import on_device
+from crosspt.kernels.launch import launch
 from crosspt.kernels.tiles import copy_tiles
 
 
@@ -101,12 +101,12 @@ def prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table:
     tiles = copy_tiles(width)
     grid = (-(-batch * length // tiles.BR) + -(-batch * tokens // tiles.BR),)
     if grid[0]:
-        with on_device(out):
-            prepend_prompts_kernel[grid](
-                out, prompts.contiguous(), task_ids.contiguous(), input_ids.contiguous(), table,
-                batch, tokens, tasks, length, width, *table.shape[:1], *table.stride(),
-                tiles.BR, tiles.BC, num_warps=tiles.num_warps,
-            )  # fmt: skip
+        launch(
+            prepend_prompts_kernel, grid, out,
+            out, prompts.contiguous(), task_ids.contiguous(), input_ids.contiguous(), table,
+            batch, tokens, tasks, length, width, *table.shape[:1], *table.stride(),
+            tiles.BR, tiles.BC, num_warps=tiles.num_warps,
+        )  # fmt: skip
     return out
 
 
@@ -150,8 +150,8 @@ def sum_task_rows(grad: Tensor, task_ids: Tensor, tasks: int, length: int, dtype
     batch, _, width = grad.shape
     out = torch.empty((tasks, length, width), dtype=dtype, device=grad.device)
     columns = copy_tiles(width).BC
-    with on_device(out):
-        sum_task_rows_kernel[(tasks * length, -(-width // columns))](
-            out, grad, task_ids.contiguous(), batch, length, width, *grad.stride(), 16, columns
-        )
+    launch(
+        sum_task_rows_kernel, (tasks * length, -(-width // columns)), out,
+        out, grad, task_ids.contiguous(), batch, length, width, *grad.stride(), 16, columns
+    )
     return out

@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from crosspt.kernels.compose_prompts import compose_tile
-from crosspt.kernels.launch import Composition, on_device
+from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.prepend_prompts import copy_tokens
 from crosspt.kernels.tiles import compose_tiles, copy_tiles
 
@@ -97,12 +97,12 @@ def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixtu
     tiles = compose_tiles(x.length, x.width, x.count, x.operand)
     copy = copy_tiles(x.width)
     grid = (x.programs(min(batch, x.tasks), tiles) + -(-batch * tokens // copy.BR),)
-    with on_device(out):
-        prompted_embedding_kernel[grid](
-            out, input_ids.contiguous(), task_ids.contiguous(), table,
-            x.logits, x.mask, x.sources, x.privates, x.weight, x.bias, x.inv_tau,
-            batch, tokens, x.tasks, x.count, x.length, x.width, table.shape[0], *table.stride(),
-            x.raw_sources, x.raw_privates, *tiles[:5], x.count <= tiles.BJ, x.operand_type, x.precision,
-            copy.BR, copy.BC, num_warps=tiles.num_warps, num_stages=tiles.num_stages,
-        )  # fmt: skip
+    launch(
+        prompted_embedding_kernel, grid, out,
+        out, input_ids.contiguous(), task_ids.contiguous(), table,
+        x.logits, x.mask, x.sources, x.privates, x.weight, x.bias, x.inv_tau,
+        batch, tokens, x.tasks, x.count, x.length, x.width, table.shape[0], *table.stride(),
+        x.raw_sources, x.raw_privates, *tiles[:5], x.count <= tiles.BJ, x.operand_type, x.precision,
+        copy.BR, copy.BC, num_warps=tiles.num_warps, num_stages=tiles.num_stages,
+    )  # fmt: skip
     return out
