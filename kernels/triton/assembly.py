@@ -1,17 +1,72 @@
-"""Read what a compiled kernel uses out of NVIDIA binaries and AMD assembly.
+"""Compile a variant for a GPU, and read what it uses out of the NVIDIA binary or the AMD assembly.
 
 Triton's own wheel carries the disassembler for NVIDIA binaries, so no CUDA installation is needed.
 """
 
+import os
 import re
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from crosspt.kernels.variants import Variant
+
+
+def compile_variant(variant: Variant, gpu: GPUTarget) -> dict[str, Any]:
+    """Compile a variant and read registers, memory, widths of global accesses and matrix instructions.
+
+    Raises:
+        RuntimeError: It does not compile; the message is the compiler's, in one line.
+    """
+    names = variant.kernel.arg_names
+    source = ASTSource(
+        variant.kernel,
+        variant.signature,
+        constexprs=variant.constexprs,
+        attrs={(names.index(name),): [["tt.divisibility", 16]] for name in variant.divisible_by_16},
+    )
+    options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages}
+    with tempfile.TemporaryFile() as said:
+        try:
+            with _output_to(said.fileno()):
+                compiled: Any = triton.compile(source, target=gpu, options=options)
+        except Exception as error:  # of many types: Triton's own, LLVM's, those of the code it runs
+            said.seek(0)
+            raise RuntimeError(_complaint(error, said.read().decode(errors="replace"))) from error
+    assembly = compiled.asm
+    facts = read_cubin(assembly["cubin"]) if "cubin" in assembly else read_amdgcn(assembly["amdgcn"])
+    facts["shared_bytes"] = max(facts["shared_bytes"], compiled.metadata.shared)
+    return facts
+
+
+@contextmanager
+def _output_to(descriptor: int) -> Iterator[None]:
+    """Send what native code prints to a file; a failing compiler prints thousands of lines, some to stdout."""
+    kept = [(stream, os.dup(stream)) for stream in (1, 2)]
+    try:
+        for stream, _ in kept:
+            os.dup2(descriptor, stream)
+        yield
+    finally:
+        for stream, copy in kept:
+            os.dup2(copy, stream)
+            os.close(copy)
+
+
+def _complaint(error: Exception, said: str) -> str:
+    native = re.search(r"Assertion .* failed|error: (?!Failures have been detected).*", said)
+    if native is not None:
+        return native[0]
+    last_line = str(error).strip().splitlines()[-1:] or [""]
+    return f"{type(error).__name__}: {last_line[0].strip()}"
 
 
 def read_cubin(cubin: bytes) -> dict[str, Any]:

@@ -13,18 +13,17 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
-from crosspt.kernels.assembly import read_amdgcn, read_cubin
+from crosspt.kernels.assembly import compile_variant
 from crosspt.kernels.variants import Variant, variants
 
 Provider = Callable[[], Iterable[Variant]]
@@ -89,7 +88,7 @@ class Row:
             return f"does not compile: {self.error}"
         if self.shared_bytes > limit:
             return f"needs {self.shared_bytes} bytes of shared memory, {self.target} has {limit}"
-        if (self.stack_bytes or self.local_bytes) and self.dtype not in ("fp64", "float64"):
+        if (self.stack_bytes or self.local_bytes) and self.dtype != "float64":
             return f"spills: {self.stack_bytes} bytes of stack and {self.local_bytes} of local memory a thread"
         return ""
 
@@ -119,27 +118,30 @@ def inspect(
     Raises:
         ValueError: An unknown target, kernel or dtype.
     """
-    found = list(provider())
     _require_known("target", targets, TARGETS)
-    _require_known("kernel", kernels, [_kernel_name(variant) for variant in found])
-    _require_known("dtype", dtypes, [variant.dtype for variant in found])
-    tasks = [
-        (index, target)
-        for index, variant in enumerate(found)
-        if (not kernels or _kernel_name(variant) in kernels) and (not dtypes or variant.dtype in dtypes)
-        for target in dict.fromkeys(targets)
-    ]
-    rows: dict[tuple[int, str], Row] = {}
-    remaining = tasks
-    for count in (jobs or os.cpu_count() or 1, 1):
-        for batch in [remaining] if remaining is tasks else [[task] for task in remaining]:
-            for task, row in _compile_all(provider, batch, min(count, len(batch))):
-                rows[task] = row
-                if progress is not None:
-                    progress(len(rows), len(tasks))
-        remaining = [task for task in tasks if task not in rows]  # a crashed compiler takes the whole pool with it
-    for index, target in remaining:
-        rows[index, target] = _row(found[index], target, error="the compiler crashed")
+    with _pool(jobs or os.cpu_count() or 1) as pool:
+        subjects = _submit(pool, _describe, provider).result()
+        _require_known("kernel", kernels, [kernel for kernel, _, _ in subjects])
+        _require_known("dtype", dtypes, [dtype for _, _, dtype in subjects])
+        tasks = [
+            (index, target)
+            for index, (kernel, _, dtype) in enumerate(subjects)
+            if (not kernels or kernel in kernels) and (not dtypes or dtype in dtypes)
+            for target in dict.fromkeys(targets)
+        ]
+        rows: dict[tuple[int, str], Row] = {}
+
+        def add(task: tuple[int, str], facts: dict[str, Any]) -> None:
+            kernel, variant, dtype = subjects[task[0]]
+            rows[task] = Row(kernel, variant, dtype, task[1], **facts)
+            if progress is not None:
+                progress(len(rows), len(tasks))
+
+        for task, facts in _compile_all(pool, provider, tasks):
+            add(task, facts)
+    for task in [task for task in tasks if task not in rows]:  # a crashed compiler takes all processes with it
+        with _pool(1) as pool:
+            add(task, dict(_compile_all(pool, provider, [task])).get(task, {"error": "the compiler crashed"}))
     return [rows[task] for task in tasks]
 
 
@@ -150,63 +152,46 @@ def _require_known(what: str, names: Sequence[str], known: Iterable[str]) -> Non
             raise ValueError(f"inspect: {what} must be one of {', '.join(known)}, got {name}")
 
 
-def _kernel_name(variant: Variant) -> str:
-    return str(variant.kernel.__name__)
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
 
 
-def _compile_all(
-    provider: Provider, tasks: Sequence[tuple[int, str]], jobs: int
-) -> Iterator[tuple[tuple[int, str], Row]]:
-    if not tasks:
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_send_output_to_stderr) as pool:
-        with _compiling_environment():  # the processes start, with a copy of it, when work is submitted
-            futures = {pool.submit(_compile, provider, *task): task for task in tasks}
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                continue
-
-
-@contextmanager
-def _compiling_environment() -> Iterator[None]:
+def _submit(pool: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Submit work; the process that may start for it does not see ``TRITON_INTERPRET``."""
     interpret = os.environ.pop("TRITON_INTERPRET", None)
     try:
-        yield
+        return pool.submit(function, *arguments)
     finally:
         if interpret is not None:
             os.environ["TRITON_INTERPRET"] = interpret
 
 
-def _send_output_to_stderr() -> None:
-    os.dup2(2, 1)  # Triton prints an assembler's complaints to stdout, where they would spoil the JSON
-
-
-def _compile(provider: Provider, index: int, target: str) -> Row:
-    variant = list(provider())[index]
-    names = variant.kernel.arg_names
-    source = ASTSource(
-        variant.kernel,
-        variant.signature,
-        constexprs=variant.constexprs,
-        attrs={(names.index(name),): [["tt.divisibility", 16]] for name in variant.divisible_by_16},
-    )
-    options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages}
+def _compile_all(
+    pool: ProcessPoolExecutor, provider: Provider, tasks: Sequence[tuple[int, str]]
+) -> Iterator[tuple[tuple[int, str], dict[str, Any]]]:
     try:
-        compiled: Any = triton.compile(source, target=TARGETS[target].gpu, options=options)
-        assembly = compiled.asm
-        facts = read_cubin(assembly["cubin"]) if "cubin" in assembly else read_amdgcn(assembly["amdgcn"])
-    except Exception as error:
-        last_line = str(error).strip().splitlines()[-1:] or [""]
-        return _row(variant, target, error=f"{type(error).__name__}: {last_line[0].strip()}")
-    facts["shared_bytes"] = max(facts["shared_bytes"], compiled.metadata.shared)
-    return _row(variant, target, **facts)
+        futures = {_submit(pool, _compile, provider, *task): task for task in tasks}
+    except BrokenProcessPool:
+        return
+    for future in as_completed(futures):
+        with suppress(BrokenProcessPool):
+            yield futures[future], future.result()
 
 
-def _row(variant: Variant, target: str, **facts: Any) -> Row:
-    return Row(_kernel_name(variant), variant.name, variant.dtype, target, **facts)
+@lru_cache
+def _provided(provider: Provider) -> list[Variant]:
+    return list(provider())
+
+
+def _describe(provider: Provider) -> list[tuple[str, str, str]]:
+    return [(str(variant.kernel.__name__), variant.name, variant.dtype) for variant in _provided(provider)]
+
+
+def _compile(provider: Provider, index: int, target: str) -> dict[str, Any]:
+    try:
+        return compile_variant(_provided(provider)[index], TARGETS[target].gpu)
+    except RuntimeError as error:
+        return {"error": str(error)}
 
 
 def format_table(rows: Sequence[Row]) -> str:

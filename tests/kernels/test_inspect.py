@@ -50,7 +50,8 @@ def misspelled(src):
 def variant(kernel, name, dtype, constexprs, *, aligned=True, warps=4, stages=3, pointers=2):
     """The first ``pointers`` parameters are pointers, then comes one integer, then the constexprs."""
     names = list(kernel.arg_names)
-    signature = dict.fromkeys(names[:pointers], f"*{dtype}")
+    short = {"bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}[dtype]
+    signature = dict.fromkeys(names[:pointers], f"*{short}")
     integer = names[pointers : pointers + 1]
     signature |= dict.fromkeys(integer, "i32") | dict.fromkeys(constexprs, "constexpr")
     aligned_names = (*names[:pointers], *integer) if aligned else ()
@@ -58,22 +59,22 @@ def variant(kernel, name, dtype, constexprs, *, aligned=True, warps=4, stages=3,
 
 
 def toys():
-    yield variant(copy, "aligned", "bf16", {"BLOCK": 2048})
-    yield variant(copy, "unaligned", "bf16", {"BLOCK": 2048}, aligned=False)
-    yield variant(multiply, "tiles", "bf16", {"BLOCK": 64, "ACC": tl.float32}, pointers=3)
+    yield variant(copy, "aligned", "bfloat16", {"BLOCK": 2048})
+    yield variant(copy, "unaligned", "bfloat16", {"BLOCK": 2048}, aligned=False)
+    yield variant(multiply, "tiles", "bfloat16", {"BLOCK": 64, "ACC": tl.float32}, pointers=3)
 
 
 def faulty_toys():
-    yield variant(outer_products, "spills", "fp32", {"BLOCK": 128}, warps=1)
-    yield variant(outer_products, "spills", "fp64", {"BLOCK": 64}, warps=1)
-    yield variant(multiply, "too much shared", "fp32", {"BLOCK": 64, "ACC": tl.float32}, pointers=3, stages=8)
-    yield variant(misspelled, "broken", "fp32", {}, pointers=1)
+    yield variant(outer_products, "spills", "float32", {"BLOCK": 128}, warps=1)
+    yield variant(outer_products, "spills", "float64", {"BLOCK": 64}, warps=1)
+    yield variant(multiply, "too much shared", "float32", {"BLOCK": 64, "ACC": tl.float32}, pointers=3, stages=8)
+    yield variant(misspelled, "broken", "float32", {}, pointers=1)
 
 
 def crashing_toys():
     """The first variant takes its process down, as an assertion inside LLVM would."""
-    yield variant(copy, "crash", "fp32", CrashWhenPassed(BLOCK=64))
-    yield variant(copy, "fine", "fp32", {"BLOCK": 64})
+    yield variant(copy, "crash", "float32", CrashWhenPassed(BLOCK=64))
+    yield variant(copy, "fine", "float32", {"BLOCK": 64})
 
 
 class CrashWhenPassed(dict):
@@ -147,7 +148,7 @@ def test_the_command_prints_json_and_fails_on_a_problem(capfd, tmp_path, monkeyp
         "store_bits", "matrix_instructions",
     }  # fmt: skip
     assert os.environ["TRITON_INTERPRET"] == "1"
-    assert main(["--target", "sm_80", "--dtype", "fp32", "--kernel", "misspelled"], provider=faulty_toys) == 1
+    assert main(["--target", "sm_80", "--dtype", "float32", "--kernel", "misspelled"], provider=faulty_toys) == 1
     table = capfd.readouterr().out
     assert "does not compile: CompilationError" in table
     assert "1 compilations in" in table
@@ -158,7 +159,7 @@ def test_the_command_prints_json_and_fails_on_a_problem(capfd, tmp_path, monkeyp
     [
         (["--target", "sm_91"], "target must be one of sm_80, sm_90, sm_100, gfx942, got sm_91"),
         (["--kernel", "paste"], "kernel must be one of copy, multiply, got paste"),
-        (["--dtype", "int8"], "dtype must be one of bf16, got int8"),
+        (["--dtype", "int8"], "dtype must be one of bfloat16, got int8"),
         (["--jobs", "0"], "--jobs must be at least 1, got 0"),
         (["--verbose"], "unrecognized arguments: --verbose"),
     ],
@@ -227,7 +228,7 @@ def test_amdgcn_is_read():
 
 
 def test_the_table_lines_up():
-    row = Row("copy", "aligned", "bf16", "sm_90", 32, 0, 0, 1024, 128, 64, ("HGMMA.64",))
+    row = Row("copy", "aligned", "bfloat16", "sm_90", 32, 0, 0, 1024, 128, 64, ("HGMMA.64",))
     header, line = format_table([row]).splitlines()
     assert header.split() == [
         "kernel",
@@ -242,5 +243,5 @@ def test_the_table_lines_up():
         "store",
         "matrix",
     ]
-    assert line.split() == ["copy", "aligned", "bf16", "sm_90", "32", "0", "0", "1024", "128", "64", "HGMMA.64"]
+    assert line.split() == ["copy", "aligned", "bfloat16", "sm_90", "32", "0", "0", "1024", "128", "64", "HGMMA.64"]
     assert header.index("matrix") == line.index("HGMMA")
