@@ -61,12 +61,14 @@ def _output_to(descriptor: int) -> Iterator[None]:
             os.close(copy)
 
 
-def _complaint(error: Exception, said: str) -> str:
+def _complaint(error: BaseException, said: str) -> str:
     native = re.search(r"Assertion .* failed|error: (?!Failures have been detected).*", said)
     if native is not None:
         return native[0]
-    last_line = str(error).strip().splitlines()[-1:] or [""]
-    return f"{type(error).__name__}: {last_line[0].strip()}"
+    while error.__cause__ is not None:  # Triton wraps an error in one for each function that calls the faulty one
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if re.search(r"\w", line)]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"
 
 
 def read_cubin(cubin: bytes) -> dict[str, Any]:
