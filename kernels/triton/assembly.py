@@ -145,8 +145,9 @@ def read_amdgcn(text: str) -> dict[str, Any]:
     return {
         "registers": numbers["vgpr_count"],
         "stack_bytes": numbers["private_segment_fixed_size"],
-        "local_bytes": 4 * (numbers["vgpr_spill_count"] + numbers["sgpr_spill_count"]),
+        "local_bytes": 4 * numbers["vgpr_spill_count"],
         "shared_bytes": numbers["group_segment_fixed_size"],
+        "scalar_spills": numbers["sgpr_spill_count"],
     } | _accesses(loads, stores, matrix)
 
 

@@ -62,6 +62,7 @@ class Row:
         matrix_instructions: Distinct matrix instructions.
         loads: Number of load instructions of each width in bits.
         stores: Number of store instructions of each width in bits.
+        scalar_spills: Scalar registers that an AMD target keeps in lanes of vector registers, which costs no memory.
         error: Why the variant did not compile; empty if it did.
     """
 
@@ -78,6 +79,7 @@ class Row:
     matrix_instructions: tuple[str, ...] = ()
     loads: dict[int, int] = field(default_factory=dict)
     stores: dict[int, int] = field(default_factory=dict)
+    scalar_spills: int = 0
     error: str = ""
 
     @property

@@ -222,7 +222,8 @@ def test_amdgcn_is_read():
     assert facts["loads"] == {8: 1, 16: 1, 32: 1, 128: 1}
     assert facts["stores"] == {16: 1, 64: 1}
     assert facts["matrix_instructions"] == ("v_mfma_f32_32x32x8_bf16",)
-    assert (facts["registers"], facts["stack_bytes"], facts["local_bytes"], facts["shared_bytes"]) == (96, 12, 12, 64)
+    assert (facts["registers"], facts["stack_bytes"], facts["local_bytes"], facts["shared_bytes"]) == (96, 12, 8, 64)
+    assert facts["scalar_spills"] == 1
     with pytest.raises(RuntimeError, match=r"expected \.vgpr_spill_count in the metadata"):
         read_amdgcn(AMDGCN.replace(".vgpr_spill_count", ".other"))
 
