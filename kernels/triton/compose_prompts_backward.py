@@ -14,7 +14,7 @@ from torch import Tensor
 
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixing import dot, group_tasks, mix, patch, private_weights, raw_weights, softmax_terms, source_weights
-from crosspt.kernels.tiles import compose_tiles
+from crosspt.kernels.tiles import product_tiles
 
 
 @triton.jit
@@ -41,7 +41,8 @@ def compose_products_kernel(
     inv_tau: tl.float64, B, T, n, m, d, stride_g, stride_i, stride_d,
     RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.constexpr,
     BG: tl.constexpr, BI: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, BJ: tl.constexpr,
-    BO: tl.constexpr, BP: tl.constexpr, ONE_BLOCK: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
+    BH: tl.constexpr, BQ: tl.constexpr, BO: tl.constexpr, BP: tl.constexpr,
+    ONE_BLOCK: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """First the programs over tiles of dMixed (BG groups x BI positions x BN columns), then those over tiles of dW.
 
@@ -76,6 +77,8 @@ def compose_products_kernel(
         BN: columns of a tile of dMixed.
         BK: columns of its inner product, a step.
         BJ: sources in one product.
+        BH: groups of a step of dW.
+        BQ: positions of a step of dW; BH * BQ rows are summed at a time.
         BO: rows of a tile of dW.
         BP: columns of a tile of dW.
         ONE_BLOCK: whether n <= BJ.
@@ -147,30 +150,30 @@ def compose_products_kernel(
         i_p = (i_tile % n_p) * BP
         b_dw = tl.zeros([BO, BP], ACC)  # [BO, BP]
         b_db = tl.zeros([BO], ACC)  # [BO]
-        for i_g in range(0, G, BG):
-            o_g, o_t, m_g = group_tasks(p_task_ids, i_g, B, T, BG)  # [BG]
-            b_max, b_inv = softmax_terms(p_logits, p_mask, o_t, m_g, N, inv_tau, BG, BJ, ACC)  # [BG]
-            b_alpha = source_weights(p_logits, p_mask, o_t, m_g, b_max, b_inv, 0, n, N, inv_tau, BJ)  # [BG, BJ]
-            b_private = tl.zeros([BG], ACC)  # [BG]
+        for i_g in range(0, G, BH):
+            o_g, o_t, m_g = group_tasks(p_task_ids, i_g, B, T, BH)  # [BH]
+            b_max, b_inv = softmax_terms(p_logits, p_mask, o_t, m_g, N, inv_tau, BH, BJ, ACC)  # [BH]
+            b_alpha = source_weights(p_logits, p_mask, o_t, m_g, b_max, b_inv, 0, n, N, inv_tau, BJ)  # [BH, BJ]
+            b_private = tl.zeros([BH], ACC)  # [BH]
             if RAW_PRIVATES:
-                b_private = private_weights(p_logits, p_mask, o_t, m_g, b_max, b_inv, N, inv_tau)  # [BG]
+                b_private = private_weights(p_logits, p_mask, o_t, m_g, b_max, b_inv, N, inv_tau)  # [BH]
             b_raw = raw_weights(
                 p_logits, p_mask, o_t, m_g, b_max, b_inv, b_private, n, N, inv_tau, RAW_SOURCES, RAW_PRIVATES, BJ
-            )  # [BG]
-            for i_i in range(0, m, BI):
-                o_i, o_o, m_o = patch(i_i, i_o, m, d, BI, BO)  # [BI * BO]
-                b_dp = load_gradient(p_grad, o_g, m_g, o_i, o_o, m_o, stride_g, stride_i, stride_d)  # [BG, BI * BO]
+            )  # [BH]
+            for i_i in range(0, m, BQ):
+                o_i, o_o, m_o = patch(i_i, i_o, m, d, BQ, BO)  # [BQ * BO]
+                b_dp = load_gradient(p_grad, o_g, m_g, o_i, o_o, m_o, stride_g, stride_i, stride_d)  # [BH, BQ * BO]
                 if p_dbias is not None:
-                    b_db += tl.sum(tl.reshape(b_dp.to(ACC) * b_raw[:, None], [BG * BI, BO]), 0)
+                    b_db += tl.sum(tl.reshape(b_dp.to(ACC) * b_raw[:, None], [BH * BQ, BO]), 0)
                 if p_dweight is not None:
-                    o_ii, o_c, m_c = patch(i_i, i_p, m, d, BI, BP)  # [BI * BP]
+                    o_ii, o_c, m_c = patch(i_i, i_p, m, d, BQ, BP)  # [BQ * BP]
                     b_mix = mix(
                         p_logits, p_mask, p_sources, p_privates, o_t, m_g, b_max, b_inv, b_alpha, b_private,
                         o_ii, o_c, m_c, n, N, m, d, inv_tau,
-                        RAW_SOURCES, RAW_PRIVATES, BG, BI * BP, BJ, ONE_BLOCK, OPERAND, PRECISION,
-                    )  # fmt: skip # [BG, BI * BP]
-                    b_x = tl.trans(tl.reshape(b_dp.to(OPERAND), [BG * BI, BO]))  # [BO, BG * BI]
-                    b_y = tl.reshape(b_mix.to(OPERAND), [BG * BI, BP])  # [BG * BI, BP]
+                        RAW_SOURCES, RAW_PRIVATES, BH, BQ * BP, BJ, ONE_BLOCK, OPERAND, PRECISION,
+                    )  # fmt: skip # [BH, BQ * BP]
+                    b_x = tl.trans(tl.reshape(b_dp.to(OPERAND), [BH * BQ, BO]))  # [BO, BH * BQ]
+                    b_y = tl.reshape(b_mix.to(OPERAND), [BH * BQ, BP])  # [BH * BQ, BP]
                     b_dw = dot(b_x, b_y, b_dw, PRECISION)  # [BO, BP]
         o_o = (i_o + tl.arange(0, BO)).to(tl.int64)  # [BO]
         o_p = i_p + tl.arange(0, BP)  # [BP]
@@ -228,12 +231,8 @@ def task_dots(p_dots, p_task_ids, i_t, i_j, B, T, N, n_patches, BX: tl.constexpr
     G = tl.minimum(B, T)
     o_j = i_j + tl.arange(0, BJ)  # [BJ]
     b_dots = tl.zeros([BJ], p_dots.dtype.element_ty)  # [BJ]
-    i_lo = i_t
-    i_hi = i_t + 1
-    if B < T:
-        i_lo = 0
-        i_hi = G
-    for i_g in range(i_lo, i_hi):
+    # Groups are batch rows when there are fewer of them than tasks, and any of them may be the task's.
+    for i_g in range(tl.where(B < T, 0, i_t), tl.where(B < T, G, i_t + 1)):
         m_own = i_g >= 0
         if p_task_ids is not None:
             m_own = (B >= T) | (tl.load(p_task_ids + i_g, mask=i_g < B, other=-1) == i_t)
@@ -361,7 +360,7 @@ def compose_prompts_backward(
         task_ids: (G,) the groups' tasks when they are batch rows, None when the groups are the tasks.
     """
     x = mixture
-    tiles = compose_tiles(x.length, x.width, x.count, x.operand)
+    tiles = product_tiles(x.length, x.width, x.count, x.operand)
     groups = grad.shape[0]
     raw = x.raw_sources or x.raw_privates
     accumulator = torch.float64 if x.operand is torch.float64 else torch.float32
@@ -394,7 +393,7 @@ def compose_prompts_backward(
             compose_products_kernel, (products,), grad,
             dmixed, dots, dweight, dbias, grad, task_ids, x.logits, x.mask, x.sources, x.privates, x.weight, x.bias,
             x.inv_tau, batch, x.tasks, x.count, x.length, x.width, *grad.stride(),
-            x.raw_sources, x.raw_privates, *tiles[:7], x.count <= tiles.BJ, x.operand_type, x.precision,
+            x.raw_sources, x.raw_privates, *tiles[:9], x.count <= tiles.BJ, x.operand_type, x.precision,
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip
     many, step = 16, 16

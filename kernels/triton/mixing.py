@@ -56,8 +56,12 @@ def scores(p_logits, p_mask, o_t, m_t, o_j, m_j, N, inv_tau, ACC: tl.constexpr):
     b_logits = tl.load(p_logits + o_tj, mask=m_tj, other=float("-inf")).to(ACC)  # [BG, BJ]
     b_scores = b_logits * tl.full([1, 1], inv_tau, ACC)  # [BG, BJ]
     if p_mask is not None:
-        m_use = tl.load(p_mask + o_tj, mask=m_tj, other=0)  # [BG, BJ]
-        b_scores = tl.where(m_use != 0, b_scores, float("-inf"))  # [BG, BJ]
+        m_use = m_tj  # [BG, BJ]
+        if N > 0:
+            # Always so. Inside a branch the one-byte load is out of sight of Triton's choice of operand layouts, which
+            # for float64 would follow its width into a layout that the matrix units of sm_80 and sm_90 do not have.
+            m_use = tl.load(p_mask + o_tj, mask=m_tj, other=0) != 0  # [BG, BJ]
+        b_scores = tl.where(m_use, b_scores, float("-inf"))  # [BG, BJ]
     return b_scores
 
 

@@ -11,15 +11,13 @@ import triton
 
 
 class Tiles(NamedTuple):
-    """Block sizes of the composing kernels; each name is the kernels' constexpr."""
+    """Block sizes of the composing programs; each name is the kernels' constexpr."""
 
     BG: int  # groups (tasks or batch rows) of a tile
     BI: int  # prompt positions of a tile; BG * BI rows go through the encoder together
     BN: int  # columns that a program writes
     BK: int  # columns of the inner product, a step
     BJ: int  # sources mixed in one matrix product
-    BO: int  # rows of the encoder's gradient that a program writes
-    BP: int  # columns of the encoder's gradient that a program writes
     num_warps: int
     num_stages: int
 
@@ -37,17 +35,47 @@ def compose_tiles(length: int, width: int, sources: int, dtype: torch.dtype) -> 
         sources: n.
         dtype: of the operands of matrix products.
     """
-    columns = max(16, triton.next_power_of_2(width))
     many = 16 if sources <= 16 else 32
     if dtype.itemsize == 2:
-        positions = min(4, triton.next_power_of_2(length))
-        return Tiles(
-            64 // positions, positions, min(64, columns), min(64, columns), many, 64, min(64, columns), 4, 3
-        )
-    positions = min(2, triton.next_power_of_2(length))
-    return Tiles(
-        16 // positions, positions, min(32, columns), min(32, columns), many, min(128, columns), min(64, columns), 4, 2
-    )
+        positions, columns = _fit(length, 4), _fit(width, 64, 16)
+        return Tiles(64 // positions, positions, columns, columns, many, 4, 3)
+    positions, columns = _fit(length, 2), _fit(width, 32, 16)
+    return Tiles(16 // positions, positions, columns, columns, many, 4, 3 if dtype.itemsize == 4 else 2)
+
+
+class ProductTiles(NamedTuple):
+    """Block sizes of the programs behind dMixed and dW; each name is the kernels' constexpr."""
+
+    BG: int  # groups of a tile of dMixed
+    BI: int  # its prompt positions
+    BN: int  # its columns
+    BK: int  # columns of its inner product, a step
+    BJ: int  # sources in one matrix product
+    BH: int  # groups of a step of dW
+    BQ: int  # prompt positions of a step of dW; BH * BQ rows are summed at a time
+    BO: int  # rows of a tile of dW
+    BP: int  # columns of a tile of dW
+    num_warps: int
+    num_stages: int
+
+
+@lru_cache(maxsize=512)
+def product_tiles(length: int, width: int, sources: int, dtype: torch.dtype) -> ProductTiles:
+    """Tiles of the backward's matrix products; the arguments are those of :func:`compose_tiles`."""
+    many = 16 if sources <= 16 else 32
+    columns = _fit(width, 64, 16)
+    if dtype.itemsize == 2:
+        positions = _fit(length, 4)
+        return ProductTiles(64 // positions, positions, columns, columns, many, 16, 1, 64, columns, 4, 2)
+    positions = _fit(length, 2)
+    groups = 16 // positions
+    step = _fit(width, 32, 16)
+    return ProductTiles(groups, positions, columns, step, many, groups, positions, columns, columns, 8, 2)
+
+
+def _fit(size: int, most: int, least: int = 1) -> int:
+    """The power of two that covers ``size``, between ``least`` and ``most``."""
+    return max(least, min(most, triton.next_power_of_2(size)))
 
 
 class CopyTiles(NamedTuple):
@@ -61,5 +89,5 @@ class CopyTiles(NamedTuple):
 @lru_cache(maxsize=512)
 def copy_tiles(width: int) -> CopyTiles:
     """Tiles for moving rows of d elements: 2048 elements a step."""
-    columns = min(256, max(16, triton.next_power_of_2(width)))
-    return CopyTiles(2048 // columns if columns == 256 else 8, columns, 4)
+    columns = _fit(width, 256, 16)
+    return CopyTiles(2048 // columns, columns, 4)
