@@ -14,7 +14,7 @@ from torch import Tensor
 
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixing import dot, group_tasks, mix, patch, private_weights, raw_weights, softmax_terms, source_weights
-from crosspt.kernels.tiles import product_tiles
+from crosspt.kernels.tiles import product_tiles, spread_tiles
 
 
 @triton.jit
@@ -396,12 +396,14 @@ def compose_prompts_backward(
             x.raw_sources, x.raw_privates, *tiles[:9], x.count <= tiles.BJ, x.operand_type, x.precision,
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip
-    many, step = 16, 16
+
+    wide = spread_tiles(x.length, x.width, x.operand)
+    plane = -(-x.length // wide.BI) * -(-x.width // wide.BN)
     spread = 0
     if dsources is not None:
-        spread += -(-x.count // many) * patches
+        spread += -(-x.count // wide.BJ) * plane
     if dprivates is not None:
-        spread += -(-x.tasks // many) * patches
+        spread += -(-x.tasks // wide.BJ) * plane
     if dlogits is not None:
         spread += x.tasks
     if spread:
@@ -412,7 +414,6 @@ def compose_prompts_backward(
             dsources, dprivates, dlogits, dots, from_sources, from_privates, task_ids, x.logits, x.mask,
             x.inv_tau, batch, x.tasks, x.count, x.length, x.width, patches,
             *from_sources.stride(), *from_privates.stride(),
-            x.privates is not None, step, tiles.BI, tiles.BN, many, 64, x.operand_type, x.precision,
-            num_warps=tiles.num_warps, num_stages=tiles.num_stages,
+            x.privates is not None, *wide[:5], x.operand_type, x.precision, num_warps=wide.num_warps,
         )  # fmt: skip
     return Gradients(dlogits, dsources, dprivates, dweight, dbias)

@@ -53,8 +53,8 @@ def compose_arguments(
     privates: Tensor | None,
     weight: Tensor | None,
     bias: Tensor | None,
-    temperature: float,
     mask: Tensor | None,
+    temperature: float,
     encode_sources: bool,
     encode_privates: bool,
     table_dtype: torch.dtype | None = None,
@@ -67,8 +67,8 @@ def compose_arguments(
         privates: (T, m, d), or None.
         weight: W (d, d), or None.
         bias: b (d,), or None.
-        temperature: tau.
         mask: (T, N) bool, or None.
+        temperature: tau.
         encode_sources: whether sources go through the encoder.
         encode_privates: whether private prompts do.
         table_dtype: dtype of the token table beside the prompts, to which operands of products are rounded.

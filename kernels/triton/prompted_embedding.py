@@ -1,4 +1,4 @@
-"""prompted_embedding: prompts composed and token rows gathered in one launch. Its backward is compose_prompts_backward's."""
+"""prompted_embedding: prompts composed and token rows gathered in one launch."""
 
 import torch
 import triton
@@ -6,8 +6,9 @@ import triton.language as tl
 from torch import Tensor
 
 from crosspt.kernels.compose_prompts import compose_tile
+from crosspt.kernels.compose_prompts_backward import Gradients, Needs, compose_prompts_backward
 from crosspt.kernels.launch import Composition, launch
-from crosspt.kernels.prepend_prompts import copy_tokens
+from crosspt.kernels.prepend_prompts import copy_tokens, sum_task_rows
 from crosspt.kernels.tiles import compose_tiles, copy_tiles
 
 
@@ -106,3 +107,15 @@ def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixtu
         copy.BR, copy.BC, num_warps=tiles.num_warps, num_stages=tiles.num_stages,
     )  # fmt: skip
     return out
+
+
+def prompted_embedding_backward(grad: Tensor, task_ids: Tensor, mixture: Composition, needs: Needs) -> Gradients:
+    """Gradients of the composition from the first m rows of dX (B, m + L, d): three launches at most.
+
+    With fewer batch rows than tasks, dX itself is the gradient of the rows' prompts and nothing is summed beforehand.
+    """
+    if task_ids.shape[0] < mixture.tasks:
+        return compose_prompts_backward(grad, mixture, needs, task_ids.contiguous())
+    accumulator = torch.float64 if mixture.operand is torch.float64 else torch.float32
+    summed = sum_task_rows(grad, task_ids, mixture.tasks, mixture.length, accumulator)
+    return compose_prompts_backward(summed, mixture, needs)

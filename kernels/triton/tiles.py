@@ -37,8 +37,8 @@ def compose_tiles(length: int, width: int, sources: int, dtype: torch.dtype) -> 
     """
     many = 16 if sources <= 16 else 32
     if dtype.itemsize == 2:
-        positions, columns = _fit(length, 4), _fit(width, 64, 16)
-        return Tiles(64 // positions, positions, columns, columns, many, 4, 3)
+        positions = _fit(length, 4)
+        return Tiles(64 // positions, positions, _fit(width, 64, 16), _fit(width, 32, 16), many, 8 if many == 16 else 4, 3)
     positions, columns = _fit(length, 2), _fit(width, 32, 16)
     return Tiles(16 // positions, positions, columns, columns, many, 4, 3 if dtype.itemsize == 4 else 2)
 
@@ -66,11 +66,30 @@ def product_tiles(length: int, width: int, sources: int, dtype: torch.dtype) -> 
     columns = _fit(width, 64, 16)
     if dtype.itemsize == 2:
         positions = _fit(length, 4)
-        return ProductTiles(64 // positions, positions, columns, columns, many, 16, 1, 64, columns, 4, 2)
+        return ProductTiles(64 // positions, positions, columns, columns, many, 16, 1, 64, columns, 8, 2)
     positions = _fit(length, 2)
     groups = 16 // positions
     step = _fit(width, 32, 16)
     return ProductTiles(groups, positions, columns, step, many, groups, positions, columns, columns, 8, 2)
+
+
+class SpreadTiles(NamedTuple):
+    """Block sizes of the programs that spread dMixed and finish the logits; each name is the kernel's constexpr."""
+
+    BG: int  # groups of a step
+    BI: int  # prompt positions of a tile
+    BN: int  # columns of a tile
+    BJ: int  # sources or tasks of a tile
+    BX: int  # partial sums added at a time
+    num_warps: int
+
+
+@lru_cache(maxsize=512)
+def spread_tiles(length: int, width: int, dtype: torch.dtype) -> SpreadTiles:
+    """Tiles of the backward's last launch; the arguments are those of :func:`compose_tiles`."""
+    if dtype.itemsize == 2:
+        return SpreadTiles(16, _fit(length, 4), _fit(width, 64, 16), 16, 64, 4)
+    return SpreadTiles(16, _fit(length, 2), _fit(width, 32, 16), 16, 64, 4)
 
 
 def _fit(size: int, most: int, least: int = 1) -> int:
