@@ -45,15 +45,15 @@ SIZES = {
     "odd": Sizes(3, 5, 3, 3, 3, 7),
     "primes by task": Sizes(7, 11, 5, 13, 3, 37),
     "primes by row": Sizes(5, 3, 17, 2, 3, 19),
-    "more tasks than a block": Sizes(20, 1, 19, 2, 2, 5),
-    "more rows than a block": Sizes(18, 1, 21, 2, 2, 5),
+    "more tasks than a block": Sizes(18, 1, 17, 1, 2, 5),
+    "more rows than a block": Sizes(17, 1, 18, 1, 1, 5),
     "many tasks, prompts of one": Sizes(2, 1, 35, 1, 1, 3),
     "more sources than a product": Sizes(2, 2, 2, 18, 2, 6),
     "more sources than a block": Sizes(2, 2, 2, 35, 2, 6),
     "more sources than a block, by row": Sizes(2, 2, 3, 67, 1, 5),
     "wider than a block": Sizes(3, 3, 2, 2, 3, 131),
     "a block exactly": Sizes(16, 8, 8, 16, 2, 64),
-    "more patches than are added at a time": Sizes(2, 1, 2, 1, 67, 70),
+    "more patches than are added at a time": Sizes(2, 1, 2, 1, 131, 3),
 }
 
 
@@ -132,7 +132,7 @@ def assert_as_accurate(x: Inputs, operation: object, low: Inputs, dtype: torch.d
 @DTYPES
 @pytest.mark.parametrize("case", ["raw, masked", "encoded sources", "encoded privates", "no encoder"])
 @pytest.mark.parametrize(
-    "sizes", [Sizes(6, 5, 4, 3, 5, 48), Sizes(3, 2, 18, 3, 3, 80), Sizes(4, 1, 2, 20, 1, 33)], ids=str
+    "sizes", [Sizes(6, 5, 4, 3, 5, 48), Sizes(3, 2, 5, 3, 3, 80), Sizes(4, 1, 2, 20, 1, 33)], ids=str
 )
 def test_dtypes(case: str, dtype: torch.dtype, sizes: Sizes, device: str) -> None:
     x = make_inputs(CASES[case], sizes, dtype, device)
@@ -162,9 +162,11 @@ def test_parameters_of_several_dtypes(device: str) -> None:
     x = make_inputs(Case(), BY_TASK, torch.float64, device)
     mixed = {**x.parameters, "sources": x.parameters["sources"].detach().float().requires_grad_()}  # type: ignore[union-attr]
     x = Inputs(x.input_ids, x.task_ids, x.table, mixed, x.options)
-    got, wanted = results(composed, x, "triton"), results(composed, x, "reference")
+    got = results(composed, x, "triton")
     assert got["output"].dtype == torch.float64
     assert got["sources"].dtype == torch.float32
+    wanted = results(composed, x.map(torch.Tensor.double), "reference")
+    wanted["sources"] = wanted["sources"].float()
     assert_same(got, wanted, 1e-6)
 
 
@@ -205,15 +207,15 @@ def test_task_without_candidates(device: str) -> None:
     assert (got["logits"][1] == 0).all()
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.builds(
         Sizes,
-        B=st.integers(1, 20),
+        B=st.integers(1, 18),
         L=st.integers(0, 9),
-        T=st.integers(1, 20),
+        T=st.integers(1, 18),
         n=st.integers(1, 34),
-        m=st.integers(1, 5),
+        m=st.integers(1, 4),
         d=st.integers(1, 40),
         V=st.integers(1, 9),
     ),
