@@ -1,12 +1,14 @@
 """How many launches an operation takes, what a frozen parameter costs, and which backend ran."""
 
 from types import SimpleNamespace
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
+from crosspt.kernels import launch
 
 from crosspt import functional, torch_backend, validation
-from crosspt.kernels import launch
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,
@@ -21,16 +23,18 @@ from tests.kernels.cases import (
     prompted,
 )
 
+Started = list[tuple[str, tuple[Any, ...]]]
+
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[object, ...]]]:
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     """Kernels started, by name, with their arguments."""
-    names: list[tuple[str, tuple[object, ...]]] = []
+    names: Started = []
     start = launch.start
 
-    def spy(kernel: object, grid: object, args: tuple[object, ...], *rest: object) -> None:
-        names.append((kernel.__name__, args))  # type: ignore[attr-defined]
-        start(kernel, grid, args, *rest)  # type: ignore[arg-type]
+    def spy(kernel: Any, grid: Any, args: tuple[Any, ...], *rest: Any) -> None:
+        names.append((kernel.__name__, args))
+        start(kernel, grid, args, *rest)
 
     monkeypatch.setattr(launch, "start", spy)
     return names
@@ -84,9 +88,7 @@ FROZEN = {
 
 @pytest.mark.parametrize("learned", FROZEN, ids="+".join)
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "encoded"])
-def test_frozen_parameters_cost_nothing(
-    learned: tuple[str, ...], raw: bool, device: str, started: list[tuple[str, tuple[object, ...]]]
-) -> None:
+def test_frozen_parameters_cost_nothing(learned: tuple[str, ...], raw: bool, device: str, started: Started) -> None:
     x = make_inputs(Case(raw_sources=raw), BY_TASK, device=device)
     for name, tensor in x.given.items():
         tensor.requires_grad_(name in learned)
@@ -112,9 +114,7 @@ def test_frozen_parameters_cost_nothing(
     assert len(gradients) <= len(shapes) + len(temporary)
 
 
-def test_frozen_mixture_with_a_trained_table_launches_nothing_backward(
-    device: str, started: list[tuple[str, tuple[object, ...]]]
-) -> None:
+def test_frozen_mixture_with_a_trained_table_launches_nothing_backward(device: str, started: Started) -> None:
     x = make_inputs(Case(), BY_TASK, device=device)
     for tensor in x.given.values():
         tensor.requires_grad_(False)
@@ -135,23 +135,23 @@ def test_which_backend_runs(
     name: str,
     backend: str,
     device: str,
-    started: list[tuple[str, tuple[object, ...]]],
+    started: Started,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ran = []
-    torch_function = getattr(torch_backend, name)
-    monkeypatch.setattr(torch_backend, name, lambda *args: ran.append("torch") or torch_function(*args))
+    spy = mock.Mock(wraps=getattr(torch_backend, name))
+    monkeypatch.setattr(torch_backend, name, spy)
     OPERATIONS[name](make_inputs(Case(), BY_TASK, device=device), backend)
     on_triton = backend == "triton" or (backend == "auto" and device == "cuda")
     assert [kernel for kernel, _ in started] == ([f"{name}_kernel"] if on_triton else [])
-    assert bool(ran) != on_triton
+    assert spy.called != on_triton
 
 
 def test_auto_takes_triton_for_gpu_tensors() -> None:
-    on_gpu, on_cpu = SimpleNamespace(is_cuda=True), SimpleNamespace(is_cuda=False)
-    assert functional._use_triton("compose_prompts", "auto", on_gpu)  # type: ignore[arg-type]
-    assert not functional._use_triton("compose_prompts", "torch", on_gpu)  # type: ignore[arg-type]
-    assert not functional._use_triton("compose_prompts", "auto", on_cpu)  # type: ignore[arg-type]
+    on_gpu: Any = SimpleNamespace(is_cuda=True)
+    on_cpu: Any = SimpleNamespace(is_cuda=False)
+    assert functional._use_triton("compose_prompts", "auto", on_gpu)
+    assert not functional._use_triton("compose_prompts", "torch", on_gpu)
+    assert not functional._use_triton("compose_prompts", "auto", on_cpu)
 
 
 def test_sizes_of_the_batch_are_never_compiled_in() -> None:

@@ -11,6 +11,7 @@ from tests.kernels.cases import (
     CASES,
     Case,
     Inputs,
+    Operation,
     Sizes,
     assert_same,
     composed,
@@ -25,14 +26,14 @@ pytestmark = pytest.mark.usefixtures("interpreted")
 GROUPINGS = pytest.mark.parametrize("sizes", [BY_TASK, BY_ROW], ids=["by task", "by row"])
 
 
-def stressed(x: Inputs, operation: object, order: str | int) -> dict[str, torch.Tensor]:
+def stressed(x: Inputs, operation: Operation, order: str | int) -> dict[str, torch.Tensor]:
     """Results with NaN in fresh memory and in masked lanes, with the programs of each launch in another order."""
     from tests.kernels.interpreter import nan_masked_lanes, poisoned_empty, program_order, round_to_nearest_bfloat16
 
     with ExitStack() as stack:
         for context in (nan_masked_lanes(), poisoned_empty(), program_order(order), round_to_nearest_bfloat16()):
             stack.enter_context(context)
-        return results(operation, x, "triton")  # type: ignore[arg-type]
+        return results(operation, x, "triton")
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -47,21 +48,21 @@ def test_recorded_addresses(case: Case, sizes: Sizes) -> None:
     recording.check()
     outputs = [(launch.kernel, name) for launch in recording.launches for name in launch.outputs]
     gradients = {"sources", "privates", "logits", "weight", "bias"} & x.given.keys()
-    if not (case.encoder and (case.raw_sources and case.sources or case.raw_privates and case.privates)):
+    if not (case.encoder and ((case.raw_sources and case.sources) or (case.raw_privates and case.privates))):
         gradients -= {"weight", "bias"}
     assert gradients <= {name.removeprefix("p_d") for _, name in outputs}
     assert outputs[0] == ("prompted_embedding_kernel", "p_out")
 
 
 @pytest.mark.parametrize("operation", [composed, prepended])
-def test_recorded_addresses_of_the_parts(operation: object) -> None:
+def test_recorded_addresses_of_the_parts(operation: Operation) -> None:
     from tests.kernels.interpreter import record
 
     x = make_inputs(Case(mask=True), BY_TASK)
     if operation is prepended:
         x = Inputs(x.input_ids, x.task_ids, x.table, {"privates": x.parameters["privates"]}, {})
     with record() as recording:
-        results(operation, x, "triton")  # type: ignore[arg-type]
+        results(operation, x, "triton")
     recording.check()
     assert len(recording.launches) == (2 if operation is prepended else 3)
 
@@ -102,11 +103,11 @@ def test_order_poison_and_masked_lanes_change_no_bit(case: str, sizes: Sizes, dt
 
 
 @pytest.mark.parametrize("operation", [composed, prepended])
-def test_order_of_the_parts(operation: object) -> None:
+def test_order_of_the_parts(operation: Operation) -> None:
     x = make_inputs(Case(mask=True), BY_TASK)
     if operation is prepended:
         x = Inputs(x.input_ids, x.task_ids, x.table, {"privates": x.parameters["privates"]}, {})
-    assert_same(stressed(x, operation, "reversed"), results(operation, x, "triton"))  # type: ignore[arg-type]
+    assert_same(stressed(x, operation, "reversed"), results(operation, x, "triton"))
 
 
 def test_values_beyond_the_prompt_rows_of_a_gradient_are_not_read() -> None:

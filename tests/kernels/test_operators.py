@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from tests.kernels.cases import (
     BY_TASK,
     CASES,
     Case,
+    Operation,
     Sizes,
     assert_same,
     composed,
@@ -56,16 +58,16 @@ def test_opcheck(case: str, sizes: Sizes, device: str) -> None:
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 @pytest.mark.parametrize("operation", [prompted, composed, prepended])
-def test_compiled_without_graph_breaks(backend: str, operation: object, device: str) -> None:
+def test_compiled_without_graph_breaks(backend: str, operation: Operation, device: str) -> None:
     torch.compiler.reset()
-    compiled = torch.compile(operation, fullgraph=True, dynamic=True, backend="aot_eager")  # type: ignore[call-overload]
+    compiled = torch.compile(operation, fullgraph=True, dynamic=True, backend="aot_eager")
     for sizes in (BY_TASK, BY_ROW, Sizes(B=4, L=5, T=2, n=3, m=2, d=6)):
         x = make_inputs(Case(), sizes, device=device)
         leaves = {"privates": x.parameters["privates"]} if operation is prepended else dict(x.parameters)
         out = compiled(x, backend)
         grad = output_gradient(out)
         gradients = torch.autograd.grad(out, list(leaves.values()), grad)
-        expected = operation(x, "reference")  # type: ignore[operator]
+        expected = operation(x, "reference")
         wanted = torch.autograd.grad(expected, list(leaves.values()), grad)
         torch.testing.assert_close(out, expected)
         for one, other in zip(gradients, wanted, strict=True):
@@ -73,24 +75,25 @@ def test_compiled_without_graph_breaks(backend: str, operation: object, device: 
 
 
 @pytest.mark.parametrize("operation", [prompted, composed, prepended])
-def test_autocast_changes_nothing(operation: object, device: str) -> None:
+def test_autocast_changes_nothing(operation: Operation, device: str) -> None:
     x = make_inputs(Case(), BY_TASK, torch.float32, device)
     if operation is prepended:
         x.parameters.update(logits=None, sources=None, weight=None, bias=None)
-    wanted = results(operation, x, "triton")  # type: ignore[arg-type]
+    wanted = results(operation, x, "triton")
     with torch.autocast(device, torch.bfloat16):
-        got = results(operation, x, "triton")  # type: ignore[arg-type]
+        got = results(operation, x, "triton")
     assert_same(got, wanted)
 
 
 @pytest.mark.parametrize("operation", [prompted, composed, prepended])
-def test_second_derivatives_are_refused(operation: object, device: str) -> None:
+def test_second_derivatives_are_refused(operation: Operation, device: str) -> None:
     x = make_inputs(Case(), TINY, device=device)
     leaf = x.given["privates"]
-    out = operation(x, "triton")  # type: ignore[operator]
-    (gradient,) = torch.autograd.grad(out, leaf, output_gradient(out).requires_grad_(), create_graph=True)
+    out = operation(x, "triton")
+    grad = output_gradient(out).requires_grad_()
+    (gradient,) = torch.autograd.grad(out, leaf, grad, create_graph=True)
     with pytest.raises(RuntimeError, match="first derivatives only; use backend='torch'"):
-        torch.autograd.grad(gradient.sum(), leaf, allow_unused=True)
+        torch.autograd.grad(gradient.sum(), grad)
 
 
 def test_no_gradient_is_recorded_without_need(device: str) -> None:
@@ -181,8 +184,8 @@ def test_import_needs_neither_triton_nor_a_gpu() -> None:
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("sizes", [BY_TASK, BY_ROW], ids=["by task", "by row"])
 def test_ids_out_of_range(sizes: Sizes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past the public checks: an assert when debugging, and otherwise NaN in exactly those rows, never a silent read."""
-    from triton.runtime.interpreter import InterpreterBuilder
+    """Past the public checks: an assert when debugging, else NaN in exactly those rows, never a silent read."""
+    from triton.runtime.interpreter import interpreter_builder
 
     x = make_inputs(Case(), sizes)
     o = x.options
@@ -191,9 +194,13 @@ def test_ids_out_of_range(sizes: Sizes, monkeypatch: pytest.MonkeyPatch) -> None
     task_ids, input_ids = x.task_ids.clone(), x.input_ids.clone()
     task_ids[1], input_ids[0, 1] = sizes.T, -1
     task_ids[2] = -3
-    with pytest.raises(Exception, match="_ids must lie in"):
-        operators.prompted_embedding(input_ids, task_ids, x.table, *mixture)
-    monkeypatch.setattr(InterpreterBuilder, "create_assert", lambda *args: None)
+    with monkeypatch.context() as debugging:
+        debugging.setattr(interpreter_builder, "options", replace(interpreter_builder.options, debug=True))
+        for ids in ((input_ids, x.task_ids), (x.input_ids, task_ids)):
+            with pytest.raises(Exception, match="_ids must lie in"):
+                operators.prepend_prompts(x.given["privates"], *reversed(ids), x.table)
+            with pytest.raises(Exception, match="_ids must lie in"):
+                operators.prompted_embedding(*ids, x.table, *mixture)
     out = operators.prompted_embedding(input_ids, task_ids, x.table, *mixture)
     bad = torch.zeros(out.shape[:2], dtype=torch.bool)
     bad[1, : sizes.m] = bad[2, : sizes.m] = bad[0, sizes.m + 1] = True
@@ -224,7 +231,7 @@ def test_debug_switch_reaches_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen["debug"] is True
 
 
-def test_tf32_follows_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tf32_follows_torch() -> None:
     from crosspt.kernels.launch import compose_arguments
 
     logits, sources = torch.zeros(1, 1), torch.ones(1, 1, 2)
@@ -234,6 +241,9 @@ def test_tf32_follows_torch(monkeypatch: pytest.MonkeyPatch) -> None:
         return compose_arguments(*mixture).precision
 
     assert precision(torch.float32) == "ieee"
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
-    assert precision(torch.float32) == "tf32"
-    assert precision(torch.float64) == precision(torch.bfloat16) == "ieee"
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        assert precision(torch.float32) == "tf32"
+        assert precision(torch.float64) == precision(torch.bfloat16) == "ieee"
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False

@@ -70,6 +70,7 @@ def test_table_and_gradient_are_read_in_place(device: str, monkeypatch: pytest.M
     """A strided table is never copied as a whole, and of a gradient only the prompt rows are looked at."""
     x = make_inputs(Case(), BY_TASK, device=device)
     x = replace(x, table=transposed(x.table))
+    grad = transposed(output_gradient(prompted(x, "reference")))
     contiguous = Tensor.contiguous
     copied: list[torch.Size] = []
 
@@ -80,7 +81,7 @@ def test_table_and_gradient_are_read_in_place(device: str, monkeypatch: pytest.M
 
     monkeypatch.setattr(Tensor, "contiguous", spy)
     out = prompted(x, "triton")
-    torch.autograd.grad(out, list(x.given.values()), transposed(output_gradient(out)))
+    torch.autograd.grad(out, list(x.given.values()), grad)
     assert copied == []
 
 

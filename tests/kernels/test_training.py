@@ -1,22 +1,35 @@
 """A small frozen T5 trained for 20 steps ends at the same prompts whichever backend composes them."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
 from crosspt.functional import prompted_embedding
+from tests.kernels.cases import Case, Sizes, assert_same, make_inputs, prompted, results
 
 STEPS = 20
 
 
-def trained_prompts(backend: str, device: str) -> dict[str, torch.Tensor]:
+def trained_prompts(backend: Any, device: str) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    config = T5Config(
-        vocab_size=32, d_model=16, d_kv=4, d_ff=32, num_layers=1, num_decoder_layers=1, num_heads=2, dropout_rate=0.0
+    config: Any = T5Config(
+        vocab_size=32,
+        d_model=16,
+        d_kv=4,
+        d_ff=32,
+        num_layers=1,
+        num_decoder_layers=1,
+        num_heads=2,
+        dropout_rate=0.0,
+        pad_token_id=0,
     )
-    model = T5ForConditionalGeneration(config).double().to(device).requires_grad_(False).eval()
+    config.decoder_start_token_id = 0
+    model: Any = T5ForConditionalGeneration(config)
+    model.double().to(device).requires_grad_(False).eval()
     T, n, m, d = 3, 2, 4, 16
-    learned = {
+    learned: dict[str, Any] = {
         "logits": torch.zeros(T, n + 1),
         "sources": torch.randn(n, m, d),
         "privates": torch.randn(T, m, d),
@@ -47,15 +60,13 @@ def trained_prompts(backend: str, device: str) -> dict[str, torch.Tensor]:
 def test_same_prompts_after_training(device: str) -> None:
     wanted = trained_prompts("torch", device)
     got = trained_prompts("triton", device)
-    for name, tensor in got.items():
-        torch.testing.assert_close(tensor, wanted[name], rtol=1e-8, atol=1e-8, msg=lambda text, name=name: f"{name}: {text}")
+    # T5 takes its softmax in float32 whatever the model's dtype, so float64 agrees to that only.
+    assert_same(got, wanted, 1e-6)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA or ROCm device")
 def test_repeated_calls_are_equal_bit_for_bit() -> None:
-    from tests.kernels.cases import Case, Sizes, assert_same, make_inputs, prompted, results
-
     x = make_inputs(Case(mask=True), Sizes(B=16, L=64, T=8, n=8, m=10, d=768), torch.bfloat16, "cuda")
     wanted = results(prompted, x, "triton")
     for _ in range(200):

@@ -5,12 +5,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crosspt import functional, operators, torch_backend
+from crosspt.validation import Mixture
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,
     CASES,
     Case,
     Inputs,
+    Operation,
     Sizes,
     assert_same,
     composed,
@@ -75,7 +78,7 @@ def test_prepend_prompts(sizes: Sizes, device: str) -> None:
 
 
 @OPERATIONS
-def test_empty_batch(operation: object, device: str) -> None:
+def test_empty_batch(operation: Operation, device: str) -> None:
     x = make_inputs(Case(), Sizes(0, 4, 2, 2, 3, 5), device=device)
     got = results(prompted, x, "triton")
     assert got.pop("output").shape == (0, 7, 5)
@@ -106,7 +109,9 @@ def test_gradcheck_of_every_element(device: str) -> None:
     names = list(x.given)
 
     def function(*tensors: torch.Tensor) -> torch.Tensor:
-        return composed(Inputs(x.input_ids, x.task_ids, x.table, dict(zip(names, tensors, strict=True)), x.options), "triton")
+        return composed(
+            Inputs(x.input_ids, x.task_ids, x.table, dict(zip(names, tensors, strict=True)), x.options), "triton"
+        )
 
     torch.autograd.gradcheck(function, tuple(x.given.values()))
 
@@ -115,13 +120,13 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.
 SMALLEST = {torch.float16: 2e-4, torch.bfloat16: 1e-3, torch.float32: 1e-6}
 
 
-def assert_as_accurate(x: Inputs, operation: object, low: Inputs, dtype: torch.dtype) -> None:
+def assert_as_accurate(x: Inputs, operation: Operation, low: Inputs, dtype: torch.dtype) -> None:
     """The rule of accuracy: an error at most twice that of the reference run in the low precision, plus a little."""
     exact = x.map(lambda tensor: tensor.double())
-    grad = output_gradient(operation(low, "reference"))  # type: ignore[operator]
-    wanted = results(operation, exact, "reference", grad.double())  # type: ignore[arg-type]
-    own = results(operation, low, "reference", grad)  # type: ignore[arg-type]
-    got = results(operation, x, "triton", grad)  # type: ignore[arg-type]
+    grad = output_gradient(operation(low, "reference"))
+    wanted = results(operation, exact, "reference", grad.double())
+    own = results(operation, low, "reference", grad)
+    got = results(operation, x, "triton", grad)
     for name, tensor in got.items():
         scale = wanted[name].abs().max().item() + 1e-30
         error = (tensor.double() - wanted[name]).abs().max().item()
@@ -160,7 +165,7 @@ def test_float32_parameters_beside_a_half_precision_table(table: torch.dtype, si
 
 def test_parameters_of_several_dtypes(device: str) -> None:
     x = make_inputs(Case(), BY_TASK, torch.float64, device)
-    mixed = {**x.parameters, "sources": x.parameters["sources"].detach().float().requires_grad_()}  # type: ignore[union-attr]
+    mixed = {**x.parameters, "sources": x.parameters["sources"].detach().float().requires_grad_()}
     x = Inputs(x.input_ids, x.task_ids, x.table, mixed, x.options)
     got = results(composed, x, "triton")
     assert got["output"].dtype == torch.float64
@@ -179,7 +184,7 @@ def test_temperature_is_exact(tau: float, device: str) -> None:
 
 def test_large_logits_do_not_overflow(device: str) -> None:
     x = make_inputs(Case(), BY_TASK, torch.float32, device)
-    x.parameters["logits"] = (x.parameters["logits"] * 3e4).detach().requires_grad_()  # type: ignore[operator]
+    x.parameters["logits"] = (x.parameters["logits"] * 3e4).detach().requires_grad_()
     assert_same(results(prompted, x, "triton"), results(prompted, x, "reference"), 1e-4)
 
 
@@ -187,18 +192,12 @@ def test_task_without_candidates(device: str) -> None:
     """On a GPU such a row is not an error: its weights and gradients are zero."""
     x = make_inputs(Case(mask=True), BY_TASK, device=device)
     x.options["mask"][1] = False
-    from crosspt import operators, torch_backend
-    from crosspt.functional import _operator_arguments
-    from crosspt.validation import Mixture
-
-    options = x.options
-    mixture = Mixture(
-        *x.parameters.values(), options["temperature"], options["mask"], options["encode_sources"], True
-    )
+    o, given = x.options, x.parameters
+    mixture = Mixture(**given, **o)
 
     def operation(x: Inputs, backend: str) -> torch.Tensor:
         if backend == "triton":
-            return operators.compose_prompts(*_operator_arguments(mixture))
+            return operators.compose_prompts(*functional._operator_arguments(mixture))
         return torch_backend.compose_prompts(mixture)
 
     got = results(operation, x, "triton")
