@@ -68,7 +68,7 @@ def compose_prompts(
     mixture = Mixture(logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates)
     check_mixture("compose_prompts", mixture)
     if _use_triton("compose_prompts", backend, logits):
-        return operators.OPS.compose_prompts(*_operator_arguments(mixture))
+        return operators.compose_prompts(*_operator_arguments(mixture))
     return torch_backend.compose_prompts(mixture)
 
 
@@ -90,7 +90,7 @@ def prepend_prompts(
     check_floating("prepend_prompts", "prompts", prompts, "(T, m, d)")
     check_rows("prepend_prompts", input_ids, task_ids, table, prompts.shape[0], prompts)
     if _use_triton("prepend_prompts", backend, table):
-        return operators.OPS.prepend_prompts(prompts, task_ids, input_ids, table)
+        return operators.prepend_prompts(prompts, task_ids, input_ids, table)
     return torch_backend.prepend_prompts(prompts, task_ids, input_ids, table)
 
 
@@ -135,7 +135,7 @@ def prompted_embedding(
     check_rows("prompted_embedding", input_ids, task_ids, table, logits.shape[0], mixture.prompts[0])
     check_devices("prompted_embedding", table=table, logits=logits)
     if _use_triton("prompted_embedding", backend, table):
-        return operators.OPS.prompted_embedding(input_ids, task_ids, table, *_operator_arguments(mixture))
+        return operators.prompted_embedding(input_ids, task_ids, table, *_operator_arguments(mixture))
     return torch_backend.prompted_embedding(input_ids, task_ids, table, mixture)
 
 
@@ -147,9 +147,14 @@ def _use_triton(operation: str, backend: str, tensor: Tensor) -> bool:
 
 
 def _operator_arguments(mixture: Mixture) -> tuple[Any, ...]:
-    """The mixture as the operators take it: parameters in the dtype that they promote to."""
+    """The mixture as the operators take it: parameters in the dtype that they promote to, no encoder without use."""
+    logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates = mixture
+    if not ((encode_sources and sources is not None) or (encode_privates and privates is not None)):
+        weight = bias = None
     dtype = mixture.dtype
-    parameters = [
-        parameter if parameter is None or parameter.dtype is dtype else parameter.to(dtype) for parameter in mixture[:5]
-    ]
-    return (*parameters, mixture.mask, *mixture[5:6], *mixture[7:])
+
+    def cast(parameter: Tensor | None) -> Tensor | None:
+        return parameter if parameter is None or parameter.dtype is dtype else parameter.to(dtype)
+
+    parameters = (cast(logits), cast(sources), cast(privates), cast(weight), cast(bias))
+    return (*parameters, mask, temperature, encode_sources, encode_privates)

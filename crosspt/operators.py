@@ -132,7 +132,7 @@ def _compose_prompts_backward(grad: Tensor, *mixture: Any) -> list[Tensor]:
 
 
 def _asked(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor]:
-    """The gradients asked for; zeros where the parameter took no part, such as the weight when nothing is raw."""
+    """The gradients asked for; zeros where the parameter took no part, such as an encoder when nothing is raw."""
     return [
         torch.zeros_like(parameter, memory_format=torch.contiguous_format) if gradient is None else gradient
         for gradient, parameter, need in zip(gradients, parameters, needs, strict=False)
@@ -280,23 +280,41 @@ class _Once(torch.autograd.Function):
         raise RuntimeError("crosspt: backend 'triton' has first derivatives only; use backend='torch' for second ones")
 
 
-def _differentiable(name: str, function: type[torch.autograd.Function]) -> None:
+def _takes_gradient(arguments: Sequence[Any]) -> bool:
+    if torch.is_grad_enabled():
+        for argument in arguments:
+            if isinstance(argument, Tensor) and argument.requires_grad:
+                return True
+    return False
+
+
+def _differentiable(name: str, function: type[torch.autograd.Function]) -> Callable[..., Tensor]:
+    """Register the Autograd key of an operator.
+
+    Returns:
+        what the public function calls: the operator, with one trip through the dispatcher instead of two where nothing
+        is being traced.
+    """
     operator = getattr(OPS, name)
 
     def autograd(*arguments: Any) -> Tensor:
-        if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in arguments):
+        if _takes_gradient(arguments):
             return function.apply(*arguments)
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*arguments)
 
+    def call(*arguments: Any) -> Tensor:
+        return operator(*arguments) if torch.compiler.is_compiling() else autograd(*arguments)
+
     LIBRARY.impl(name, autograd, "Autograd")
+    return call
 
 
 def _once_differentiable(name: str) -> None:
     operator = getattr(OPS, name)
 
     def autograd(*arguments: Any) -> Any:
-        if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in arguments):
+        if _takes_gradient(arguments):
             gradients = _Once.apply(operator, *arguments)
             return list(gradients) if isinstance(gradients, tuple) else gradients
         with torch._C._AutoDispatchBelowAutograd():
@@ -305,8 +323,8 @@ def _once_differentiable(name: str) -> None:
     LIBRARY.impl(name, autograd, "Autograd")
 
 
-_differentiable("compose_prompts", _ComposePrompts)
-_differentiable("prepend_prompts", _PrependPrompts)
-_differentiable("prompted_embedding", _PromptedEmbedding)
+compose_prompts = _differentiable("compose_prompts", _ComposePrompts)
+prepend_prompts = _differentiable("prepend_prompts", _PrependPrompts)
+prompted_embedding = _differentiable("prompted_embedding", _PromptedEmbedding)
 for _name in ("compose_prompts_backward", "prepend_prompts_backward", "prompted_embedding_backward"):
     _once_differentiable(_name)

@@ -1,5 +1,6 @@
 """What every launcher needs: the prepared arguments of a composition and the device to launch on."""
 
+import os
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -104,11 +105,13 @@ def compose_arguments(
 
 
 _NOWHERE = nullcontext()
+DEBUG = os.environ.get("CROSSPT_DEBUG", "0") not in ("", "0")
+"""Whether kernels check ids with device asserts. Without them a row with an id out of range comes out as NaN."""
 
 
 def start(kernel: triton.JITFunction, grid: tuple[int, ...], args: tuple[object, ...], warps: int, stages: int) -> None:
     """Hand a kernel to Triton. Tests and variants.py replace this function to see what is launched."""
-    kernel.run(*args, grid=grid, warmup=False, num_warps=warps, num_stages=stages)
+    kernel.run(*args, grid=grid, warmup=False, num_warps=warps, num_stages=stages, debug=DEBUG)
 
 
 def launch(

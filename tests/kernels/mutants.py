@@ -65,6 +65,7 @@ def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     """Run Python in a copy, whose modules hide those of an installed crosspt."""
     # Same size and same second would make stale byte code look fresh after a fault is planted.
     settings = {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "TRITON_INTERPRET": "1"}
+    settings |= {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,

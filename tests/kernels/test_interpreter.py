@@ -1,9 +1,5 @@
 """The harness is tested on toy kernels, each fault planted once."""
 
-import os
-
-os.environ["TRITON_INTERPRET"] = "1"
-
 import numpy as np
 import pytest
 import torch
@@ -13,11 +9,14 @@ import triton.language as tl
 from tests.kernels.interpreter import (
     count_launches,
     nan_masked_lanes,
+    patch_language_once,
     poisoned_empty,
     program_order,
     record,
     round_to_nearest_bfloat16,
 )
+
+pytestmark = pytest.mark.usefixtures("interpreted")
 
 
 @triton.jit
@@ -347,6 +346,28 @@ def test_launches_and_fills_are_counted_also_inside_operators(poisoned):
     assert count.kernels == ["copy_rows", "copy_rows"]
     assert count.torch_ops == ["aten::zero_"]
     assert count.total == 3
+
+
+def test_the_language_is_patched_once_a_launch_and_restored_after_it():
+    load, src = tl.load, torch.randn(3, 7)
+    with patch_language_once():
+        for _ in range(2):
+            torch.testing.assert_close(copied(src, torch.empty(3, 7)), src)
+            out = torch.empty(2)
+            double_in_a_function[(2,)](src, out)
+            torch.testing.assert_close(out, 2 * src[0, :2])
+            assert tl.load is load
+
+
+@triton.jit
+def doubled(value):
+    return value + value
+
+
+@triton.jit
+def double_in_a_function(src, dst):
+    i = tl.program_id(0)
+    tl.store(dst + i, doubled(tl.load(src + i)))
 
 
 def test_copies_and_sums_count_and_views_do_not():
