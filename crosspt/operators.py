@@ -40,7 +40,9 @@ def _load() -> SimpleNamespace | str:
     try:
         import triton
     except ImportError as error:
-        return f"Triton, which cannot be imported ({error}); install it with `pip install triton` or use backend='torch'"
+        return (
+            f"Triton, which cannot be imported ({error}); install it with `pip install triton` or use backend='torch'"
+        )
     found = tuple(int(part) for part in triton.__version__.split("+")[0].split(".")[:2])
     if found < MIN_TRITON:
         wanted = ".".join(map(str, MIN_TRITON))

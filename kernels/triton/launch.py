@@ -5,11 +5,11 @@ from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
-import triton
-import triton.language as tl
+from crosspt.kernels.tiles import Tiles
 from torch import Tensor
 
-from crosspt.kernels.tiles import Tiles
+import triton
+import triton.language as tl
 
 TRITON_TYPES = {
     torch.float16: tl.float16,
@@ -115,7 +115,12 @@ def start(kernel: triton.JITFunction, grid: tuple[int, ...], args: tuple[object,
 
 
 def launch(
-    kernel: triton.JITFunction, grid: tuple[int, ...], out: Tensor, *args: object, num_warps: int = 4, num_stages: int = 2
+    kernel: triton.JITFunction,
+    grid: tuple[int, ...],
+    out: Tensor,
+    *args: object,
+    num_warps: int = 4,
+    num_stages: int = 2,
 ) -> None:
     """Launch a kernel on the device of ``out``; every launch of this package goes through here.
 

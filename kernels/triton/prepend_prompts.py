@@ -4,12 +4,12 @@ The row programs are shared with prompted_embedding, and so is the sum over the 
 """
 
 import torch
-import triton
-import triton.language as tl
-from torch import Tensor
-
 from crosspt.kernels.launch import launch
 from crosspt.kernels.tiles import copy_tiles
+from torch import Tensor
+
+import triton
+import triton.language as tl
 
 
 @triton.jit
@@ -146,12 +146,22 @@ def sum_task_rows_kernel(
 
 
 def sum_task_rows(grad: Tensor, task_ids: Tensor, tasks: int, length: int, dtype: torch.dtype) -> Tensor:
-    """dP (tasks, length, d) in ``dtype`` from the first rows of the output's gradient (B, length + L, d)."""
+    """DP (tasks, length, d) in ``dtype`` from the first rows of the output's gradient (B, length + L, d)."""
     batch, _, width = grad.shape
     out = torch.empty((tasks, length, width), dtype=dtype, device=grad.device)
     columns = copy_tiles(width).BC
     launch(
-        sum_task_rows_kernel, (tasks * length, -(-width // columns)), out,
-        out, grad, task_ids.contiguous(), batch, length, width, *grad.stride(), 16, columns
+        sum_task_rows_kernel,
+        (tasks * length, -(-width // columns)),
+        out,
+        out,
+        grad,
+        task_ids.contiguous(),
+        batch,
+        length,
+        width,
+        *grad.stride(),
+        16,
+        columns,
     )
     return out
