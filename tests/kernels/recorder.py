@@ -240,7 +240,8 @@ class _Recorder:
     def access(self, ptrs: Any, mask: Any, store: bool) -> tuple[Any, Any]:
         """Note one load or store; return true addresses and a mask without the lanes out of bounds."""
         size = max(1, ptrs.get_element_ty().primitive_bitwidth // 8)
-        active = np.broadcast_to(mask.data, ptrs.data.shape).astype(bool)  # the interpreter may hold a mask as int64
+        # Some masks arrive as integers, which NumPy would take for positions.
+        active = np.broadcast_to(mask.data.astype(bool), ptrs.data.shape)
         tagged = ptrs.data[active]
         if store:
             self._launch().requested_store_bytes += tagged.size * size

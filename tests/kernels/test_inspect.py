@@ -115,7 +115,7 @@ def test_matrix_instructions_are_named(rows, target, name):
 
 
 def test_each_fault_is_a_problem_except_spills_of_float64():
-    found = inspect(["sm_90"], provider=faulty_toys)
+    found = inspect(["sm_90"], provider=faulty_toys, jobs=1)
     single, double, shared, broken = (row.problem for row in found)
     assert single.startswith("spills: ")
     assert double == ""
@@ -127,7 +127,7 @@ def test_each_fault_is_a_problem_except_spills_of_float64():
 
 
 def test_a_crash_of_the_compiler_costs_one_row_only():
-    crashed, fine = inspect(["sm_90"], provider=crashing_toys)
+    crashed, fine = inspect(["sm_90"], provider=crashing_toys, jobs=1)
     assert crashed.problem == "does not compile: the compiler crashed"
     assert fine.problem == ""
     assert fine.registers > 0
@@ -136,7 +136,8 @@ def test_a_crash_of_the_compiler_costs_one_row_only():
 def test_the_command_prints_json(capfd, tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     output = tmp_path / "rows.json"
-    assert main(["--target", "sm_80", "--kernel", "copy", "--json", "--output", str(output)], provider=toys) == 0
+    chosen = ["--target", "sm_80", "--kernel", "copy", "--jobs", "1"]
+    assert main([*chosen, "--json", "--output", str(output)], provider=toys) == 0
     text = capfd.readouterr().out
     document = json.loads(text)
     assert document == json.loads(output.read_text())

@@ -1,9 +1,5 @@
 """The harness is tested on toy kernels, each fault planted once."""
 
-import os
-
-os.environ["TRITON_INTERPRET"] = "1"
-
 import numpy as np
 import pytest
 import torch
@@ -13,11 +9,14 @@ import triton.language as tl
 from tests.kernels.interpreter import (
     count_launches,
     nan_masked_lanes,
+    patch_language_once,
     poisoned_empty,
     program_order,
     record,
     round_to_nearest_bfloat16,
 )
+
+pytestmark = pytest.mark.usefixtures("interpreted")
 
 
 @triton.jit
@@ -165,6 +164,25 @@ def test_two_lanes_of_one_store_on_one_element_are_caught():
 @triton.jit
 def copy_scatter(dst, BLOCK: tl.constexpr):
     tl.store(dst + tl.arange(0, BLOCK) // 2, tl.arange(0, BLOCK).to(tl.float32))
+
+
+def test_a_mask_that_the_interpreter_keeps_as_integers_masks():
+    out = torch.zeros(8)
+    with record() as recording:
+        store_if_negative[(1,)](torch.tensor([3]), out, 5, BLOCK=8)
+        store_if_negative[(1,)](torch.tensor([-3]), out, 5, BLOCK=8)
+    idle, storing = recording.launches
+    assert idle.requested_store_bytes == 0
+    assert storing.requested_store_bytes == 8 * 4
+    recording.check()
+
+
+@triton.jit
+def store_if_negative(number, dst, limit, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    value = tl.load(number)
+    wrong = (value < 0) | (value >= limit)
+    tl.store(dst + offsets, tl.full([BLOCK], 1.0, tl.float32), mask=wrong & (offsets < BLOCK))
 
 
 def test_an_output_named_by_the_caller_must_be_stored_at_all():
@@ -328,6 +346,28 @@ def test_launches_and_fills_are_counted_also_inside_operators(poisoned):
     assert count.kernels == ["copy_rows", "copy_rows"]
     assert count.torch_ops == ["aten::zero_"]
     assert count.total == 3
+
+
+def test_the_language_is_patched_once_a_launch_and_restored_after_it():
+    load, src = tl.load, torch.randn(3, 7)
+    with patch_language_once():
+        for _ in range(2):
+            torch.testing.assert_close(copied(src, torch.empty(3, 7)), src)
+            out = torch.empty(2)
+            double_in_a_function[(2,)](src, out)
+            torch.testing.assert_close(out, 2 * src[0, :2])
+            assert tl.load is load
+
+
+@triton.jit
+def doubled(value):
+    return value + value
+
+
+@triton.jit
+def double_in_a_function(src, dst):
+    i = tl.program_id(0)
+    tl.store(dst + i, doubled(tl.load(src + i)))
 
 
 def test_copies_and_sums_count_and_views_do_not():
