@@ -18,7 +18,7 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["crosspt", "crosspt.*"]), "crosspt.kernels"],
     package_dir={"crosspt": "crosspt", "crosspt.kernels": "kernels/triton"},
-    package_data={"crosspt": ["py.typed"]},
+    package_data={"crosspt": ["py.typed", "assets/t5-crosspt-mini/*"]},
     install_requires=[
         "torch>=2.6",
         "triton>=3.2; platform_system == 'Linux'",
@@ -30,13 +30,16 @@ setup(
         "scikit-learn>=1.3",
         "scipy>=1.11",
         "sentencepiece>=0.2",
-        "jsonargparse>=4.40",
+        "matplotlib>=3.8",
+        "jsonargparse[signatures]>=4.40",
         "pyyaml>=6.0",
         "rich>=13.7",
+        "tqdm>=4.66",
     ],
     extras_require={
         "test": [
             "hypothesis>=6.100",
+            "kernels>=0.10",
             "peft>=0.17",
             "pytest>=8.0",
             "pytest-benchmark>=5.0",

@@ -1,0 +1,270 @@
+"""The configuration of prompts, and the grammar of scheme names such as P, SL, SLP10, SLPN and SILP."""
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+TemperatureSchedule = Literal["log", "sqrt", "reciprocal"]
+Encoder = Literal["linear", "none", "mlp", "lstm"]
+Initialization = Literal["uniform", "vocabulary", "text"]
+
+_SCHEME = re.compile(r"(?P<s>S(?P<si>I)?(?P<sl>L)?(?P<inner>N|\d+)?)?(?P<p>P(?P<pi>I)?)?(?P<count>N|\d+)?")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What a scheme name says: which prompts a task mixes, which of them start from saved prompts, which learn.
+
+    The name is ``S[I][L]`` for sources used, initialised from stage-1 prompts and learned, ``P[I]`` for private prompts
+    used and initialised (Table 1 of the paper), then the number of sources: none is one, ``N`` one for every target
+    task, otherwise the number. Initialised sources take no number: there is one for every source task. Private prompts
+    always learn.
+    """
+
+    name: str
+    uses_sources: bool
+    initializes_sources: bool
+    learns_sources: bool
+    uses_privates: bool
+    initializes_privates: bool
+    count: str
+
+    @classmethod
+    def parse(cls, name: str) -> "Scheme":
+        """Read a scheme name; ``SLNP`` is accepted for ``SLPN``. Raises ValueError with what is wrong."""
+        match = _SCHEME.fullmatch(name.upper()) if isinstance(name, str) else None
+        if match is None or not name or (match["inner"] and match["count"]):
+            raise ValueError(f"scheme: expected S[I][L][P[I]][number or N] or P[I], such as SLPN or SILP, got {name!r}")
+        count = match["inner"] or match["count"] or ""
+        if match["s"] is None and count:
+            raise ValueError(f"scheme: a number of sources needs sources (S...), got {name!r}")
+        if match["si"] and count:
+            raise ValueError(
+                f"scheme: initialised sources are one for every source task and take no number, got {name!r}"
+            )
+        if count not in ("", "N"):
+            if int(count) == 0:
+                raise ValueError(f"scheme: the number of sources must be at least 1, got {name!r}")
+            count = "" if int(count) == 1 else str(int(count))
+        if match["sl"] is None and match["p"] is None:
+            raise ValueError(
+                f"scheme: {name!r} leaves nothing to learn; learn the sources (SL) or add private prompts (P)"
+            )
+        canonical = "".join(
+            letter
+            for letter, present in (
+                ("S", match["s"]),
+                ("I", match["si"]),
+                ("L", match["sl"]),
+                ("P", match["p"]),
+                ("I", match["pi"]),
+            )
+            if present
+        )
+        return cls(
+            name=canonical + count,
+            uses_sources=match["s"] is not None,
+            initializes_sources=match["si"] is not None,
+            learns_sources=match["sl"] is not None,
+            uses_privates=match["p"] is not None,
+            initializes_privates=match["pi"] is not None,
+            count=count,
+        )
+
+    @property
+    def needs_source_prompts(self) -> bool:
+        """Whether anything starts from stage-1 prompts."""
+        return self.initializes_sources or self.initializes_privates
+
+    def num_sources(self, tasks: int, source_tasks: int) -> int:
+        """Number n of source prompts for that many target tasks and source tasks."""
+        if not self.uses_sources:
+            return 0
+        if self.initializes_sources:
+            return source_tasks
+        return tasks if self.count == "N" else int(self.count or 1)
+
+
+@dataclass
+class CrossPTConfig:
+    """The prompts of a set of target tasks.
+
+    Args:
+        tasks: names of the T target tasks; a row's task id is the position of its task here.
+        scheme: name of the configuration, such as ``"SLPN"``; see :class:`Scheme`.
+        prompt_length: m, the number of prompt tokens.
+        source_tasks: tasks whose stage-1 prompts initialise sources; by default the target tasks.
+        encoder: ``"linear"``, ``"none"``, ``"mlp"`` (Linear-ReLU-Linear) or ``"lstm"`` (bidirectional, then linear).
+            Groups that start from saved prompts bypass an MLP or LSTM, which cannot start as the identity.
+        encoder_per_prompt: whether every prompt has an encoder of its own; by default only where there are no sources,
+            so that schemes P and PI train every task independently.
+        encoder_hidden_size: width of the MLP's or LSTM's hidden layer; by default the model's d.
+        temperature: tau of the softmax: ``"log"`` 1 / log2(n + 1), ``"sqrt"`` 1 / sqrt(n), ``"reciprocal"`` 1 / n over
+            the n sources, or a positive number. 1 without sources.
+        initialization: how prompts that do not start from saved ones start: ``"uniform"`` in (-0.5, 0.5),
+            ``"vocabulary"`` from random rows of the token table, ``"text"`` from the tokens of ``init_texts``.
+        init_texts: for ``"text"``, one text, or one for every such prompt, sources first.
+    """
+
+    tasks: list[str]
+    scheme: str = "SLPN"
+    prompt_length: int = 10
+    source_tasks: list[str] | None = None
+    encoder: Encoder = "linear"
+    encoder_per_prompt: bool | None = None
+    encoder_hidden_size: int | None = None
+    temperature: float | TemperatureSchedule = "log"
+    initialization: Initialization = "uniform"
+    init_texts: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        self.tasks = _task_list("tasks", self.tasks)
+        self.source_tasks = None if self.source_tasks is None else _task_list("source_tasks", self.source_tasks)
+        self.scheme = self.parsed_scheme.name
+        _check_positive("prompt_length", self.prompt_length)
+        _check_choice("encoder", self.encoder, get_args(Encoder))
+        _check_choice("initialization", self.initialization, get_args(Initialization))
+        if self.encoder_per_prompt is not None and not isinstance(self.encoder_per_prompt, bool):
+            raise TypeError(
+                f"CrossPTConfig: encoder_per_prompt must be a bool or None, got {self.encoder_per_prompt!r}"
+            )
+        if self.encoder_hidden_size is not None:
+            _check_positive("encoder_hidden_size", self.encoder_hidden_size)
+            if self.encoder not in ("mlp", "lstm"):
+                raise ValueError(
+                    f"CrossPTConfig: encoder_hidden_size is for mlp and lstm, got encoder {self.encoder!r}"
+                )
+        if isinstance(self.temperature, str):
+            _check_choice("temperature", self.temperature, get_args(TemperatureSchedule))
+        elif isinstance(self.temperature, bool) or not isinstance(self.temperature, int | float):
+            raise TypeError(f"CrossPTConfig: temperature must be a number or a name, got {self.temperature!r}")
+        elif not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"CrossPTConfig: temperature must be positive and finite, got {self.temperature}")
+        self._check_texts()
+        self._check_initialized_privates()
+
+    def _check_texts(self) -> None:
+        if (self.initialization == "text") != (self.init_texts is not None):
+            raise ValueError(
+                "CrossPTConfig: init_texts goes with initialization 'text', "
+                f"got initialization {self.initialization!r} and init_texts {self.init_texts!r}"
+            )
+        if self.init_texts is None:
+            return
+        scheme = self.parsed_scheme
+        fresh_sources = 0 if scheme.initializes_sources else self.num_sources
+        fresh = fresh_sources + (len(self.tasks) if scheme.uses_privates and not scheme.initializes_privates else 0)
+        if len(self.init_texts) != fresh and (len(self.init_texts) != 1 or fresh_sources > 1):
+            one = "" if fresh == 1 or fresh_sources > 1 else "1 or "  # equal sources would get equal gradients for ever
+            raise ValueError(f"CrossPTConfig: init_texts must hold {one}{fresh} texts, got {len(self.init_texts)}")
+
+    def _check_initialized_privates(self) -> None:
+        missing = [task for task in self.tasks if task not in self.resolved_source_tasks]
+        if self.parsed_scheme.initializes_privates and missing:
+            raise ValueError(
+                f"CrossPTConfig: scheme {self.scheme} initialises each private prompt from its task's source prompt; "
+                f"source_tasks lack {', '.join(missing)}"
+            )
+
+    @property
+    def parsed_scheme(self) -> Scheme:
+        """What the scheme name says."""
+        return Scheme.parse(self.scheme)
+
+    @property
+    def resolved_source_tasks(self) -> list[str]:
+        """The source tasks, by default the target tasks."""
+        return self.tasks if self.source_tasks is None else self.source_tasks
+
+    @property
+    def num_sources(self) -> int:
+        """Number n of source prompts."""
+        return self.parsed_scheme.num_sources(len(self.tasks), len(self.resolved_source_tasks))
+
+    @property
+    def num_candidates(self) -> int:
+        """Number N of prompts that a task mixes."""
+        return self.num_sources + self.parsed_scheme.uses_privates
+
+    @property
+    def encodes_sources(self) -> bool:
+        """Whether the encoder applies to the sources.
+
+        Saved ones bypass it where they are frozen, or where it cannot start as the identity.
+        """
+        scheme = self.parsed_scheme
+        bypass = scheme.initializes_sources and (self.encoder != "linear" or not scheme.learns_sources)
+        return scheme.uses_sources and self.encoder != "none" and not bypass
+
+    @property
+    def encodes_privates(self) -> bool:
+        """Whether the encoder applies to the private prompts; saved ones bypass one that is not linear."""
+        scheme = self.parsed_scheme
+        bypass = scheme.initializes_privates and self.encoder != "linear"
+        return scheme.uses_privates and self.encoder != "none" and not bypass
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether any prompt goes through an encoder."""
+        return self.encodes_sources or self.encodes_privates
+
+    @property
+    def temperature_value(self) -> float:
+        """The tau used: the schedule's value for n sources, 1 without sources."""
+        n = self.num_sources
+        if n == 0:
+            return 1.0
+        if self.temperature == "log":
+            return 1 / math.log2(n + 1)
+        if self.temperature == "sqrt":
+            return 1 / math.sqrt(n)
+        if self.temperature == "reciprocal":
+            return 1 / n
+        return float(self.temperature)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], origin: str = "CrossPTConfig") -> "CrossPTConfig":
+        """Read the fields; an unknown or missing one raises ValueError that begins with ``origin``."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                raise ValueError(f"{origin}: unknown key {key!r}{did_you_mean(str(key), known)}")
+        if "tasks" not in values:
+            raise ValueError(f"{origin}: the key 'tasks' is missing")
+        return cls(**values)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The tail of an error message that names the closest known spelling, or lists the known names."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def _task_list(field: str, tasks: Any) -> list[str]:
+    if isinstance(tasks, str) or not isinstance(tasks, Iterable):
+        raise TypeError(f"CrossPTConfig: {field} must be a list of task names, got {tasks!r}")
+    names = list(tasks)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"CrossPTConfig: {field} must be a list of task names and not empty, got {names!r}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"CrossPTConfig: {field} must not name a task twice, got {names!r}")
+    return names
+
+
+def _check_positive(field: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"CrossPTConfig: {field} must be a positive integer, got {value!r}")
+
+
+def _check_choice(field: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"CrossPTConfig: {field} must be one of {', '.join(choices)}, got {value!r}")

@@ -1,0 +1,72 @@
+"""The command ``demo``: four schemes on the embedded suite and the embedded T5, beside what they are compared with."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from crosspt.config import CrossPTConfig
+from crosspt.evaluation.results import RESULTS_NAME, make_results, write_json
+from crosspt.evaluation.run import evaluate_bare
+from crosspt.model import CrossPTModel
+from crosspt.report.figures import draw_means, draw_weights
+from crosspt.report.tables import mean, primary_values
+from crosspt.runs import EMBEDDED, RunConfig, load_t5
+from crosspt.tasks.config import DataConfig
+from crosspt.tasks.registry import SUITES, get_task
+from crosspt.training.config import TrainingConfig
+from crosspt.training.run import train
+
+SCHEMES = ("P", "SL", "SLP", "SLPN")
+SHOTS = 32
+
+
+def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = True) -> dict[str, Any]:
+    """Train P, SL, SLP and SLPN with 32 examples a task and no text prefix, and write results and figures.
+
+    A demo that was stopped goes on where it stopped.
+
+    Args:
+        folder: where everything goes: ``results.json``, ``weights.png``, ``means.png`` and a run for each scheme.
+        seed: of initialisation, data order and the draw of rows.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        progress: whether to show progress bars.
+
+    Returns:
+        The content of ``results.json``. Beside the schemes its rows are ``majority``, the answer most frequent in each
+        task, ``bare``, the T5 with neither prompt nor prefix, and ``prefix``, the T5 with the text prefix of its
+        pretraining: the ceiling.
+    """
+    names = list(SUITES["embedded"])
+    tasks = [get_task(name) for name in names]
+    data = DataConfig(shots=SHOTS, data_seed=seed)
+    parts = {
+        "bare": evaluate_bare(EMBEDDED, tasks, data, device=device, progress=progress),
+        "prefix": evaluate_bare(
+            EMBEDDED, tasks, dataclasses.replace(data, prefix=True), device=device, progress=progress
+        ),
+    }
+    for scheme in SCHEMES:
+        run = RunConfig(
+            model=EMBEDDED,
+            task_files={},
+            source_prompts=[],
+            prompts=CrossPTConfig(tasks=names, scheme=scheme),
+            training=TrainingConfig(seed=seed),
+            data=data,
+        )
+        parts[scheme] = train(run, folder / scheme, resume=True, device=device, progress=progress)
+    # Every part carries the majority baseline; the first one's comes first.
+    rows = [row for row in parts["bare"]["results"] if row["scheme"] == "majority"]
+    rows += [row for part in parts.values() for row in part["results"] if row["scheme"] != "majority"]
+    content = make_results(
+        {name: part["config"] for name, part in parts.items()},
+        {name: sum(part["seconds"].values()) for name, part in parts.items()},
+        rows,
+    )
+    write_json(folder / RESULTS_NAME, content)
+    means = {scheme: mean(list(values.values())) for scheme, values in primary_values(rows).items()}
+    draw_means(means, folder / "means.png")
+    model = CrossPTModel.from_pretrained(load_t5(EMBEDDED)[0], folder / SCHEMES[-1])
+    candidates = [f"source {number + 1}" for number in range(model.config.num_sources)]
+    draw_weights(model.embedding.mixing_weights(), names, [*candidates, "private"], folder / "weights.png")
+    return content

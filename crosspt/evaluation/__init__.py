@@ -1,0 +1,1 @@
+"""Prediction, task metrics and prompt-similarity metrics."""

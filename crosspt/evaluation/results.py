@@ -1,0 +1,81 @@
+"""``results.json``: what was run, on what, and the metrics of every task."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crosspt.evaluation.metrics import Scores
+from crosspt.storage import write_atomically
+
+SCHEMA = 1
+RESULTS_NAME = "results.json"
+PACKAGES = ("crosspt", "torch", "triton", "transformers", "datasets", "numpy")
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that matter; None where a package is not installed."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def environment() -> dict[str, Any]:
+    """The machine a run was made on."""
+    return {
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": sys.argv,
+    }
+
+
+def result_rows(
+    scores: Scores, *, cell: str, scheme: str, seed: int | None, shots: int | None, task: str
+) -> list[dict[str, Any]]:
+    """One row for every metric of a task; values and the rate of invalid answers in percent, null where undefined."""
+    return [
+        {
+            "cell": cell,
+            "scheme": scheme,
+            "seed": seed,
+            "shots": shots,
+            "task": task,
+            "metric": metric,
+            "primary": position == 0,
+            "value": value,
+            "count": scores.count,
+            "invalid_rate": scores.invalid_rate,
+        }
+        for position, (metric, value) in enumerate(scores.values.items())
+    ]
+
+
+def make_results(config: dict[str, Any], seconds: dict[str, float], rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The object that ``results.json`` holds."""
+    return {
+        "schema": SCHEMA,
+        "config": config,
+        "versions": package_versions(),
+        "environment": environment(),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "results": list(rows),
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write an object atomically; its folder is made when missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

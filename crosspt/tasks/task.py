@@ -1,0 +1,227 @@
+"""What a task is: which columns it reads, which words it answers with, where its rows come from."""
+
+import math
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LABEL_SETS = ("natural", "synthetic", "numeric")
+SPLITS = ("train", "validation", "test")
+CLASS_METRICS = ("accuracy", "f1", "matthews")
+SCORE_METRICS = ("pearson", "spearman")
+SCORE_RANGE = (0.0, 5.0)
+"""The similarity scores of STS-B; targets are rounded to the nearest fifth."""
+
+
+def task_letter(index: int) -> str:
+    """Returns the letter of the task at a position of a run: A, B, ..., Z, AA, AB, ...
+
+    Raises:
+        ValueError: for a negative index.
+    """
+    if index < 0:
+        raise ValueError(f"task_letter: index must be 0 or more, got {index}")
+    letters = ""
+    index += 1
+    while index > 0:
+        index, letter = divmod(index - 1, 26)
+        letters = chr(ord("A") + letter) + letters
+    return letters
+
+
+@dataclass(frozen=True)
+class Task:
+    """A text task: classification over a few label words, or a similarity score from 0 to 5.
+
+    Attributes:
+        name: lower-case identifier, also the text prefix of the inputs.
+        fields: text columns, in the order in which the input names them.
+        labels: natural label words; the index is the class id. Empty for regression.
+        label_column: column that holds the label.
+        label_values: values the label column holds, in the order of `labels`; 0, 1, ... by default.
+        bin_edges: for classes cut out of a score: the inner edges of the bins, one fewer than `labels`; a score on an
+            edge belongs to the upper bin. `label_values` is then empty.
+        metrics: names of the task's metrics; the first is primary. Correlations need a score or numeric labels.
+        regression: whether the label is a score from 0 to 5 that is answered as text.
+        hub: dataset on the Hugging Face hub.
+        hub_config: configuration of that dataset.
+        hub_splits: names on the hub of the train, validation and test split; a split that is left out does not exist.
+        test_labels_public: whether the hub's test split carries its labels.
+        data_folders: folders under a data directory, tried in order; the task's name by default.
+        data_files: a file for each split, for a task whose rows lie outside a data directory.
+        generate: makes the rows of a split, for a task that is generated where no data directory is given.
+
+    Raises:
+        TypeError: when a sequence is not a tuple.
+        ValueError: when the parts contradict each other.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    label_column: str = "label"
+    label_values: tuple[int | str, ...] = ()
+    bin_edges: tuple[float, ...] = ()
+    metrics: tuple[str, ...] = ("accuracy",)
+    regression: bool = False
+    hub: str | None = None
+    hub_config: str | None = None
+    hub_splits: Mapping[str, str] = field(default_factory=lambda: {split: split for split in SPLITS}, hash=False)
+    test_labels_public: bool = True
+    data_folders: tuple[str, ...] = ()
+    data_files: Mapping[str, Path] = field(default_factory=dict, hash=False)
+    generate: Callable[[str], list[dict[str, Any]]] | None = None
+
+    def __post_init__(self) -> None:
+        for attribute in ("fields", "labels", "label_values", "bin_edges", "metrics", "data_folders"):
+            value = getattr(self, attribute)
+            if not isinstance(value, tuple):
+                raise TypeError(f"task {self.name!r}: {attribute} must be a tuple, got {value!r}")
+        if not self.label_values and not self.regression and not self.bin_edges:
+            object.__setattr__(self, "label_values", tuple(range(len(self.labels))))
+        if not self.data_folders:
+            object.__setattr__(self, "data_folders", (self.name,))
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
+            raise self._error("name must be lower-case letters, digits, _ and -", self.name)
+        if not self.fields or not _distinct_text(self.fields):
+            raise self._error("fields must be one or more distinct column names", self.fields)
+        if not self.label_column or self.label_column in self.fields:
+            raise self._error("label_column must be a column outside fields", self.label_column)
+        for attribute in ("hub_splits", "data_files"):
+            splits = getattr(self, attribute)
+            if not set(splits) <= set(SPLITS):
+                raise self._error(f"{attribute} must have keys out of {', '.join(SPLITS)}", sorted(splits))
+        self._check_labels()
+        known: tuple[str, ...] = SCORE_METRICS if self.regression else CLASS_METRICS
+        if self.labels and all(label.replace(".", "", 1).isdigit() for label in self.labels):
+            known = (*CLASS_METRICS, *SCORE_METRICS)
+        if not self.metrics or len(set(self.metrics)) < len(self.metrics) or not set(self.metrics) <= set(known):
+            raise self._error(f"metrics must be distinct names out of {', '.join(known)}", self.metrics)
+        if "f1" in self.metrics and len(self.labels) != 2:
+            raise self._error("f1 needs exactly two labels", self.labels)
+
+    def _check_labels(self) -> None:
+        if self.regression:
+            if self.labels or self.label_values or self.bin_edges:
+                raise self._error("a regression task has no labels, label_values or bin_edges", self.labels)
+            return
+        if len(self.labels) < 2 or not _distinct_text(self.labels):
+            raise self._error("labels must be two or more distinct words", self.labels)
+        if self.bin_edges:
+            if self.label_values:
+                raise self._error("a task with bin_edges has no label_values", self.label_values)
+            edges = (SCORE_RANGE[0], *self.bin_edges, SCORE_RANGE[1])
+            if len(self.bin_edges) != len(self.labels) - 1 or list(edges) != sorted(set(edges)):
+                raise self._error(f"bin_edges must be {len(self.labels) - 1} ascending scores", self.bin_edges)
+            return
+        texts = {str(value) for value in self.label_values}
+        kinds = {type(value) for value in self.label_values}
+        if len(texts) != len(self.labels) or len(self.label_values) != len(self.labels) or kinds not in ({int}, {str}):
+            raise self._error(
+                f"label_values must be {len(self.labels)} distinct values, all int or all str", self.label_values
+            )
+
+    def _error(self, expected: str, got: object) -> ValueError:
+        return ValueError(f"task {self.name!r}: {expected}, got {got!r}")
+
+    def label_words(self, label_set: str = "natural", letter: str = "A") -> tuple[str, ...]:
+        """Returns the words that stand for the classes, by class id; empty for regression, which answers a score.
+
+        Args:
+            label_set: `natural` words, `synthetic` (letter and class id: A0, A1) or `numeric` (0, 1, 2).
+            letter: the task's letter among the tasks of a run, see `task_letter`.
+
+        Raises:
+            ValueError: for an unknown label set.
+        """
+        if label_set == "natural":
+            return self.labels
+        if label_set == "synthetic":
+            return tuple(f"{letter}{index}" for index in range(len(self.labels)))
+        if label_set == "numeric":
+            return tuple(str(index) for index in range(len(self.labels)))
+        raise ValueError(f"label_words: label_set must be one of {', '.join(LABEL_SETS)}, got {label_set!r}")
+
+    def input_parts(self, row: Mapping[str, Any], prefix: bool) -> list[tuple[str, str]]:
+        """Returns the input as one (heading, text) pair a field; the first heading carries the task's name.
+
+        Runs of white space in a text become one space.
+
+        Raises:
+            ValueError: when a column is missing or does not hold text.
+        """
+        parts = []
+        for index, column in enumerate(self.fields):
+            text = self._value(row, column)
+            if not isinstance(text, str):
+                raise self._error(f"column {column!r} must hold text", text)
+            heading = f"{self.name} {column}:" if prefix and index == 0 else f"{column}:"
+            parts.append((heading, " ".join(text.split())))
+        return parts
+
+    def format_input(self, row: Mapping[str, Any], prefix: bool) -> str:
+        """Returns the input text, such as `mrpc sentence1: ... sentence2: ...`; without prefix, minus the task name.
+
+        Raises:
+            ValueError: when a column is missing or does not hold text.
+        """
+        return " ".join(piece for part in self.input_parts(row, prefix) for piece in part if piece)
+
+    def target(self, value: Any) -> int | float:
+        """Returns the class id of a value of the label column, or the score for regression.
+
+        Numbers are also understood as text, as CSV files give them.
+
+        Raises:
+            ValueError: when the value is no label of the task.
+        """
+        if self.regression:
+            return self._score(value)
+        if self.bin_edges:
+            return bisect_right(self.bin_edges, self._score(value))
+        text = str(value).strip()
+        for index, known in enumerate(self.label_values):
+            if value == known or text == str(known):
+                return index
+        raise self._error(f"a label must be one of {', '.join(map(repr, self.label_values))}", value)
+
+    def target_text(self, row: Mapping[str, Any], words: Sequence[str]) -> str:
+        """Returns the text the model should answer: the class's word, or the score rounded to 0.2 ("3.8").
+
+        Args:
+            row: a row with the label column.
+            words: one word a class, from `label_words`; not read for regression.
+
+        Raises:
+            ValueError: when the label column is missing, its value is no label, or the words do not fit the classes.
+        """
+        target = self.target(self._value(row, self.label_column))
+        if self.regression:
+            return f"{round(target * 5) / 5:.1f}"
+        if len(words) != len(self.labels):
+            raise self._error(f"words must be {len(self.labels)}, one for each class", tuple(words))
+        return words[int(target)]
+
+    def _value(self, row: Mapping[str, Any], column: str) -> Any:
+        if column not in row:
+            raise ValueError(f"task {self.name!r}: column {column!r} is missing, the row has {', '.join(row)}")
+        return row[column]
+
+    def _score(self, value: Any) -> float:
+        try:
+            score = float(value)
+        except (TypeError, ValueError):
+            score = math.nan
+        if not SCORE_RANGE[0] <= score <= SCORE_RANGE[1]:
+            raise self._error(f"a score must be a number from {SCORE_RANGE[0]:g} to {SCORE_RANGE[1]:g}", value)
+        return score
+
+
+def _distinct_text(words: tuple[str, ...]) -> bool:
+    """Tells whether all are text, none is blank or padded with spaces and no two are the same."""
+    return all(isinstance(word, str) and word and word == word.strip() for word in words) and len(set(words)) == len(
+        words
+    )

@@ -1,0 +1,86 @@
+"""Reads a user's own task from a YAML file."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from crosspt.tasks.task import SPLITS, Task
+
+_REQUIRED = ("name", "fields", "labels")
+_KEYS = (*_REQUIRED, "label_column", "label_values", "metrics", "data_files", "hub", "hub_config", "hub_splits")
+
+
+def load_task_file(path: str | Path) -> Task:
+    """Reads a classification task from a YAML file.
+
+    Its keys are attributes of `Task`: name, fields (the text columns), labels (the words, in the order of the classes),
+    optionally label_column, label_values and metrics, and either data_files (a file for train and for validation or
+    test, relative to the YAML file) or hub with optional hub_config and hub_splits.
+
+    Raises:
+        ValueError: when the file cannot be read, a key is unknown or missing, or a value does not fit.
+    """
+    path = Path(path)
+    content = _read(path)
+    for key in content:
+        if key not in _KEYS:
+            close = difflib.get_close_matches(str(key), _KEYS, n=1)
+            hint = f", did you mean {close[0]!r}?" if close else f"; the keys are {', '.join(_KEYS)}"
+            raise ValueError(f"{path}: unknown key {key!r}{hint}")
+    for key in _REQUIRED:
+        if key not in content:
+            raise ValueError(f"{path}: missing key {key!r}")
+    if ("data_files" in content) == ("hub" in content):
+        raise ValueError(f"{path}: a task needs either data_files or hub, got {'both' if 'hub' in content else 'none'}")
+    if "hub" not in content and ("hub_config" in content or "hub_splits" in content):
+        raise ValueError(f"{path}: hub_config and hub_splits need hub")
+
+    settings: dict[str, Any] = {}
+    for key, value in content.items():
+        if key in ("name", "label_column", "hub", "hub_config"):
+            settings[key] = _text(path, key, value)
+        elif key in ("fields", "labels", "metrics"):
+            settings[key] = tuple(_text(path, key, item) for item in _list(path, key, value))
+        elif key == "label_values":
+            settings[key] = tuple(_list(path, key, value))
+        else:
+            settings[key] = _splits(path, key, value)
+    if "data_files" in settings:
+        settings["data_files"] = {split: path.parent / name for split, name in settings["data_files"].items()}
+    try:
+        return Task(**settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> dict[Any, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such task file") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: must hold keys and values such as 'name: ...', got {type(content).__name__}")
+    return content
+
+
+def _text(path: Path, key: str, value: object) -> str:
+    if not isinstance(value, str):
+        hint = " (YAML reads a bare yes, no or number as a value: put it in quotes)" if value is not None else ""
+        raise ValueError(f"{path}: {key} must be text, got {value!r}{hint}")
+    return value
+
+
+def _list(path: Path, key: str, value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{path}: {key} must be a list, got {value!r}")
+    return value
+
+
+def _splits(path: Path, key: str, value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or "train" not in value or not set(value) <= set(SPLITS):
+        raise ValueError(f"{path}: {key} must map train and validation or test, got {value!r}")
+    return {split: _text(path, f"{key}.{split}", name) for split, name in value.items()}

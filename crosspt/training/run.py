@@ -1,0 +1,181 @@
+"""The command ``train``: both stages of a run, then its results."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from torch import Tensor
+from transformers import T5ForConditionalGeneration
+
+from crosspt.evaluation.results import RESULTS_NAME, make_results, write_json
+from crosspt.evaluation.run import evaluate_prompts
+from crosspt.model import CrossPTModel
+from crosspt.runs import RunConfig, load_t5, pick_device, prepare_folder
+from crosspt.storage import load_source_prompts
+from crosspt.tasks.collation import PromptCollator, encode_rows
+from crosspt.tasks.config import DataConfig, TaskRows, load_rows
+from crosspt.tasks.task import Task
+from crosspt.training.stages import CHECKPOINTS, Job, plan_stage1, plan_stage2, run_job
+
+
+@dataclass
+class Preparation:
+    """A run that is ready to start.
+
+    Attributes:
+        t5: the frozen model.
+        tokenizer: its tokenizer.
+        rows: the rows of the targets and of the source tasks that stage 1 trains on, by name.
+        stage1: jobs that train the missing source prompts.
+        stage2: jobs that train the targets' prompts.
+    """
+
+    t5: T5ForConditionalGeneration
+    tokenizer: Any
+    rows: dict[str, TaskRows]
+    stage1: list[Job]
+    stage2: list[Job]
+
+    def check(self, data: DataConfig, given: Mapping[str, Tensor]) -> None:
+        """Encode a row of every target text and start every bank, so that what does not fit raises before training.
+
+        Args:
+            data: how rows are encoded.
+            given: source prompts (m, d) by task that are not trained.
+        """
+        PromptCollator(self.tokenizer)
+        for task_rows in self.rows.values():
+            encode_rows(
+                task_rows.task,
+                [row for part in (task_rows.train, task_rows.test) for row in _row_of_each_label(task_rows.task, part)],
+                self.tokenizer,
+                task_id=0,
+                words=task_rows.words,
+                prefix=data.prefix,
+                max_length=data.max_length,
+            )
+        prompts = dict(given)
+        with torch.no_grad():
+            for job in [*self.stage1, *self.stage2]:
+                model = CrossPTModel(self.t5, job.config, source_prompts=prompts, tokenizer=self.tokenizer)
+                prompts |= dict(zip(job.config.tasks, model.embedding.compose(), strict=True))
+
+    def describe(self, run: RunConfig) -> list[dict[str, Any]]:
+        """What each job would do: its folder, scheme, tasks, rows, optimizer steps, parameters and learning rates."""
+        described = []
+        for job in [*self.stage1, *self.stage2]:
+            model = CrossPTModel(self.t5, job.config, initialize=False)
+            rows = sum(len(self.rows[task].train) for task in job.config.tasks)
+            batches = -(-rows // job.training.batch_size)
+            steps = -(-batches // job.training.gradient_accumulation_steps)
+            described.append(
+                {
+                    "folder": job.folder or ".",
+                    "scheme": job.config.scheme,
+                    "tasks": job.config.tasks,
+                    "rows": rows,
+                    "steps": steps * job.training.resolved_epochs(job.config.parsed_scheme),
+                    "trainable_parameters": model.count_parameters()[0],
+                    "learning_rates": job.training.learning_rates(job.config),
+                }
+            )
+        return described
+
+
+def _row_of_each_label(task: Task, rows: datasets.Dataset) -> datasets.Dataset:
+    labels = list(rows[task.label_column]) if len(rows) else []
+    return rows.select(sorted({label: number for number, label in enumerate(labels)}.values()))
+
+
+def prepare(run: RunConfig) -> Preparation:
+    """Load the model and the rows and plan the jobs; every setting that does not fit raises here."""
+    if not run.prompts.parsed_scheme.needs_source_prompts:
+        for setting, value in (("source prompts", run.source_prompts), ("source tasks", run.prompts.source_tasks)):
+            if value:
+                raise ValueError(f"scheme {run.prompts.scheme} starts from no {setting}, got {', '.join(value)}")
+    t5, tokenizer = load_t5(run.model)
+    given = load_source_prompts(run.source_prompts, t5.config.d_model)
+    stage1 = plan_stage1(run.prompts, run.training, given)
+    stage2 = plan_stage2(run.prompts, run.training)
+    trained = {task for job in stage1 for task in job.config.tasks}
+    positions = run.positions()
+    targets = {position: task for position, task in positions.items() if task.name in run.prompts.tasks}
+    sources = {
+        position: task for position, task in positions.items() if position not in targets and task.name in trained
+    }
+    rows = load_rows(targets, run.data) | load_rows(sources, run.data, test=False)
+    ready = Preparation(t5, tokenizer, rows, stage1, stage2)
+    ready.check(run.data, given)
+    return ready
+
+
+def train(
+    run: RunConfig, folder: Path, *, resume: bool = False, device: str = "auto", progress: bool = True
+) -> dict[str, Any]:
+    """Train a run, report on its test rows and write ``results.json``.
+
+    A run that was stopped at any moment and is resumed ends with the prompts of an unbroken one; a finished one is left
+    as it is.
+
+    Args:
+        run: the settings.
+        folder: where everything goes.
+        resume: whether the folder may hold this run already.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        progress: whether to show progress bars.
+
+    Returns:
+        The content of ``results.json``.
+    """
+    started = time.perf_counter()
+    place = pick_device(device)
+    ready = prepare(run)
+    prepare_folder(run, folder, resume)
+    results = folder / RESULTS_NAME
+    if results.is_file():
+        try:
+            return json.loads(results.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{results} is not JSON: {error}") from None
+    loaded = time.perf_counter()
+    for job in [*ready.stage1, *ready.stage2]:
+        if job.is_finished(folder):
+            shutil.rmtree(folder / job.folder / CHECKPOINTS, ignore_errors=True)
+            continue
+        source_prompts = None
+        if job.config.parsed_scheme.needs_source_prompts:
+            own = [folder / earlier.folder for earlier in ready.stage1]
+            source_prompts = load_source_prompts([*run.source_prompts, *own], ready.t5.config.d_model)
+        run_job(
+            job,
+            folder,
+            ready.t5,
+            ready.tokenizer,
+            ready.rows,
+            run.data,
+            source_prompts=source_prompts,
+            device=place.type,
+            progress=progress,
+        )
+    trained = time.perf_counter()
+    rows = evaluate_prompts(
+        folder,
+        ready.t5.to(place),  # type: ignore[arg-type]  # transformers wraps to() without its overloads
+        ready.tokenizer,
+        {name: ready.rows[name] for name in run.prompts.tasks},
+        run.data,
+        cell=folder.name,
+        seed=run.training.seed,
+        bf16=run.training.bf16,
+        progress=progress,
+    )
+    seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
+    content = make_results(run.to_dict(), seconds, rows)
+    write_json(results, content)
+    return content

@@ -1,0 +1,37 @@
+import pytest
+import yaml
+
+from tests.workspace import crosspt, mistake
+
+
+def test_no_command() -> None:
+    assert "{demo,train,evaluate,predict,doctor}" in mistake(crosspt())
+
+
+def test_an_unknown_command() -> None:
+    assert "serve" in mistake(crosspt("serve"))
+
+
+def test_help_names_the_commands() -> None:
+    outcome = crosspt("--help")
+    assert outcome.status == 0
+    for command in ("train", "evaluate", "predict", "doctor"):
+        assert f"    {command} " in outcome.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "doctor"])
+def test_help_is_plain(command: str) -> None:
+    outcome = crosspt(command, "--help")
+    assert outcome.status == 0
+    assert outcome.stderr == ""
+    assert outcome.stdout.startswith(f"usage: crosspt {command} ")
+    for markup in ("`", ":class:", "type:", "Union", "Optional", "Literal", "<class", "null)", "()", "_length"):
+        assert markup not in outcome.stdout
+    assert max(map(len, outcome.stdout.splitlines())) <= 100
+
+
+def test_print_config_is_a_file_for_config() -> None:
+    outcome = crosspt("train", "--tasks", "mrpc", "--epochs", 3, "--temperature", "0.5", "--print_config")
+    assert outcome.status == 0
+    settings = yaml.safe_load(outcome.stdout)
+    assert (settings["tasks"], settings["epochs"], settings["scheme"]) == ("mrpc", 3, "SLPN")

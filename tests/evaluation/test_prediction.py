@@ -1,0 +1,104 @@
+from typing import Any
+
+import datasets
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.evaluation.prediction import answer_length, generate_texts, reference_texts, score_task
+from crosspt.tasks.config import DataConfig, TaskRows
+from crosspt.tasks.task import Task
+from tests.workspace import make_answering_t5, make_rows, make_tokenizer
+
+PAIR = Task(name="rte", fields=("sentence1", "sentence2"), labels=("entailment", "not_entailment"))
+SCORE = Task(name="stsb", fields=("sentence",), regression=True, metrics=("pearson",))
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def model() -> CrossPTModel:
+    torch.manual_seed(0)
+    config = CrossPTConfig(
+        tasks=["mrpc", "rte"], scheme="P", prompt_length=1, encoder="none", initialization="vocabulary"
+    )
+    return CrossPTModel(make_answering_t5(), config).eval()
+
+
+def make_inputs(count: int = 12) -> list[list[int]]:
+    return [[25 + (row * 7 + token) % 20 for token in range(1 + row * 5 % 8)] + [1] for row in range(count)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
+def test_a_mixed_length_batch_answers_as_single_rows_do(
+    model: CrossPTModel, tokenizer: PreTrainedTokenizerFast, batch_size: int
+) -> None:
+    inputs = make_inputs()
+    settings: dict[str, Any] = {"task_id": 1, "max_new_tokens": 3}
+    alone = [generate_texts(model.generate, tokenizer, [ids], **settings)[0] for ids in inputs]
+    assert len(set(alone)) > 2
+    assert generate_texts(model.generate, tokenizer, inputs, **settings, batch_size=batch_size) == alone
+
+
+def test_the_task_decides(model: CrossPTModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    answers = [generate_texts(model.generate, tokenizer, make_inputs(), task_id=t, max_new_tokens=3) for t in (0, 1)]
+    assert answers[0] != answers[1]
+
+
+def test_what_the_model_is_asked(tokenizer: PreTrainedTokenizerFast) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def generate(**arguments: Any) -> torch.Tensor:
+        calls.append(arguments)
+        return arguments["input_ids"][:, :1]
+
+    inputs = [[25, 1], [26, 27, 28, 1], [29, 30, 1]]
+    texts = generate_texts(generate, tokenizer, inputs, task_id=1, max_new_tokens=4, batch_size=2)
+    assert texts == [tokenizer.decode([ids[0]]) for ids in inputs]
+    assert [call["input_ids"].tolist() for call in calls] == [[[26, 27, 28, 1], [29, 30, 1, 0]], [[25, 1]]]
+    assert calls[0]["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+    assert calls[0]["task_ids"].tolist() == [1, 1]
+    assert all((call["do_sample"], call["num_beams"], call["max_new_tokens"]) == (False, 1, 4) for call in calls)
+
+
+def test_no_rows_and_no_batches(tokenizer: PreTrainedTokenizerFast, model: CrossPTModel) -> None:
+    assert generate_texts(model.generate, tokenizer, [], task_id=0, max_new_tokens=3) == []
+    for batch_size in (0, -1):
+        with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}"):
+            generate_texts(model.generate, tokenizer, [[25, 1]], task_id=0, max_new_tokens=3, batch_size=batch_size)
+
+
+def test_progress_goes_to_stderr(
+    model: CrossPTModel, tokenizer: PreTrainedTokenizerFast, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate_texts(model.generate, tokenizer, make_inputs(), task_id=0, max_new_tokens=3, description="evaluate")
+    assert capsys.readouterr().out == ""
+
+
+def test_the_length_of_answers(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert answer_length(PAIR, PAIR.labels, tokenizer) == 3
+    assert answer_length(PAIR, ("A0", "A0 A1 B0"), tokenizer) == 5
+    assert answer_length(SCORE, (), tokenizer) == 3
+
+
+def test_scores_of_a_task(tokenizer: PreTrainedTokenizerFast) -> None:
+    rows = make_rows(PAIR.fields, 4)
+    task_rows = TaskRows(PAIR, PAIR.labels, datasets.Dataset.from_dict({}), datasets.Dataset.from_list(rows))
+    assert reference_texts(task_rows) == ["entailment", "not_entailment"] * 2
+    answers = ["entailment", "entailment", "w3", "not_entailment"]
+    by_text = {
+        tuple(tokenizer(PAIR.format_input(row, prefix=True)).input_ids): answer
+        for row, answer in zip(rows, answers, strict=True)
+    }
+
+    def generate(input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> torch.Tensor:
+        texts = [tuple(ids[mask == 1].tolist()) for ids, mask in zip(input_ids, attention_mask, strict=True)]
+        return torch.tensor([tokenizer(by_text[text]).input_ids for text in texts])
+
+    scores = score_task(generate, tokenizer, task_rows, DataConfig(prefix=True), task_id=0, batch_size=3)
+    assert scores.values == {"accuracy": 50.0}
+    assert (scores.count, scores.invalid_rate) == (4, 25.0)

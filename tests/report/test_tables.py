@@ -1,0 +1,49 @@
+import io
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from crosspt.report.tables import mean, primary_values, schemes_table
+
+
+def row(scheme: str, task: str, value: float | None, primary: bool = True) -> dict[str, Any]:
+    return {"scheme": scheme, "task": task, "metric": "accuracy", "primary": primary, "value": value}
+
+
+ROWS = [
+    row("majority", "cola", 50.0),
+    row("majority", "cola", None, primary=False),
+    row("majority", "stsb", None),
+    row("SLPN", "cola", 80.0),
+    row("SLPN", "stsb", 61.25),
+]
+
+
+def shown(table: Table) -> list[list[str]]:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    return [line.replace("│", " ").replace("┃", " ").split() for line in lines if line[0] in "│┃"]
+
+
+def test_primary_values_by_scheme_and_task() -> None:
+    assert primary_values(ROWS) == {
+        "majority": {"cola": 50.0, "stsb": None},
+        "SLPN": {"cola": 80.0, "stsb": 61.25},
+    }
+
+
+def test_a_mean_over_something_undefined_is_undefined() -> None:
+    assert mean([1.0, 2.0]) == 1.5
+    assert mean([1.0, None]) is None
+    assert mean([]) is None
+
+
+def test_schemes_side_by_side() -> None:
+    assert shown(schemes_table(ROWS, "title")) == [
+        ["scheme", "cola", "stsb", "mean"],
+        ["majority", "50.0", "undefined", "undefined"],
+        ["SLPN", "80.0", "61.2", "70.6"],
+    ]

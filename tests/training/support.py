@@ -1,0 +1,48 @@
+"""A small training that needs no tokenizer and no files."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import T5ForConditionalGeneration, set_seed
+
+from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.tasks.collation import PromptCollator
+from crosspt.training.config import TrainingConfig
+from crosspt.training.trainer import PromptTrainer
+from tests.conftest import VOCABULARY, make_t5
+
+TASKS = ["mrpc", "rte"]
+
+
+class PadOnly:
+    """The part of a tokenizer that the collator reads."""
+
+    pad_token_id = 0
+
+
+def make_rows(count: int = 20, tasks: int = 2, seed: int = 0) -> list[dict[str, Any]]:
+    """Encoded rows of several lengths, the tasks in turn."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for row in range(count):
+        ids = torch.randint(3, VOCABULARY, (3 + row % 4,), generator=generator).tolist()
+        rows.append({"input_ids": ids, "labels": [3 + row % tasks, 1], "task_ids": row % tasks})
+    return rows
+
+
+def make_trainer(
+    folder: Path,
+    *,
+    scheme: str = "SLPN",
+    t5: T5ForConditionalGeneration | None = None,
+    rows: list[dict[str, Any]] | None = None,
+    **training: Any,
+) -> PromptTrainer:
+    """A trainer over a T5 of some thousand parameters, 5 steps an epoch."""
+    settings = TrainingConfig(**{"epochs": 2, "batch_size": 4, "seed": 3, **training})
+    set_seed(settings.seed)
+    model = CrossPTModel(t5 or make_t5(), CrossPTConfig(tasks=TASKS, scheme=scheme, prompt_length=3))
+    return PromptTrainer(
+        model, settings, rows or make_rows(), PromptCollator(PadOnly()), folder, device="cpu", progress=False
+    )
