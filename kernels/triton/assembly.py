@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crosspt.kernels.variants import Variant
-
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+
+from crosspt.kernels.variants import Variant
 
 
 def compile_variant(variant: Variant, gpu: GPUTarget) -> dict[str, Any]:

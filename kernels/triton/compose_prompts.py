@@ -1,6 +1,10 @@
 """compose_prompts: the prompt of every task in one launch. The composed tile is shared with prompted_embedding."""
 
 import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixing import (
     dot,
@@ -13,10 +17,6 @@ from crosspt.kernels.mixing import (
     source_weights,
 )
 from crosspt.kernels.tiles import compose_tiles
-from torch import Tensor
-
-import triton
-import triton.language as tl
 
 
 @triton.jit

@@ -8,6 +8,10 @@ programs go through partial buffers that are added in a fixed order.
 from typing import NamedTuple
 
 import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixing import (
     dot,
@@ -20,10 +24,6 @@ from crosspt.kernels.mixing import (
     source_weights,
 )
 from crosspt.kernels.tiles import product_tiles, spread_tiles
-from torch import Tensor
-
-import triton
-import triton.language as tl
 
 
 @triton.jit

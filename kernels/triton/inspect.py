@@ -21,10 +21,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from triton.backends.compiler import GPUTarget
+
 from crosspt.kernels.assembly import compile_variant
 from crosspt.kernels.variants import Variant, variants
-
-from triton.backends.compiler import GPUTarget
 
 Provider = Callable[[], Iterable[Variant]]
 

@@ -5,11 +5,11 @@ from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
-from crosspt.kernels.tiles import Tiles
-from torch import Tensor
-
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from crosspt.kernels.tiles import Tiles
 
 TRITON_TYPES = {
     torch.float16: tl.float16,

@@ -4,12 +4,12 @@ The row programs are shared with prompted_embedding, and so is the sum over the 
 """
 
 import torch
-from crosspt.kernels.launch import launch
-from crosspt.kernels.tiles import copy_tiles
-from torch import Tensor
-
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from crosspt.kernels.launch import launch
+from crosspt.kernels.tiles import copy_tiles
 
 
 @triton.jit

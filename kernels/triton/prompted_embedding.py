@@ -1,15 +1,15 @@
 """prompted_embedding: prompts composed and token rows gathered in one launch."""
 
 import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
 from crosspt.kernels.compose_prompts import compose_tile
 from crosspt.kernels.compose_prompts_backward import Gradients, Needs, compose_prompts_backward
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.prepend_prompts import copy_tokens, sum_task_rows
 from crosspt.kernels.tiles import compose_tiles, copy_tiles
-from torch import Tensor
-
-import triton
-import triton.language as tl
 
 
 @triton.jit(do_not_specialize=["B", "L", "T", "n", "m", "V"])

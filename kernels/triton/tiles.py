@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-
 import triton
 
 

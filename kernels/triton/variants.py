@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from unittest import mock
 
 import torch
+import triton
+from torch import Tensor
+
 from crosspt.kernels import launch
 from crosspt.kernels.compose_prompts import compose_prompts
 from crosspt.kernels.compose_prompts_backward import Needs, compose_prompts_backward
 from crosspt.kernels.launch import Composition, compose_arguments
 from crosspt.kernels.prepend_prompts import prepend_prompts, sum_task_rows
 from crosspt.kernels.prompted_embedding import prompted_embedding
-from torch import Tensor
-
-import triton
 
 B, L, T, N_SOURCES, LENGTH, WIDTH, VOCABULARY = 16, 64, 8, 8, 10, 768, 32128
 """The reference shape: batch, tokens, tasks, sources, prompt length, width, vocabulary."""

@@ -6,6 +6,7 @@ import os
 import pytest
 import triton
 import triton.language as tl
+
 from crosspt.kernels.assembly import read_amdgcn, read_resource_usage, read_sass
 from crosspt.kernels.inspect import TARGETS, Row, format_table, inspect, main
 from crosspt.kernels.variants import Variant

@@ -6,9 +6,9 @@ from unittest import mock
 
 import pytest
 import torch
-from crosspt.kernels import launch
 
 from crosspt import functional, torch_backend, validation
+from crosspt.kernels import launch
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,
