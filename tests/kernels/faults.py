@@ -142,7 +142,7 @@ FAULTS: list[Fault] = [
     Fault(BACKWARD, "b_dmixed if RAW_PRIVATES else b_dp", "b_dmixed if RAW_SOURCES else b_dp", VARIANTS),
     Fault(BACKWARD, "for i_x in range(0, n_patches, BX):", "for i_x in range(0, BX, BX):", SIZES),
     Fault(BACKWARD, "p_e = p_out + o_j[:, None] * m * d", "p_e = p_out + o_j[:, None] * d", VARIANTS),
-    Fault(BACKWARD, "b_da.to(p_dlogits.dtype.element_ty), mask=o_j < N)", "b_da.to(p_dlogits.dtype.element_ty))", ADDRESSES),
+    Fault(BACKWARD, "p_dlogits.dtype.element_ty), mask=o_j < N)", "p_dlogits.dtype.element_ty))", ADDRESSES),
     Fault(BACKWARD, "dmixed if x.raw_privates", "dmixed if x.raw_sources", VARIANTS),
     # What a launch costs.
     Fault(BACKWARD, "return torch.empty_like(tensor) if asked", "return torch.zeros_like(tensor) if asked", LAUNCHES),
