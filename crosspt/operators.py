@@ -119,9 +119,8 @@ def _compose_prompts(
 
 
 @_fake("compose_prompts")
-def _(logits: Tensor, sources: Tensor | None, privates: Tensor | None, *_: object) -> Tensor:
+def _(logits: Tensor, sources: Any, privates: Any, *_: object) -> Tensor:
     prompts = sources if privates is None else privates
-    assert prompts is not None
     return logits.new_empty((logits.shape[0], *prompts.shape[1:]))
 
 

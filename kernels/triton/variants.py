@@ -172,7 +172,6 @@ def _variant(
         elif isinstance(value, float):
             signature[key] = "fp64"
         else:
-            assert isinstance(value, int)
             signature[key] = "i32" if -(2**31) <= value < 2**31 else "i64"
             if specialized and value % 16 == 0:
                 divisible.append(key)

@@ -240,10 +240,12 @@ def test_tf32_follows_torch() -> None:
         mixture = (logits.to(dtype), sources.to(dtype), None, None, None, None, 1.0, True, True)
         return compose_arguments(*mixture).precision
 
+    matmul = torch.backends.cuda.matmul
     assert precision(torch.float32) == "ieee"
-    torch.backends.cuda.matmul.allow_tf32 = True
-    try:
-        assert precision(torch.float32) == "tf32"
-        assert precision(torch.float64) == precision(torch.bfloat16) == "ieee"
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = False
+    for switch, on, off in (("allow_tf32", True, False), ("fp32_precision", "tf32", "none")):
+        setattr(matmul, switch, on)
+        try:
+            assert precision(torch.float32) == "tf32"
+            assert precision(torch.float64) == precision(torch.bfloat16) == "ieee"
+        finally:
+            setattr(matmul, switch, off)
