@@ -38,6 +38,8 @@ ADDRESSES = (
 STRESS = ("tests/kernels/test_memory.py::test_order_poison_and_masked_lanes_change_no_bit",)
 STRIDES = ("tests/kernels/test_strides.py",)
 IDS = ("tests/kernels/test_operators.py::test_ids_out_of_range",)
+LAUNCHES = ("tests/kernels/test_launches.py::test_forward_is_one_launch_and_backward_at_most_three",)
+FROZEN = ("tests/kernels/test_launches.py::test_frozen_parameters_cost_nothing",)
 NO_CANDIDATES = ("tests/kernels/test_values.py::test_task_without_candidates",)
 
 FAULTS: list[Fault] = [
@@ -119,4 +121,30 @@ FAULTS: list[Fault] = [
     # launch.py
     Fault(LAUNCH, "1.0 / temperature", "temperature", VARIANTS),
     Fault(LAUNCH, "weight.contiguous() if raw and weight is not None else None", "weight if raw else None", STRIDES),
+    # A bound, an index or a mask more.
+    Fault(MIXING, "o_tj = o_t[:, None] * N + o_j[None, :]", "o_tj = o_j[None, :] * N + o_t[:, None]", VARIANTS),
+    Fault(MIXING, "for i_j in range(0, n, BJ):", "for i_j in range(0, BJ, BJ):", SIZES),
+    Fault(MIXING, "p_privates + o_t[:, None] * m * d", "p_privates + o_t[:, None] * d", VARIANTS),
+    Fault(COMPOSE, "N = n + (1 if PRIVATES else 0)", "N = n", VARIANTS),
+    Fault(COMPOSE, "= PRIVATES and not RAW_PRIVATES", "= False", VARIANTS),
+    Fault(COMPOSE, "i_g = (i_tile // n_n // n_i) * BG", "i_g = i_tile // n_n // n_i", SIZES),
+    Fault(COMPOSE, "for i_k in range(0, d, BK):", "for i_k in range(0, d - BK, BK):", VARIANTS),
+    Fault(COMPOSE, "mask=m_w, other=0.0)", "mask=m_w)", STRESS),
+    Fault(PROMPTED, "if B < T:", "if B <= T:", SIZES),
+    Fault(PROMPTED, "tl.cdiv(tl.minimum(B, T), BG)", "tl.cdiv(T, BG)", SIZES),
+    Fault(PROMPTED, "m_g & (o_g == i_t)", "m_g & (o_g >= i_t)", VARIANTS),
+    Fault(PREPEND, "for i_c in range(0, d, BC):", "for i_c in range(0, BC, BC):", PREPENDED),
+    Fault(PREPEND, "for i_b in range(0, B, BB):", "for i_b in range(0, B - 1, BB):", PREPENDED),
+    Fault(BACKWARD, "m_c[None, :], other=0.0)\n\n\n", "m_c[None, :])\n\n\n", STRESS),
+    Fault(BACKWARD, "for i_i in range(0, m, BQ):", "for i_i in range(0, m - 1, BQ):", VARIANTS),
+    Fault(BACKWARD, "for i_g in range(0, G, BH):", "for i_g in range(0, BH, BH):", SIZES),
+    Fault(BACKWARD, "(i_patch.to(tl.int64) * G + o_g) * N", "(i_patch.to(tl.int64) + o_g) * N", VARIANTS),
+    Fault(BACKWARD, "b_dmixed if RAW_PRIVATES else b_dp", "b_dmixed if RAW_SOURCES else b_dp", VARIANTS),
+    Fault(BACKWARD, "for i_x in range(0, n_patches, BX):", "for i_x in range(0, BX, BX):", SIZES),
+    Fault(BACKWARD, "p_e = p_out + o_j[:, None] * m * d", "p_e = p_out + o_j[:, None] * d", VARIANTS),
+    Fault(BACKWARD, "p_dlogits.dtype.element_ty), mask=o_j < N)", "p_dlogits.dtype.element_ty))", ADDRESSES),
+    Fault(BACKWARD, "dmixed if x.raw_privates", "dmixed if x.raw_sources", VARIANTS),
+    # What a launch costs.
+    Fault(BACKWARD, "return torch.empty_like(tensor) if asked", "return torch.zeros_like(tensor) if asked", LAUNCHES),
+    Fault(BACKWARD, "like(needs.logits, x.logits)", "like(True, x.logits)", FROZEN),
 ]  # fmt: skip
