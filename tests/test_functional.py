@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from crosspt import functional, reference
+from crosspt import functional, operators, reference
 from tests.mixtures import VARIANTS, make_operands, make_rows
 
 TENSORS = ("table", "logits", "sources", "privates", "weight", "bias")
@@ -255,6 +255,7 @@ def test_bad_mixing_weights() -> None:
         functional.mixing_weights(torch.zeros(2, 2), -1.0)
 
 
-def test_a_forced_backend_that_cannot_run_raises() -> None:
-    with pytest.raises(RuntimeError, match=r"^compose_prompts: backend 'triton' is not available"):
+def test_a_forced_backend_that_cannot_run_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operators._load(), "interpreted", False)
+    with pytest.raises(RuntimeError, match=r"^compose_prompts: backend 'triton' needs tensors on a GPU, got cpu"):
         functional.compose_prompts(**make_operands(), backend="triton")
