@@ -20,8 +20,8 @@ setup(
     package_dir={"crosspt": "crosspt", "crosspt.kernels": "kernels/triton"},
     package_data={"crosspt": ["py.typed", "assets/t5-crosspt-mini/*"]},
     install_requires=[
-        "torch>=2.6",
-        "triton>=3.2; platform_system == 'Linux'",
+        "torch>=2.7",
+        "triton>=3.3; platform_system == 'Linux'",
         "transformers>=5.0",
         "accelerate>=1.1",
         "datasets>=3.0",

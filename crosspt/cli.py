@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(content, indent=2))
     else:
         console = Console()
-        console.width = max(console.width, 100)
+        console.width = max(console.width, 120)
         for part in shown:
             if isinstance(part, str):
                 print(part)

@@ -38,16 +38,20 @@ def results_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
 
 
 def schemes_table(rows: Sequence[dict[str, Any]], title: str) -> Table:
-    """The primary metric of every scheme (a line each) on every task (a column each), and the mean."""
+    """The primary metric of every scheme (a line each) on every task (a column each), and the means.
+
+    The last column is the mean rate of answers that are no label.
+    """
     values = primary_values(rows)
     tasks = list(dict.fromkeys(task for scheme in values.values() for task in scheme))
     table = Table(title=Text(title))
     table.add_column("scheme")
-    for heading in [*tasks, "mean"]:
+    for heading in [*tasks, "mean", "invalid"]:
         table.add_column(heading, justify="right")
     for scheme, by_task in values.items():
         cells = [by_task.get(task) for task in tasks]
-        table.add_row(scheme, *(percent(value) for value in [*cells, mean(cells)]))
+        invalid = mean([row["invalid_rate"] for row in rows if row["scheme"] == scheme and row["primary"]])
+        table.add_row(scheme, *(percent(value) for value in [*cells, mean(cells), invalid]))
     return table
 
 

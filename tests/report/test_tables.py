@@ -8,7 +8,14 @@ from crosspt.report.tables import mean, primary_values, schemes_table
 
 
 def row(scheme: str, task: str, value: float | None, primary: bool = True) -> dict[str, Any]:
-    return {"scheme": scheme, "task": task, "metric": "accuracy", "primary": primary, "value": value}
+    return {
+        "scheme": scheme,
+        "task": task,
+        "metric": "accuracy",
+        "primary": primary,
+        "value": value,
+        "invalid_rate": 12.5,
+    }
 
 
 ROWS = [
@@ -43,7 +50,7 @@ def test_a_mean_over_something_undefined_is_undefined() -> None:
 
 def test_schemes_side_by_side() -> None:
     assert shown(schemes_table(ROWS, "title")) == [
-        ["scheme", "cola", "stsb", "mean"],
-        ["majority", "50.0", "undefined", "undefined"],
-        ["SLPN", "80.0", "61.2", "70.6"],
+        ["scheme", "cola", "stsb", "mean", "invalid"],
+        ["majority", "50.0", "undefined", "undefined", "12.5"],
+        ["SLPN", "80.0", "61.2", "70.6", "12.5"],
     ]
