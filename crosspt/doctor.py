@@ -1,11 +1,13 @@
 """What this machine can run: versions, devices, backends, and the operations against their reference."""
 
+import os
 from typing import Any
 
 import torch
 
 from crosspt import functional, reference
 from crosspt.evaluation.results import environment, package_versions
+from crosspt.functional import Backend
 
 TOLERANCE = 1e-10
 
@@ -26,14 +28,10 @@ def examine(seed: int = 0) -> dict[str, Any]:
     ]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch sees"
     checks.append({"check": "GPU", "finding": gpu, "ok": None})
-    error = _largest_error(seed)
-    checks.append(
-        {
-            "check": "torch backend",
-            "finding": f"differs from the reference by {error:.1e} in float64, output and gradients",
-            "ok": error <= TOLERANCE,
-        }
-    )
+    checks += [_check_backend(backend, device, seed) for backend, device in _runnable()]
+    if not any(check["check"].startswith("triton backend") for check in checks):
+        finding = "not checked: needs a GPU, or TRITON_INTERPRET=1 to interpret the kernels on the CPU"
+        checks.append({"check": "triton backend", "finding": finding, "ok": None})
     return {
         "schema": 1,
         "healthy": all(check["ok"] is not False for check in checks),
@@ -43,11 +41,31 @@ def examine(seed: int = 0) -> dict[str, Any]:
     }
 
 
-def _largest_error(seed: int) -> float:
+def _runnable() -> list[tuple[Backend, str]]:
+    """Backends with the device that each is checked on."""
+    runnable: list[tuple[Backend, str]] = [("torch", "cpu")]
+    if torch.cuda.is_available():
+        runnable += [("torch", "cuda"), ("triton", "cuda")]
+    elif os.environ.get("TRITON_INTERPRET") == "1":
+        runnable.append(("triton", "cpu"))
+    return runnable
+
+
+def _check_backend(backend: Backend, device: str, seed: int) -> dict[str, Any]:
+    try:
+        error = _largest_error(backend, device, seed)
+    except Exception as failure:  # whatever a driver or compiler raises is a finding
+        finding, ok = " ".join(str(failure).split()) or type(failure).__name__, False
+    else:
+        finding, ok = f"differs from the reference by {error:.1e} in float64, output and gradients", error <= TOLERANCE
+    return {"check": f"{backend} backend, {device}", "finding": finding, "ok": ok}
+
+
+def _largest_error(backend: Backend, device: str, seed: int) -> float:
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(device).requires_grad_()
 
     tasks, sources, length, width, vocabulary = 3, 2, 4, 16, 11
     leaves = {
@@ -58,11 +76,13 @@ def _largest_error(seed: int) -> float:
         "weight": normal(width, width),
         "bias": normal(width),
     }
-    input_ids = torch.randint(vocabulary, (5, 6), generator=generator)
-    task_ids = torch.randint(tasks, (5,), generator=generator)
-    results = []
-    for module in (functional, reference):
-        output = module.prompted_embedding(input_ids, task_ids, **leaves, temperature=0.5)
-        gradients = torch.autograd.grad(output.square().sum(), list(leaves.values()))
-        results.append([output.detach(), *gradients])
-    return max(float((ours - theirs).abs().max()) for ours, theirs in zip(*results, strict=True))
+    input_ids = torch.randint(vocabulary, (5, 6), generator=generator).to(device)
+    task_ids = torch.randint(tasks, (5,), generator=generator).to(device)
+    outputs = (
+        functional.prompted_embedding(input_ids, task_ids, **leaves, temperature=0.5, backend=backend),
+        reference.prompted_embedding(input_ids, task_ids, **leaves, temperature=0.5),
+    )
+    ours, theirs = (
+        [output.detach(), *torch.autograd.grad(output.square().sum(), list(leaves.values()))] for output in outputs
+    )
+    return max(float((mine - other).abs().max()) for mine, other in zip(ours, theirs, strict=True))

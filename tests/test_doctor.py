@@ -17,7 +17,9 @@ def test_a_healthy_machine(tmp_path: Path) -> None:
     assert (content["schema"], content["healthy"]) == (1, True)
     checks = {check["check"]: check for check in content["checks"]}
     assert checks["torch"]["finding"] == torch.__version__
-    assert checks["torch backend"]["ok"] is True
+    assert checks["torch backend, cpu"]["ok"] is True
+    triton = "triton backend, cuda" if torch.cuda.is_available() else "triton backend, cpu"
+    assert checks[triton]["ok"] is True
     assert {"versions", "environment"} <= content.keys()
     assert "torch backend" in crosspt("doctor", "--seed", 3).stdout
 
@@ -31,8 +33,8 @@ def test_a_wrong_operation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functional, "prompted_embedding", wrong)
     outcome = crosspt("doctor", "--json")
     assert outcome.status == 1
-    (bad,) = [check for check in outcome.json()["checks"] if check["ok"] is False]
-    assert bad["check"] == "torch backend"
+    bad = {check["check"] for check in outcome.json()["checks"] if check["ok"] is False}
+    assert "torch backend, cpu" in bad
     assert "NO" in crosspt("doctor").stdout
 
 
@@ -45,6 +47,25 @@ def test_wrong_gradients_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(functional, "prompted_embedding", wrong)
     assert doctor.examine()["healthy"] is False
+
+
+def test_without_a_gpu_the_kernels_are_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    content = doctor.examine()
+    (check,) = [check for check in content["checks"] if check["check"].startswith("triton backend")]
+    assert check["ok"] is None
+    assert content["healthy"] is True
+
+
+def test_a_backend_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, **options: Any) -> torch.Tensor:
+        raise RuntimeError("no kernel image\nis available")
+
+    monkeypatch.setattr(functional, "prompted_embedding", broken)
+    content = doctor.examine()
+    findings = {check["finding"] for check in content["checks"] if check["ok"] is False}
+    assert findings == {"no kernel image is available"}
 
 
 @pytest.mark.parametrize(("package", "healthy"), [("triton", True), ("datasets", False)])
