@@ -68,7 +68,7 @@ def _largest_error(backend: Backend, device: str, seed: int) -> float:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(device).requires_grad_()
 
     tasks, sources, length, width, vocabulary = 3, 2, 4, 16, 11
-    leaves = {
+    leaves: dict[str, Any] = {
         "table": normal(vocabulary, width),
         "logits": normal(tasks, sources + 1),
         "sources": normal(sources, length, width),

@@ -186,6 +186,9 @@ def test_a_finished_run_is_left_as_it_is(slpn_run: Path, workspace: Workspace) -
 def test_ctrl_c_and_resume(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, whole = tmp_path / "run", tmp_path / "whole"
     settings = ["--scheme", "PI", "--tasks", "mrpc,sst2"]
+    inherited = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # may be ignored in the background
     with monkeypatch.context() as patch:
         steps: list[int] = []
         compute_loss = PromptTrainer.compute_loss
@@ -198,6 +201,7 @@ def test_ctrl_c_and_resume(workspace: Workspace, tmp_path: Path, monkeypatch: py
 
         patch.setattr(PromptTrainer, "compute_loss", interrupted)
         assert mistake(workspace.train(run, *settings), status=130) == "crosspt train: interrupted"
+    signal.signal(signal.SIGINT, inherited)
     unfinished = mistake(crosspt("evaluate", "--checkpoint", run))
     assert "holds no prompts for task 'mrpc' yet: its training is not finished" in unfinished
     assert workspace.train(run, *settings, "--resume").status == 0
