@@ -16,6 +16,7 @@ lint: $(INSTALLED)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	$(RUN) mypy --explicit-package-bases kernels/triton
 
 bench: $(INSTALLED)
 	$(RUN) benchmarks.training_step

@@ -129,13 +129,13 @@ def compose_prompts(mixture: Composition) -> Tensor:
     """P (T, m, d) in the dtype of the mixture's tensors."""
     x = mixture
     out = torch.empty((x.tasks, x.length, x.width), dtype=x.logits.dtype, device=x.logits.device)
-    tiles = compose_tiles(x.length, x.width, x.count, x.operand)
+    tiles = compose_tiles(x.length, x.width, x.num_sources, x.operand)
     grid = (x.programs(x.tasks, tiles),)
     launch(
         compose_prompts_kernel, grid, out,
         out, x.logits, x.mask, x.sources, x.privates, x.weight, x.bias, x.inv_tau,
-        x.tasks, x.count, x.length, x.width, x.raw_sources, x.raw_privates,
-        *tiles[:5], x.count <= tiles.BJ, x.operand_type, x.precision,
+        x.tasks, x.num_sources, x.length, x.width, x.raw_sources, x.raw_privates,
+        *tiles[:5], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
         num_warps=tiles.num_warps, num_stages=tiles.num_stages,
     )  # fmt: skip
     return out

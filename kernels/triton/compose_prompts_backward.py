@@ -373,7 +373,7 @@ def compose_prompts_backward(
         task_ids: (G,) the groups' tasks when they are batch rows, None when the groups are the tasks.
     """
     x = mixture
-    tiles = product_tiles(x.length, x.width, x.count, x.operand)
+    tiles = product_tiles(x.length, x.width, x.num_sources, x.operand)
     groups = grad.shape[0]
     accumulator = torch.float64 if x.operand is torch.float64 else torch.float32
 
@@ -404,8 +404,8 @@ def compose_prompts_backward(
         launch(
             compose_products_kernel, (products,), grad,
             dmixed, dots, dweight, dbias, grad, task_ids, x.logits, x.mask, x.sources, x.privates, x.weight, x.bias,
-            x.inv_tau, batch, x.tasks, x.count, x.length, x.width, *grad.stride(),
-            x.raw_sources, x.raw_privates, *tiles[:9], x.count <= tiles.BJ, x.operand_type, x.precision,
+            x.inv_tau, batch, x.tasks, x.num_sources, x.length, x.width, *grad.stride(),
+            x.raw_sources, x.raw_privates, *tiles[:9], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip
 
@@ -413,7 +413,7 @@ def compose_prompts_backward(
     plane = -(-x.length // wide.BI) * -(-x.width // wide.BN)
     spread = 0
     if dsources is not None:
-        spread += -(-x.count // wide.BJ) * plane
+        spread += -(-x.num_sources // wide.BJ) * plane
     if dprivates is not None:
         spread += -(-x.tasks // wide.BJ) * plane
     if dlogits is not None:
@@ -424,7 +424,7 @@ def compose_prompts_backward(
         launch(
             compose_spread_kernel, (spread,), grad,
             dsources, dprivates, dlogits, dots, from_sources, from_privates, task_ids, x.logits, x.mask,
-            x.inv_tau, batch, x.tasks, x.count, x.length, x.width, patches,
+            x.inv_tau, batch, x.tasks, x.num_sources, x.length, x.width, patches,
             *from_sources.stride(), *from_privates.stride(),
             x.privates is not None, *wide[:5], x.operand_type, x.precision, num_warps=wide.num_warps,
         )  # fmt: skip

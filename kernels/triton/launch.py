@@ -30,7 +30,7 @@ class Composition(NamedTuple):
     bias: Tensor | None  # (d,)
     inv_tau: float
     tasks: int
-    count: int  # n
+    num_sources: int  # n
     length: int  # m
     width: int  # d
     raw_sources: bool
@@ -85,7 +85,9 @@ def compose_arguments(
     """
     if sources is not None and sources.shape[0] == 0:
         sources = None
-    prompts = privates if sources is None else sources
+    prompts = sources if privates is None else privates
+    if prompts is None:
+        raise ValueError("compose_arguments: sources or privates must be given, got neither")
     raw_sources = weight is not None and encode_sources and sources is not None
     raw_privates = weight is not None and encode_privates and privates is not None
     raw = raw_sources or raw_privates

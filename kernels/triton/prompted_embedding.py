@@ -96,15 +96,15 @@ def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixtu
     out = torch.empty((batch, x.length + tokens, x.width), dtype=table.dtype, device=table.device)
     if batch == 0:
         return out
-    tiles = compose_tiles(x.length, x.width, x.count, x.operand)
+    tiles = compose_tiles(x.length, x.width, x.num_sources, x.operand)
     copy = copy_tiles(x.width)
     grid = (x.programs(min(batch, x.tasks), tiles) + -(-batch * tokens // copy.BR),)
     launch(
         prompted_embedding_kernel, grid, out,
         out, input_ids.contiguous(), task_ids.contiguous(), table,
         x.logits, x.mask, x.sources, x.privates, x.weight, x.bias, x.inv_tau,
-        batch, tokens, x.tasks, x.count, x.length, x.width, table.shape[0], *table.stride(),
-        x.raw_sources, x.raw_privates, *tiles[:5], x.count <= tiles.BJ, x.operand_type, x.precision,
+        batch, tokens, x.tasks, x.num_sources, x.length, x.width, table.shape[0], *table.stride(),
+        x.raw_sources, x.raw_privates, *tiles[:5], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
         copy.BR, copy.BC, num_warps=tiles.num_warps, num_stages=tiles.num_stages,
     )  # fmt: skip
     return out

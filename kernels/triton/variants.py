@@ -171,8 +171,10 @@ def _variant(
             constexprs[key] = value
         elif isinstance(value, float):
             signature[key] = "fp64"
-        else:
+        elif isinstance(value, int):
             signature[key] = "i32" if -(2**31) <= value < 2**31 else "i64"
             if specialized and value % 16 == 0:
                 divisible.append(key)
+        else:
+            raise TypeError(f"variants: {kernel.__name__} takes no {type(value).__name__}, got one for {key}")
     return Variant(kernel, name, dtype, signature, constexprs, tuple(divisible), warps, stages)

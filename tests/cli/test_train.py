@@ -186,9 +186,7 @@ def test_a_finished_run_is_left_as_it_is(slpn_run: Path, workspace: Workspace) -
 def test_ctrl_c_and_resume(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, whole = tmp_path / "run", tmp_path / "whole"
     settings = ["--scheme", "PI", "--tasks", "mrpc,sst2"]
-    inherited = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # may be ignored in the background
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # may be ignored in the background
     with monkeypatch.context() as patch:
         steps: list[int] = []
         compute_loss = PromptTrainer.compute_loss
