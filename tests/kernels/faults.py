@@ -49,7 +49,7 @@ FAULTS: list[Fault] = [
     Fault(MIXING, "(o_i < m) & (o_c < d)", "(o_i < m) & (o_c <= d)", ADDRESSES),
     Fault(MIXING, "m_g = o_g < T  # [BG]", "m_g = o_g <= T  # [BG]", ADDRESSES),
     Fault(MIXING, "(o_g < B) & (B < T)", "(o_g <= B) & (B < T)", ADDRESSES),
-    Fault(MIXING, "m_g = (o_t >= 0) & (o_t < T)", "m_g = o_t >= 0", IDS),
+    Fault(MIXING, "m_g = (o_t >= 0) & (o_t < T)", "m_g = o_t >= 0", ADDRESSES),
     Fault(MIXING, "b_logits * tl.full([1, 1], inv_tau, ACC)", "b_logits", VARIANTS),
     Fault(MIXING, "tl.full([1, 1], inv_tau, ACC)", "tl.full([1, 1], inv_tau, tl.float32)", VARIANTS),
     Fault(MIXING, 'tl.where(m_use, b_scores, float("-inf"))', "b_scores", VARIANTS),
