@@ -6,11 +6,11 @@ candidates a task mixes (n, plus 1 when it has a private prompt). Every function
 raise on CPU tensors.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from crosspt import torch_backend
+from crosspt import operators, torch_backend
 from crosspt.validation import Mixture, check_devices, check_floating, check_mixture, check_rows, check_weights
 
 Backend = Literal["auto", "torch", "triton"]
@@ -67,7 +67,8 @@ def compose_prompts(
     """
     mixture = Mixture(logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates)
     check_mixture("compose_prompts", mixture)
-    _check_backend("compose_prompts", backend)
+    if _use_triton("compose_prompts", backend, logits):
+        return operators.compose_prompts(*_operator_arguments(mixture))
     return torch_backend.compose_prompts(mixture)
 
 
@@ -88,7 +89,8 @@ def prepend_prompts(
     """
     check_floating("prepend_prompts", "prompts", prompts, "(T, m, d)")
     check_rows("prepend_prompts", input_ids, task_ids, table, prompts.shape[0], prompts)
-    _check_backend("prepend_prompts", backend)
+    if _use_triton("prepend_prompts", backend, table):
+        return operators.prepend_prompts(prompts, task_ids, input_ids, table)
     return torch_backend.prepend_prompts(prompts, task_ids, input_ids, table)
 
 
@@ -132,12 +134,27 @@ def prompted_embedding(
     check_mixture("prompted_embedding", mixture)
     check_rows("prompted_embedding", input_ids, task_ids, table, logits.shape[0], mixture.prompts[0])
     check_devices("prompted_embedding", table=table, logits=logits)
-    _check_backend("prompted_embedding", backend)
+    if _use_triton("prompted_embedding", backend, table):
+        return operators.prompted_embedding(input_ids, task_ids, table, *_operator_arguments(mixture))
     return torch_backend.prompted_embedding(input_ids, task_ids, table, mixture)
 
 
-def _check_backend(operation: str, backend: str) -> None:
+def _use_triton(operation: str, backend: str, tensor: Tensor) -> bool:
+    """Whether the Triton kernels are to run. They raise where they cannot; nothing falls back silently."""
     if backend not in get_args(Backend):
         raise ValueError(f"{operation}: backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
-    if backend == "triton":
-        raise RuntimeError(f"{operation}: backend 'triton' is not available in this version; use 'auto' or 'torch'")
+    return backend == "triton" or (backend == "auto" and tensor.is_cuda)
+
+
+def _operator_arguments(mixture: Mixture) -> tuple[Any, ...]:
+    """The mixture as the operators take it: parameters in the dtype that they promote to, no encoder without use."""
+    logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates = mixture
+    if not ((encode_sources and sources is not None) or (encode_privates and privates is not None)):
+        weight = bias = None
+    dtype = mixture.dtype
+
+    def cast(parameter: Tensor | None) -> Tensor | None:
+        return parameter if parameter is None or parameter.dtype is dtype else parameter.to(dtype)
+
+    parameters = (cast(logits), cast(sources), cast(privates), cast(weight), cast(bias))
+    return (*parameters, mask, temperature, encode_sources, encode_privates)

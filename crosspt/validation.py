@@ -100,7 +100,8 @@ def check_weights(operation: str, logits: Tensor, temperature: float, mask: Tens
     check_floating(operation, "logits", logits, "(T, N)")
     if isinstance(temperature, bool) or not isinstance(temperature, int | float):
         raise TypeError(f"{operation}: temperature must be a number, got {type(temperature).__name__}")
-    if not (math.isfinite(temperature) and temperature > 0):
+    # A chained comparison, which also rejects NaN and which torch.compile can trace.
+    if not 0 < temperature < math.inf:
         raise ValueError(f"{operation}: temperature must be positive and finite, got {temperature}")
     if logits.numel() == 0:
         raise ValueError(f"{operation}: logits must have a task and a candidate, got shape {tuple(logits.shape)}")

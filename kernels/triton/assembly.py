@@ -1,0 +1,168 @@
+"""Compile a variant for a GPU, and read what it uses out of the NVIDIA binary or the AMD assembly.
+
+Triton's own wheel carries the disassembler for NVIDIA binaries, so no CUDA installation is needed.
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from crosspt.kernels.variants import Variant
+
+
+def compile_variant(variant: Variant, gpu: GPUTarget) -> dict[str, Any]:
+    """Compile a variant and read registers, memory, widths of global accesses and matrix instructions.
+
+    Raises:
+        RuntimeError: It does not compile; the message is the compiler's, in one line.
+    """
+    names = variant.kernel.arg_names
+    source = ASTSource(
+        variant.kernel,
+        variant.signature,
+        constexprs=variant.constexprs,
+        attrs={(names.index(name),): [["tt.divisibility", 16]] for name in variant.divisible_by_16},
+    )
+    options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages}
+    with tempfile.TemporaryFile() as said:
+        try:
+            with _output_to(said.fileno()):
+                compiled: Any = triton.compile(source, target=gpu, options=options)
+        except Exception as error:  # of many types: Triton's own, LLVM's, those of the code it runs
+            said.seek(0)
+            raise RuntimeError(_complaint(error, said.read().decode(errors="replace"))) from error
+    assembly = compiled.asm
+    facts = read_cubin(assembly["cubin"]) if "cubin" in assembly else read_amdgcn(assembly["amdgcn"])
+    facts["shared_bytes"] = max(facts["shared_bytes"], compiled.metadata.shared)
+    return facts
+
+
+@contextmanager
+def _output_to(descriptor: int) -> Iterator[None]:
+    """Send what native code prints to a file; a failing compiler prints thousands of lines, some to stdout."""
+    kept = [(stream, os.dup(stream)) for stream in (1, 2)]
+    try:
+        for stream, _ in kept:
+            os.dup2(descriptor, stream)
+        yield
+    finally:
+        for stream, copy in kept:
+            os.dup2(copy, stream)
+            os.close(copy)
+
+
+def _complaint(error: BaseException, said: str) -> str:
+    native = re.search(r"Assertion .* failed|error: (?!Failures have been detected).*", said)
+    if native is not None:
+        return native[0]
+    while error.__cause__ is not None:  # Triton wraps an error in one for each function that calls the faulty one
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if re.search(r"\w", line)]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"
+
+
+def read_cubin(cubin: bytes) -> dict[str, Any]:
+    """Read registers, memory, widths of global accesses and matrix instructions of an NVIDIA binary."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        usage, sass = (_cuobjdump(option, path) for option in ("--dump-resource-usage", "-sass"))
+    return read_resource_usage(usage) | read_sass(sass)
+
+
+def _cuobjdump(option: str, path: Path) -> str:
+    command = [triton.knobs.nvidia.cuobjdump.path, option, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"cuobjdump {option} failed: {' '.join(done.stderr.split())}")
+    return done.stdout
+
+
+def read_resource_usage(text: str) -> dict[str, Any]:
+    """Read ``cuobjdump --dump-resource-usage``."""
+    numbers = dict(re.findall(r"\b(REG|STACK|LOCAL|SHARED):(\d+)", text))
+    if len(numbers) < 4:
+        raise RuntimeError(f"cuobjdump: expected REG, STACK, LOCAL and SHARED, got {' '.join(text.split())!r}")
+    return {
+        "registers": int(numbers["REG"]),
+        "stack_bytes": int(numbers["STACK"]),
+        "local_bytes": int(numbers["LOCAL"]),
+        "shared_bytes": int(numbers["SHARED"]),
+    }
+
+
+def read_sass(text: str) -> dict[str, Any]:
+    """Read NVIDIA assembly: widths of global accesses and matrix instructions. Bulk (TMA) copies count as 128 bits."""
+    opcodes = re.findall(r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", text, re.MULTILINE)
+    loads, stores, matrix = Counter[int](), Counter[int](), set[str]()
+    for opcode in opcodes:
+        name, *modifiers = opcode.split(".")
+        if name in ("LDG", "LD", "LDGSTS", "UBLKCP", "UTMALDG"):
+            loads[_sass_bits(name, modifiers)] += 1
+        elif name in ("STG", "ST", "UTMASTG"):
+            stores[_sass_bits(name, modifiers)] += 1
+        elif name.endswith("MMA"):
+            matrix.add(opcode)
+    return _accesses(loads, stores, matrix)
+
+
+def _sass_bits(name: str, modifiers: Sequence[str]) -> int:
+    if name.startswith("U"):
+        return 128
+    widths = [int(match[1]) for match in (re.fullmatch(r"[US]?(8|16|64|128|256)", m) for m in modifiers) if match]
+    return widths[0] if widths else 32
+
+
+def read_amdgcn(text: str) -> dict[str, Any]:
+    """Read AMD assembly and the metadata at its end."""
+    names = (
+        "vgpr_count",
+        "vgpr_spill_count",
+        "sgpr_spill_count",
+        "private_segment_fixed_size",
+        "group_segment_fixed_size",
+    )
+    numbers = {}
+    for name in names:
+        match = re.search(rf"^\s*\.{name}:\s*(\d+)", text, re.MULTILINE)
+        if match is None:
+            raise RuntimeError(f"amdgcn: expected .{name} in the metadata, found none")
+        numbers[name] = int(match[1])
+    loads, stores = Counter[int](), Counter[int]()
+    for verb, width in re.findall(r"^\s*(?:global|buffer|flat)_(load|store)_([a-z0-9_]+)", text, re.MULTILINE):
+        (loads if verb == "load" else stores)[_amdgcn_bits(width)] += 1
+    matrix = set(re.findall(r"^\s*(v_s?mfmac?_\w+)", text, re.MULTILINE))
+    return {
+        "registers": numbers["vgpr_count"],
+        "stack_bytes": numbers["private_segment_fixed_size"],
+        "local_bytes": 4 * numbers["vgpr_spill_count"],
+        "shared_bytes": numbers["group_segment_fixed_size"],
+        "scalar_spills": numbers["sgpr_spill_count"],
+    } | _accesses(loads, stores, matrix)
+
+
+def _amdgcn_bits(width: str) -> int:
+    match = re.match(r"dword(?:x(\d))?", width)
+    if match:
+        return 32 * int(match[1] or 1)
+    return 8 if "byte" in width else 16
+
+
+def _accesses(loads: Counter[int], stores: Counter[int], matrix: set[str]) -> dict[str, Any]:
+    return {
+        "load_bits": max(loads, default=0),
+        "store_bits": max(stores, default=0),
+        "matrix_instructions": tuple(sorted(matrix)),
+        "loads": dict(sorted(loads.items())),
+        "stores": dict(sorted(stores.items())),
+    }

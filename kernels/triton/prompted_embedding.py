@@ -1,0 +1,121 @@
+"""prompted_embedding: prompts composed and token rows gathered in one launch."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from crosspt.kernels.compose_prompts import compose_tile
+from crosspt.kernels.compose_prompts_backward import Gradients, Needs, compose_prompts_backward
+from crosspt.kernels.launch import Composition, launch
+from crosspt.kernels.prepend_prompts import copy_tokens, sum_task_rows
+from crosspt.kernels.tiles import compose_tiles, copy_tiles
+
+
+@triton.jit(do_not_specialize=["B", "L", "T", "n", "m", "V"])
+def prompted_embedding_kernel(
+    p_out, p_input_ids, p_task_ids, p_table, p_logits, p_mask, p_sources, p_privates, p_weight, p_bias,
+    inv_tau: tl.float64, B, L, T, n, m, d, V, stride_v, stride_d,
+    RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.constexpr,
+    BG: tl.constexpr, BI: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, BJ: tl.constexpr,
+    ONE_BLOCK: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr, BR: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """First the programs that compose a tile and write it to every batch row of its task, then those that copy tokens.
+
+    Args:
+        p_out: X (B, m + L, d), written.
+        p_input_ids: (B, L).
+        p_task_ids: (B,).
+        p_table: (V, d), strided.
+        p_logits: A (T, N), N = n, plus 1 with private prompts.
+        p_mask: (T, N) bool, or None.
+        p_sources: (n, m, d), or None.
+        p_privates: (T, m, d), or None.
+        p_weight: W (d, d), or None when nothing is raw.
+        p_bias: b (d,), or None.
+        inv_tau: 1 / tau.
+        B: batch.
+        L: input length.
+        T: number of tasks.
+        n: number of sources.
+        m: prompt length.
+        d: width.
+        V: vocabulary.
+        stride_v: stride of the table between tokens.
+        stride_d: stride of the table along a row.
+        RAW_SOURCES: whether the sources go through the encoder.
+        RAW_PRIVATES: whether the private prompts do.
+        BG: groups of a tile: tasks, or batch rows when B < T.
+        BI: positions of a tile.
+        BN: columns of a tile.
+        BK: columns of the inner product, a step.
+        BJ: sources mixed in one product.
+        ONE_BLOCK: whether n <= BJ.
+        OPERAND: type of the operands of matrix products.
+        PRECISION: "ieee" or "tf32", how float32 operands are multiplied.
+        BR: token rows of a copy program.
+        BC: columns a step of a copy program.
+    """
+    i_tile = tl.program_id(0)
+    n_compose = tl.cdiv(tl.minimum(B, T), BG) * tl.cdiv(m, BI) * tl.cdiv(d, BN)
+    if i_tile < n_compose:
+        o_g, m_t, o_i, o_c, m_c, b_out = compose_tile(
+            p_task_ids, p_logits, p_mask, p_sources, p_privates, p_weight, p_bias, i_tile, inv_tau, B, T, n, m, d,
+            RAW_SOURCES, RAW_PRIVATES, BG, BI, BN, BK, BJ, ONE_BLOCK, OPERAND, PRECISION,
+        )  # fmt: skip
+        o_ic = o_i * d + o_c  # [BI * BN]
+        stride_b = (m + L).to(tl.int64) * d
+        m_g = o_g < tl.minimum(B, T)  # [BG]
+        # A batch row without a valid task is filled with NaN: never a silent result.
+        b_x = tl.where(m_t[:, None], b_out, float("nan")).to(p_out.dtype.element_ty)  # [BG, BI * BN]
+        i_g = tl.min(o_g)
+        if B < T:
+            p_x = p_out + o_g[:, None] * stride_b + o_ic[None, :]  # [BG, BI * BN]
+            tl.store(p_x, b_x, mask=m_g[:, None] & m_c[None, :])
+        else:
+            for i_b in range(0, B):
+                i_t = tl.load(p_task_ids + i_b)
+                p_x = p_out + i_b * stride_b + o_ic[None, :] + tl.zeros_like(o_g)[:, None]  # [BG, BI * BN]
+                tl.store(p_x, b_x, mask=(m_g & (o_g == i_t))[:, None] & m_c[None, :])
+            if i_g == 0:
+                b_nan = tl.full([BI * BN], float("nan"), tl.float32).to(p_out.dtype.element_ty)  # [BI * BN]
+                for i_b in range(0, B):
+                    i_t = tl.load(p_task_ids + i_b)
+                    tl.device_assert((i_t >= 0) & (i_t < T), "crosspt: task_ids must lie in [0, T)")
+                    m_bad = (i_t < 0) | (i_t >= T)
+                    tl.store(p_out + i_b * stride_b + o_ic, b_nan, mask=m_bad & m_c)
+    else:
+        copy_tokens(p_out, p_input_ids, p_table, i_tile - n_compose, B, L, m, d, V, stride_v, stride_d, BR, BC)
+
+
+def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixture: Composition) -> Tensor:
+    """X (B, m + L, d) in the table's dtype."""
+    x = mixture
+    batch, tokens = input_ids.shape
+    out = torch.empty((batch, x.length + tokens, x.width), dtype=table.dtype, device=table.device)
+    if batch == 0:
+        return out
+    tiles = compose_tiles(x.length, x.width, x.count, x.operand)
+    copy = copy_tiles(x.width)
+    grid = (x.programs(min(batch, x.tasks), tiles) + -(-batch * tokens // copy.BR),)
+    launch(
+        prompted_embedding_kernel, grid, out,
+        out, input_ids.contiguous(), task_ids.contiguous(), table,
+        x.logits, x.mask, x.sources, x.privates, x.weight, x.bias, x.inv_tau,
+        batch, tokens, x.tasks, x.count, x.length, x.width, table.shape[0], *table.stride(),
+        x.raw_sources, x.raw_privates, *tiles[:5], x.count <= tiles.BJ, x.operand_type, x.precision,
+        copy.BR, copy.BC, num_warps=tiles.num_warps, num_stages=tiles.num_stages,
+    )  # fmt: skip
+    return out
+
+
+def prompted_embedding_backward(grad: Tensor, task_ids: Tensor, mixture: Composition, needs: Needs) -> Gradients:
+    """Gradients of the composition from the first m rows of dX (B, m + L, d): three launches at most.
+
+    With fewer batch rows than tasks, dX itself is the gradient of the rows' prompts and nothing is summed beforehand.
+    """
+    if task_ids.shape[0] < mixture.tasks:
+        return compose_prompts_backward(grad, mixture, needs, task_ids.contiguous())
+    accumulator = torch.float64 if mixture.operand is torch.float64 else torch.float32
+    summed = sum_task_rows(grad, task_ids, mixture.tasks, mixture.length, accumulator)
+    return compose_prompts_backward(summed, mixture, needs)

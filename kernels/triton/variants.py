@@ -1,0 +1,179 @@
+"""Every kernel, dtype and main variant at the reference shape, as Triton compiles them: for inspection without a GPU.
+
+The launchers themselves are run on tensors without storage while their launches are recorded, so a variant is what
+training launches and cannot drift from it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+import triton
+from torch import Tensor
+
+from crosspt.kernels import launch
+from crosspt.kernels.compose_prompts import compose_prompts
+from crosspt.kernels.compose_prompts_backward import Needs, compose_prompts_backward
+from crosspt.kernels.launch import Composition, compose_arguments
+from crosspt.kernels.prepend_prompts import prepend_prompts, sum_task_rows
+from crosspt.kernels.prompted_embedding import prompted_embedding
+
+B, L, T, N_SOURCES, LENGTH, WIDTH, VOCABULARY = 16, 64, 8, 8, 10, 768, 32128
+"""The reference shape: batch, tokens, tasks, sources, prompt length, width, vocabulary."""
+
+FLOAT16, BFLOAT16, FLOAT32, FLOAT64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
+DTYPES = (FLOAT16, BFLOAT16, FLOAT32, FLOAT64)
+TYPE_NAMES = {
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.float32: "fp32",
+    torch.float64: "fp64",
+    torch.int64: "i64",
+    torch.bool: "i1",
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One compilation of one kernel.
+
+    Attributes:
+        kernel: the raw jit function.
+        name: which case, short.
+        dtype: "float16", "bfloat16", "float32" or "float64".
+        signature: argument name -> Triton type ("*bf16", "i32", "fp64", "constexpr").
+        constexprs: argument name -> value.
+        divisible_by_16: names of pointer and integer arguments that are known to be multiples of 16.
+        num_warps: warps of a program.
+        num_stages: depth of the software pipeline.
+    """
+
+    kernel: triton.JITFunction
+    name: str
+    dtype: str
+    signature: dict[str, str]
+    constexprs: dict[str, object]
+    divisible_by_16: tuple[str, ...]
+    num_warps: int
+    num_stages: int
+
+
+def variants() -> Iterator[Variant]:
+    """Every kernel, dtype and main variant at the reference shape.
+
+    Raises:
+        RuntimeError: under TRITON_INTERPRET=1, where Triton compiles nothing.
+    """
+    if not isinstance(launch_kernel(), triton.JITFunction):
+        raise RuntimeError("variants: kernels must be compiled ones, got interpreted ones; unset TRITON_INTERPRET")
+    for dtype in DTYPES:
+        yield from _record("raw sources and privates, bias, mask", dtype, lambda x=_mixture(dtype): _prompted(x))
+    for dtype in (BFLOAT16, FLOAT32):
+        yield from _record("no encoder", dtype, lambda x=_mixture(dtype, encoder=False): _prompted(x))
+        yield from _record("encoded sources, raw privates", dtype, lambda x=_mixture(dtype, raw_sources=False): _prompted(x))
+    half = BFLOAT16
+    yield from _record("float32 parameters", half, lambda: _prompted(_mixture(FLOAT32, table=half), half))
+    yield from _record("64 sources", half, lambda: _prompted(_mixture(half, sources=64)))
+    yield from _record("tf32", FLOAT32, lambda: _prompted(_mixture(FLOAT32)._replace(precision="tf32")))
+    for dtype in DTYPES:
+        yield from _record("raw", dtype, lambda x=_mixture(dtype): compose_prompts(x))
+        yield from _record("", dtype, lambda x=dtype: _prepended(x))
+        yield from _record("", dtype, lambda x=dtype: sum_task_rows(_rows(x), _ids(B), T, LENGTH, x))
+        yield from _record("raw", dtype, lambda x=_mixture(dtype): _backward(x))
+    yield from _record("no encoder", half, lambda: _backward(_mixture(half, encoder=False)))
+    yield from _record("encoded sources, rows", half, lambda: _backward(_mixture(half, raw_sources=False), rows=4))
+
+
+def launch_kernel() -> object:
+    """Any kernel of this package, to see whether Triton compiles or interprets."""
+    return compose_prompts.__globals__["compose_prompts_kernel"]
+
+
+def _meta(*shape: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def _ids(*shape: int) -> Tensor:
+    return _meta(*shape, dtype=torch.int64)
+
+
+def _rows(dtype: torch.dtype) -> Tensor:
+    return _meta(B, LENGTH + L, WIDTH, dtype=dtype)
+
+
+def _mixture(
+    dtype: torch.dtype,
+    *,
+    encoder: bool = True,
+    raw_sources: bool = True,
+    sources: int = N_SOURCES,
+    table: torch.dtype | None = None,
+) -> Composition:
+    return compose_arguments(
+        _meta(T, sources + 1, dtype=dtype),
+        _meta(sources, LENGTH, WIDTH, dtype=dtype),
+        _meta(T, LENGTH, WIDTH, dtype=dtype),
+        _meta(WIDTH, WIDTH, dtype=dtype) if encoder else None,
+        _meta(WIDTH, dtype=dtype) if encoder else None,
+        _meta(T, sources + 1, dtype=torch.bool),
+        0.5,
+        raw_sources,
+        True,
+        table,
+    )._replace(precision="ieee")
+
+
+def _prompted(mixture: Composition, dtype: torch.dtype | None = None) -> None:
+    table = _meta(VOCABULARY, WIDTH, dtype=dtype or mixture.logits.dtype)
+    prompted_embedding(_ids(B, L), _ids(B), table, mixture)
+
+
+def _prepended(dtype: torch.dtype) -> None:
+    prepend_prompts(_meta(T, LENGTH, WIDTH, dtype=dtype), _ids(B), _ids(B, L), _meta(VOCABULARY, WIDTH, dtype=dtype))
+
+
+def _backward(mixture: Composition, rows: int | None = None) -> None:
+    needs = Needs(*[True] * 5)
+    if rows is None:
+        accumulator = FLOAT64 if mixture.operand is FLOAT64 else FLOAT32
+        compose_prompts_backward(_meta(T, LENGTH, WIDTH, dtype=accumulator), mixture, needs)
+    else:
+        compose_prompts_backward(_rows(mixture.operand)[:rows], mixture, needs, _ids(rows))
+
+
+def _record(name: str, dtype: torch.dtype, call: Callable[[], object]) -> Iterator[Variant]:
+    found: list[Variant] = []
+
+    def start(kernel: triton.JITFunction, grid: object, args: tuple[object, ...], warps: int, stages: int) -> None:
+        found.append(_variant(kernel, name, str(dtype).removeprefix("torch."), args, warps, stages))
+
+    with mock.patch.object(launch, "start", start):
+        call()
+    yield from found
+
+
+def _variant(
+    kernel: triton.JITFunction, name: str, dtype: str, args: tuple[object, ...], warps: int, stages: int
+) -> Variant:
+    """Describe a launch as Triton's own specialization would."""
+    signature: dict[str, str] = {}
+    constexprs: dict[str, object] = {}
+    divisible: list[str] = []
+    for parameter, value in zip(kernel.params, args, strict=True):
+        key = parameter.name
+        specialized = not (parameter.is_constexpr or parameter.do_not_specialize)
+        if isinstance(value, Tensor):
+            signature[key] = "*" + TYPE_NAMES[value.dtype]
+            divisible.append(key)
+        elif parameter.is_constexpr or value is None or (specialized and type(value) is int and value == 1):
+            signature[key] = "constexpr"
+            constexprs[key] = value
+        elif isinstance(value, float):
+            signature[key] = "fp64"
+        else:
+            assert isinstance(value, int)
+            signature[key] = "i32" if -(2**31) <= value < 2**31 else "i64"
+            if specialized and value % 16 == 0:
+                divisible.append(key)
+    return Variant(kernel, name, dtype, signature, constexprs, tuple(divisible), warps, stages)

@@ -1,0 +1,285 @@
+"""The inspection is tested on toy kernels with known faults."""
+
+import json
+import os
+
+import pytest
+import triton
+import triton.language as tl
+
+from crosspt.kernels.assembly import read_amdgcn, read_resource_usage, read_sass
+from crosspt.kernels.inspect import TARGETS, Row, format_table, inspect, main
+from crosspt.kernels.variants import Variant
+
+
+@triton.jit
+def copy(src, dst, count, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(dst + offsets, tl.load(src + offsets, mask=offsets < count, other=0.0), mask=offsets < count)
+
+
+@triton.jit
+def multiply(a, b, out, width, BLOCK: tl.constexpr, ACC: tl.constexpr):
+    rows = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    columns = tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK, BLOCK), dtype=ACC)
+    for start in range(0, width, BLOCK):
+        inner = start + tl.arange(0, BLOCK)
+        left = tl.load(a + rows[:, None] * width + inner[None, :])
+        right = tl.load(b + columns[None, :] * width + inner[:, None])
+        total = tl.dot(left, right, total, out_dtype=ACC)
+    tl.store(out + rows[:, None] * width + columns[None, :], total.to(out.dtype.element_ty))
+
+
+@triton.jit
+def outer_products(src, dst, steps, BLOCK: tl.constexpr):
+    """Far more live values than one warp has registers."""
+    offsets = tl.arange(0, BLOCK)
+    total = tl.zeros((BLOCK, BLOCK), dtype=src.dtype.element_ty)
+    for step in range(steps):
+        values = tl.load(src + step * BLOCK + offsets)
+        total = total * values[:, None] + values[None, :]
+    tl.store(dst + offsets[:, None] * BLOCK + offsets[None, :], total)
+
+
+@triton.jit
+def misspelled(src):
+    tl.store(src, tl.no_such_function(src))
+
+
+def variant(kernel, name, dtype, constexprs, *, aligned=True, warps=4, stages=3, pointers=2):
+    """The first ``pointers`` parameters are pointers, then comes one integer, then the constexprs."""
+    names = list(kernel.arg_names)
+    short = {"bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}[dtype]
+    signature = dict.fromkeys(names[:pointers], f"*{short}")
+    integer = names[pointers : pointers + 1]
+    signature |= dict.fromkeys(integer, "i32") | dict.fromkeys(constexprs, "constexpr")
+    aligned_names = (*names[:pointers], *integer) if aligned else ()
+    return Variant(kernel, name, dtype, signature, constexprs, aligned_names, warps, stages)
+
+
+def toys():
+    yield variant(copy, "aligned", "bfloat16", {"BLOCK": 2048})
+    yield variant(copy, "unaligned", "bfloat16", {"BLOCK": 2048}, aligned=False)
+    yield variant(multiply, "tiles", "bfloat16", {"BLOCK": 64, "ACC": tl.float32}, pointers=3)
+
+
+def faulty_toys():
+    yield variant(outer_products, "spills", "float32", {"BLOCK": 128}, warps=1)
+    yield variant(outer_products, "spills", "float64", {"BLOCK": 64}, warps=1)
+    yield variant(multiply, "too much shared", "float32", {"BLOCK": 64, "ACC": tl.float32}, pointers=3, stages=8)
+    yield variant(misspelled, "broken", "float32", {}, pointers=1)
+
+
+def crashing_toys():
+    """The first variant takes its process down, as an assertion inside LLVM would."""
+    yield variant(copy, "crash", "float32", CrashWhenPassed(BLOCK=64))
+    yield variant(copy, "fine", "float32", {"BLOCK": 64})
+
+
+class CrashWhenPassed(dict):
+    def items(self):
+        os.abort()
+
+
+@pytest.fixture(scope="module")
+def rows():
+    steps = []
+    found = inspect(provider=toys, progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(i + 1, 12) for i in range(12)]
+    assert [(row.variant, row.target) for row in found] == [
+        (name, target) for name in ("aligned", "unaligned", "tiles") for target in TARGETS
+    ]
+    return {(row.variant, row.target): row for row in found}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_clean_kernels_pass_and_their_widths_are_read(rows, target):
+    for name in ("aligned", "unaligned", "tiles"):
+        assert rows[name, target].problem == ""
+        assert rows[name, target].registers > 0
+    assert (rows["aligned", target].load_bits, rows["aligned", target].store_bits) == (128, 128)
+    assert (rows["unaligned", target].load_bits, rows["unaligned", target].store_bits) == (16, 16)
+    assert rows["aligned", target].stores.keys() == {128}
+    assert rows["aligned", target].matrix_instructions == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [("sm_80", "HMMA"), ("sm_90", "HGMMA"), ("sm_100", "UTCHMMA"), ("gfx942", "v_mfma_f32")]
+)
+def test_matrix_instructions_are_named(rows, target, name):
+    found = rows["tiles", target].matrix_instructions
+    assert found
+    assert all(instruction.startswith(name) for instruction in found)
+    assert rows["tiles", target].shared_bytes > 0
+    assert rows["tiles", target].load_bits == 128
+
+
+def test_each_fault_is_a_problem_except_spills_of_float64():
+    found = inspect(["sm_90"], provider=faulty_toys, jobs=1)
+    single, double, shared, broken = (row.problem for row in found)
+    assert single.startswith("spills: ")
+    assert double == ""
+    assert all(row.stack_bytes + row.local_bytes > 0 for row in found[:2])
+    assert shared.startswith("needs ")
+    assert shared.endswith("bytes of shared memory, sm_90 has 232448")
+    assert broken.startswith("does not compile: CompilationError: ")
+    assert "no_such_function" in broken
+
+
+def test_a_crash_of_the_compiler_costs_one_row_only():
+    crashed, fine = inspect(["sm_90"], provider=crashing_toys, jobs=1)
+    assert crashed.problem == "does not compile: the compiler crashed"
+    assert fine.problem == ""
+    assert fine.registers > 0
+
+
+def test_the_command_prints_json(capfd, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    output = tmp_path / "rows.json"
+    chosen = ["--target", "sm_80", "--kernel", "copy", "--jobs", "1"]
+    assert main([*chosen, "--json", "--output", str(output)], provider=toys) == 0
+    text = capfd.readouterr().out
+    document = json.loads(text)
+    assert document == json.loads(output.read_text())
+    assert document["schema"] == 1
+    assert [row["variant"] for row in document["rows"]] == ["aligned", "unaligned"]
+    assert set(document["rows"][0]) >= {
+        "kernel", "variant", "dtype", "target", "registers", "stack_bytes", "local_bytes", "shared_bytes", "load_bits",
+        "store_bits", "matrix_instructions",
+    }  # fmt: skip
+    assert os.environ["TRITON_INTERPRET"] == "1"
+
+
+@pytest.mark.parametrize(("stack", "dtype", "status"), [(8, "float32", 1), (8, "float64", 0), (0, "float32", 0)])
+def test_the_command_prints_a_table_and_fails_on_a_problem(stack, dtype, status, capsys, monkeypatch):
+    row = Row("copy", "aligned", dtype, "sm_90", stack_bytes=stack)
+    monkeypatch.setattr("crosspt.kernels.inspect.inspect", lambda *arguments, **options: [row])
+    assert main([]) == status
+    *_, line, summary = capsys.readouterr().out.splitlines()
+    assert line.endswith("spills: 8 bytes of stack and 0 of local memory a thread") == bool(status)
+    assert summary == f"1 compilations in 0 s, {status} with a problem"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "sm_91"], "target must be one of sm_80, sm_90, sm_100, gfx942, got sm_91"),
+        (["--kernel", "paste"], "kernel must be one of copy, multiply, got paste"),
+        (["--jobs", "0"], "--jobs must be at least 1, got 0"),
+        (["--verbose"], "unrecognized arguments: --verbose"),
+    ],
+)
+def test_a_wrong_command_line_gets_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments, provider=toys)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+@pytest.fixture(scope="module")
+def kernel_rows():
+    return inspect(["sm_90"])
+
+
+def test_every_kernel_compiles_without_spills(kernel_rows):
+    assert [row.problem for row in kernel_rows if row.problem] == []
+    assert len(kernel_rows) * len(TARGETS) <= 150
+
+
+def test_rows_of_half_types_move_128_bits_at_a_time(kernel_rows):
+    halves = [row for row in kernel_rows if row.dtype in ("float16", "bfloat16")]
+    assert {row.kernel for row in halves} == {row.kernel for row in kernel_rows}
+    assert [row for row in halves if row.load_bits < 128] == []
+    narrow = {(row.kernel, row.variant) for row in halves if row.store_bits < 128}
+    assert narrow <= {("compose_products_kernel", "no encoder")}  # it writes inner products only, no rows
+
+
+def test_raw_prompts_of_half_types_meet_the_encoder_on_matrix_units(kernel_rows):
+    encoding = [
+        row
+        for row in kernel_rows
+        if row.dtype in ("float16", "bfloat16")
+        and row.kernel in ("prompted_embedding_kernel", "compose_prompts_kernel", "compose_products_kernel")
+        and row.variant != "no encoder"
+    ]
+    assert len(encoding) >= 6
+    for row in encoding:
+        assert any(instruction.startswith("HGMMA") for instruction in row.matrix_instructions), row
+
+
+def test_sass_is_read():
+    text = """
+        /*0090*/                   LDG.E.128.CONSTANT R4, desc[UR4][R2.64] ;     /* 0x0 */
+        /*00a0*/              @!P0 LDG.E.U16 R4, desc[UR4][R2.64] ;              /* 0x0 */
+        /*00b0*/              @UP1 UBLKCP [UR8], [UR6], UR4 ;                    /* 0x0 */
+        /*00c0*/               @P2 LDGSTS.E.BYPASS.LTC128B.64 [R1], [R2.64] ;    /* 0x0 */
+        /*00d0*/                   STG.E desc[UR4][R2.64], R4 ;                  /* 0x0 */
+        /*00d0*/                   STG.E.S8 desc[UR4][R2.64], R4 ;               /* 0x0 */
+        /*00e0*/                   HGMMA.64x64x16.F32.BF16 R24, gdesc[UR4] ;     /* 0x0 */
+        /*00f0*/                   LDS.128 R4, [R2] ;                            /* 0x0 */
+        /*00f8*/                   DMMA.8x8x4 R4, R2, R3, R4 ;                   /* 0x0 */
+    """
+    facts = read_sass(text)
+    assert facts["loads"] == {16: 1, 64: 1, 128: 2}
+    assert facts["stores"] == {8: 1, 32: 1}
+    assert (facts["load_bits"], facts["store_bits"]) == (128, 32)
+    assert facts["matrix_instructions"] == ("DMMA.8x8x4", "HGMMA.64x64x16.F32.BF16")
+
+
+def test_resource_usage_is_read():
+    text = " Function f:\n  REG:255 STACK:16 SHARED:1024 LOCAL:8 CONSTANT[0]:576 TEXTURE:0 SURFACE:0 SAMPLER:0"
+    assert read_resource_usage(text) == {
+        "registers": 255, "stack_bytes": 16, "local_bytes": 8, "shared_bytes": 1024
+    }  # fmt: skip
+    with pytest.raises(RuntimeError, match="expected REG, STACK, LOCAL and SHARED, got 'nothing'"):
+        read_resource_usage("nothing")
+
+
+AMDGCN = """
+	global_load_dwordx4 v[2:5], v0, s[4:5]
+	buffer_load_dword v1, v0, s[4:7], 0 offen
+	global_load_ushort v1, v0, s[4:5]
+	global_load_ubyte v1, v0, s[4:5]
+	s_load_dwordx4 s[0:3], s[4:5], 0x0
+	global_store_short_d16_hi v0, v1, s[4:5]
+	global_store_dwordx2 v0, v[1:2], s[4:5]
+	v_mfma_f32_32x32x8_bf16 a[0:15], v[0:1], v[2:3], a[0:15]
+    .group_segment_fixed_size: 64
+    .private_segment_fixed_size: 12
+    .sgpr_spill_count: 1
+    .vgpr_count:     96
+    .vgpr_spill_count: 2
+"""
+
+
+def test_amdgcn_is_read():
+    facts = read_amdgcn(AMDGCN)
+    assert facts["loads"] == {8: 1, 16: 1, 32: 1, 128: 1}
+    assert facts["stores"] == {16: 1, 64: 1}
+    assert facts["matrix_instructions"] == ("v_mfma_f32_32x32x8_bf16",)
+    assert (facts["registers"], facts["stack_bytes"], facts["local_bytes"], facts["shared_bytes"]) == (96, 12, 8, 64)
+    assert facts["scalar_spills"] == 1
+    with pytest.raises(RuntimeError, match=r"expected \.vgpr_spill_count in the metadata"):
+        read_amdgcn(AMDGCN.replace(".vgpr_spill_count", ".other"))
+
+
+def test_the_table_lines_up():
+    row = Row("copy", "aligned", "bfloat16", "sm_90", 32, 0, 0, 1024, 128, 64, ("HGMMA.64",))
+    header, line = format_table([row]).splitlines()
+    assert header.split() == [
+        "kernel",
+        "variant",
+        "dtype",
+        "target",
+        "regs",
+        "stack",
+        "local",
+        "shared",
+        "load",
+        "store",
+        "matrix",
+    ]
+    assert line.split() == ["copy", "aligned", "bfloat16", "sm_90", "32", "0", "0", "1024", "128", "64", "HGMMA.64"]
+    assert header.index("matrix") == line.index("HGMMA")

@@ -1,0 +1,225 @@
+"""Values and gradients of the kernels against the reference, in every variant, dtype and size."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.kernels.cases import (
+    BY_ROW,
+    BY_TASK,
+    CASES,
+    Case,
+    Inputs,
+    Sizes,
+    assert_same,
+    composed,
+    make_inputs,
+    output_gradient,
+    prepended,
+    prompted,
+    results,
+)
+
+CLOSE = 1e-11
+GROUPINGS = pytest.mark.parametrize("sizes", [BY_TASK, BY_ROW], ids=["by task", "by row"])
+OPERATIONS = pytest.mark.parametrize("operation", [prompted, composed, prepended])
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@GROUPINGS
+def test_prompted_embedding_of_every_variant(case: Case, sizes: Sizes, device: str) -> None:
+    x = make_inputs(case, sizes, device=device)
+    assert_same(results(prompted, x, "triton"), results(prompted, x, "reference"), CLOSE)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_compose_prompts_of_every_variant(case: Case, device: str) -> None:
+    x = make_inputs(case, BY_TASK, device=device)
+    assert_same(results(composed, x, "triton"), results(composed, x, "reference"), CLOSE)
+
+
+SIZES = {
+    "ones": Sizes(1, 1, 1, 1, 1, 1, 1),
+    "no tokens": Sizes(2, 0, 2, 1, 1, 3),
+    "odd": Sizes(3, 5, 3, 3, 3, 7),
+    "primes by task": Sizes(7, 11, 5, 13, 3, 37),
+    "primes by row": Sizes(5, 3, 17, 2, 3, 19),
+    "more tasks than a block": Sizes(20, 1, 19, 2, 2, 5),
+    "more rows than a block": Sizes(18, 1, 21, 2, 2, 5),
+    "many tasks, prompts of one": Sizes(2, 1, 35, 1, 1, 3),
+    "more sources than a product": Sizes(2, 2, 2, 18, 2, 6),
+    "more sources than a block": Sizes(2, 2, 2, 35, 2, 6),
+    "more sources than a block, by row": Sizes(2, 2, 3, 67, 1, 5),
+    "wider than a block": Sizes(3, 3, 2, 2, 3, 131),
+    "a block exactly": Sizes(16, 8, 8, 16, 2, 64),
+    "more patches than are added at a time": Sizes(2, 1, 2, 1, 67, 70),
+}
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_sizes(sizes: Sizes, device: str) -> None:
+    case = Case(mask=sizes.n > 2)
+    x = make_inputs(case, sizes, device=device)
+    assert_same(results(prompted, x, "triton"), results(prompted, x, "reference"), CLOSE)
+
+
+@pytest.mark.parametrize(
+    "sizes", [Sizes(1, 1, 1, 1, 1, 1, 1), Sizes(5, 7, 3, 1, 3, 270), Sizes(35, 9, 4, 1, 5, 6), Sizes(3, 0, 2, 1, 2, 5)]
+)
+def test_prepend_prompts(sizes: Sizes, device: str) -> None:
+    x = make_inputs(Case(sources=False, encoder=False, bias=False), sizes, device=device)
+    x = Inputs(x.input_ids, x.task_ids, x.table.requires_grad_(), {**x.parameters, "logits": None}, x.options)
+    x.parameters["table"] = x.table  # its gradient is compared as a parameter's
+    assert_same(results(prepended, x, "triton"), results(prepended, x, "reference"), CLOSE)
+
+
+@OPERATIONS
+def test_empty_batch(operation: object, device: str) -> None:
+    x = make_inputs(Case(), Sizes(0, 4, 2, 2, 3, 5), device=device)
+    got = results(prompted, x, "triton")
+    assert got.pop("output").shape == (0, 7, 5)
+    assert all((gradient == 0).all() for gradient in got.values())
+
+
+def test_source_group_without_sources(device: str) -> None:
+    x = make_inputs(Case(), Sizes(3, 2, 2, 0, 2, 5), device=device)
+    assert_same(results(prompted, x, "triton"), results(prompted, x, "reference"), CLOSE)
+
+
+@pytest.mark.parametrize("case", ["raw", "encoded sources", "encoded privates", "no encoder", "raw privates"])
+@GROUPINGS
+def test_gradcheck(case: str, sizes: Sizes, device: str) -> None:
+    x = make_inputs(CASES[case], sizes._replace(L=1, n=2, m=2, d=3), device=device)
+    table = x.table.requires_grad_()
+    names = list(x.given)
+
+    def function(table: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
+        parameters = {**x.parameters, **dict(zip(names, tensors, strict=True))}
+        return prompted(Inputs(x.input_ids, x.task_ids, table, parameters, x.options), "triton")
+
+    torch.autograd.gradcheck(function, (table, *x.given.values()), fast_mode=True)
+
+
+def test_gradcheck_of_every_element(device: str) -> None:
+    x = make_inputs(Case(mask=True), Sizes(2, 1, 2, 2, 1, 2, 2), device=device)
+    names = list(x.given)
+
+    def function(*tensors: torch.Tensor) -> torch.Tensor:
+        return composed(
+            Inputs(x.input_ids, x.task_ids, x.table, dict(zip(names, tensors, strict=True)), x.options), "triton"
+        )
+
+    torch.autograd.gradcheck(function, tuple(x.given.values()))
+
+
+DTYPES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+SMALLEST = {torch.float16: 2e-4, torch.bfloat16: 1e-3, torch.float32: 1e-6}
+
+
+def assert_as_accurate(x: Inputs, operation: object, low: Inputs, dtype: torch.dtype) -> None:
+    """The rule of accuracy: an error at most twice that of the reference run in the low precision, plus a little."""
+    exact = x.map(lambda tensor: tensor.double())
+    grad = output_gradient(operation(low, "reference"))  # type: ignore[operator]
+    wanted = results(operation, exact, "reference", grad.double())  # type: ignore[arg-type]
+    own = results(operation, low, "reference", grad)  # type: ignore[arg-type]
+    got = results(operation, x, "triton", grad)  # type: ignore[arg-type]
+    for name, tensor in got.items():
+        scale = wanted[name].abs().max().item() + 1e-30
+        error = (tensor.double() - wanted[name]).abs().max().item()
+        bound = 2 * (own[name].double() - wanted[name]).abs().max().item() + SMALLEST[dtype] * scale
+        assert error <= bound, f"{name}: error {error:.3g} exceeds {bound:.3g}"
+
+
+@DTYPES
+@pytest.mark.parametrize("case", ["raw, masked", "encoded sources", "encoded privates", "no encoder"])
+@pytest.mark.parametrize(
+    "sizes", [Sizes(6, 5, 4, 3, 5, 48), Sizes(3, 2, 18, 3, 3, 80), Sizes(4, 1, 2, 20, 1, 33)], ids=str
+)
+def test_dtypes(case: str, dtype: torch.dtype, sizes: Sizes, device: str) -> None:
+    x = make_inputs(CASES[case], sizes, dtype, device)
+    assert results(prompted, x, "triton")["output"].dtype == dtype
+    assert_as_accurate(x, prompted, x, dtype)
+
+
+@DTYPES
+def test_compose_prompts_dtypes(dtype: torch.dtype, device: str) -> None:
+    x = make_inputs(Case(mask=True), Sizes(6, 5, 4, 35, 5, 70), dtype, device)
+    assert_as_accurate(x, composed, x, dtype)
+
+
+@pytest.mark.parametrize("table", [torch.float16, torch.bfloat16], ids=str)
+@GROUPINGS
+def test_float32_parameters_beside_a_half_precision_table(table: torch.dtype, sizes: Sizes, device: str) -> None:
+    x = make_inputs(Case(), sizes, torch.float32, device)
+    x = Inputs(x.input_ids, x.task_ids, x.table.to(table), x.parameters, x.options)
+    low = x.map(lambda tensor: tensor.to(table))
+    assert_as_accurate(x, prompted, low, table)
+    got = results(prompted, x, "triton")
+    assert got.pop("output").dtype == table
+    assert {gradient.dtype for gradient in got.values()} == {torch.float32}
+
+
+def test_parameters_of_several_dtypes(device: str) -> None:
+    x = make_inputs(Case(), BY_TASK, torch.float64, device)
+    mixed = {**x.parameters, "sources": x.parameters["sources"].detach().float().requires_grad_()}  # type: ignore[union-attr]
+    x = Inputs(x.input_ids, x.task_ids, x.table, mixed, x.options)
+    got, wanted = results(composed, x, "triton"), results(composed, x, "reference")
+    assert got["output"].dtype == torch.float64
+    assert got["sources"].dtype == torch.float32
+    assert_same(got, wanted, 1e-6)
+
+
+@pytest.mark.parametrize("tau", [0.01, 100.0])
+def test_temperature_is_exact(tau: float, device: str) -> None:
+    x = make_inputs(Case(), BY_TASK, device=device)
+    x.options["temperature"] = tau
+    assert_same(results(prompted, x, "triton"), results(prompted, x, "reference"), 1e-10)
+
+
+def test_large_logits_do_not_overflow(device: str) -> None:
+    x = make_inputs(Case(), BY_TASK, torch.float32, device)
+    x.parameters["logits"] = (x.parameters["logits"] * 3e4).detach().requires_grad_()  # type: ignore[operator]
+    assert_same(results(prompted, x, "triton"), results(prompted, x, "reference"), 1e-4)
+
+
+def test_task_without_candidates(device: str) -> None:
+    """On a GPU such a row is not an error: its weights and gradients are zero."""
+    x = make_inputs(Case(mask=True), BY_TASK, device=device)
+    x.options["mask"][1] = False
+    from crosspt import operators, torch_backend
+    from crosspt.functional import _operator_arguments
+    from crosspt.validation import Mixture
+
+    options = x.options
+    mixture = Mixture(*x.parameters.values(), options["temperature"], options["mask"], options["encode_sources"], True)
+
+    def operation(x: Inputs, backend: str) -> torch.Tensor:
+        if backend == "triton":
+            return operators.compose_prompts(*_operator_arguments(mixture))
+        return torch_backend.compose_prompts(mixture)
+
+    got = results(operation, x, "triton")
+    assert_same(got, results(operation, x, "torch"), CLOSE)
+    assert (got["output"][1] == 0).all()
+    assert (got["logits"][1] == 0).all()
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sizes=st.builds(
+        Sizes,
+        B=st.integers(1, 20),
+        L=st.integers(0, 9),
+        T=st.integers(1, 20),
+        n=st.integers(1, 34),
+        m=st.integers(1, 5),
+        d=st.integers(1, 40),
+        V=st.integers(1, 9),
+    ),
+    case=st.sampled_from(list(CASES.values())),
+    seed=st.integers(0, 99),
+)
+def test_any_shape(device: str, sizes: Sizes, case: Case, seed: int) -> None:
+    x = make_inputs(case, sizes, device=device, seed=seed)
+    assert_same(results(prompted, x, "triton"), results(prompted, x, "reference"), CLOSE)
