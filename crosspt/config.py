@@ -6,11 +6,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
-TEMPERATURES = ("log", "sqrt", "reciprocal")
-ENCODERS = ("linear", "none", "mlp", "lstm")
-INITIALIZATIONS = ("uniform", "vocabulary", "text")
+TemperatureSchedule = Literal["log", "sqrt", "reciprocal"]
+Encoder = Literal["linear", "none", "mlp", "lstm"]
+Initialization = Literal["uniform", "vocabulary", "text"]
 
 _SCHEME = re.compile(r"(?P<s>S(?P<si>I)?(?P<sl>L)?(?P<inner>N|\d+)?)?(?P<p>P(?P<pi>I)?)?(?P<count>N|\d+)?")
 
@@ -114,11 +114,11 @@ class CrossPTConfig:
     scheme: str = "SLPN"
     prompt_length: int = 10
     source_tasks: list[str] | None = None
-    encoder: str = "linear"
+    encoder: Encoder = "linear"
     encoder_per_prompt: bool | None = None
     encoder_hidden_size: int | None = None
-    temperature: str | float = "log"
-    initialization: str = "uniform"
+    temperature: float | TemperatureSchedule = "log"
+    initialization: Initialization = "uniform"
     init_texts: list[str] | None = None
 
     def __post_init__(self) -> None:
@@ -126,8 +126,8 @@ class CrossPTConfig:
         self.source_tasks = None if self.source_tasks is None else _task_list("source_tasks", self.source_tasks)
         self.scheme = self.parsed_scheme.name
         _check_positive("prompt_length", self.prompt_length)
-        _check_choice("encoder", self.encoder, ENCODERS)
-        _check_choice("initialization", self.initialization, INITIALIZATIONS)
+        _check_choice("encoder", self.encoder, get_args(Encoder))
+        _check_choice("initialization", self.initialization, get_args(Initialization))
         if self.encoder_per_prompt is not None and not isinstance(self.encoder_per_prompt, bool):
             raise TypeError(
                 f"CrossPTConfig: encoder_per_prompt must be a bool or None, got {self.encoder_per_prompt!r}"
@@ -139,7 +139,7 @@ class CrossPTConfig:
                     f"CrossPTConfig: encoder_hidden_size is for mlp and lstm, got encoder {self.encoder!r}"
                 )
         if isinstance(self.temperature, str):
-            _check_choice("temperature", self.temperature, TEMPERATURES)
+            _check_choice("temperature", self.temperature, get_args(TemperatureSchedule))
         elif isinstance(self.temperature, bool) or not isinstance(self.temperature, int | float):
             raise TypeError(f"CrossPTConfig: temperature must be a number or a name, got {self.temperature!r}")
         elif not (math.isfinite(self.temperature) and self.temperature > 0):

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration, set_seed
 
-from crosspt.config import CrossPTConfig
+from crosspt.config import CrossPTConfig, Initialization
 from crosspt.model import CrossPTModel
 from crosspt.runs import TARGETS
 from crosspt.storage import CONFIG_NAME
@@ -67,7 +67,7 @@ def plan_stage1(config: CrossPTConfig, training: TrainingConfig, available: Coll
         groups = [("joint", missing)] if missing else []
     else:
         groups = [(task, [task]) for task in missing]
-    fresh = "vocabulary" if config.initialization == "text" else config.initialization
+    fresh: Initialization = "vocabulary" if config.initialization == "text" else config.initialization
     jobs = []
     for name, tasks in groups:
         prompts = dataclasses.replace(
