@@ -1,0 +1,222 @@
+"""The ways to put prompts in front of token embeddings that are compared, on the same batch and in the same dtype.
+
+Each builds a provider with its own parameters and its own reference; :func:`check` compares the two before anything is
+timed. PEFT's are the modules of the installed package, reached as its models reach them.
+"""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import T5Config, T5ForConditionalGeneration
+
+from benchmarks import floor
+from benchmarks.shapes import Batch, Shape
+from crosspt import reference
+from crosspt.functional import prompted_embedding
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
+"""Largest error, of values and of gradients, as a share of the largest entry."""
+TEMPERATURE = 0.5
+
+Parameters = dict[str, Tensor]
+
+
+class Unavailable(Exception):
+    """Why a peer cannot run here."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A peer on a batch.
+
+    Attributes:
+        forward: gives X (B, m + L, d).
+        parameters: leaves that need a gradient, by name.
+        reference: X from float64 parameters and the float64 token rows (B, L, d), by independent and plain means.
+    """
+
+    forward: Callable[[], Tensor]
+    parameters: Parameters
+    reference: Callable[[Parameters, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A way to put prompts in front of token embeddings.
+
+    Attributes:
+        name: what tables call it.
+        lacks: what it does not do that CrossPT does; empty if it does all.
+        traffic: the parameters it must touch.
+        build: makes the provider; raises Unavailable.
+    """
+
+    name: str
+    lacks: str
+    traffic: Callable[[Shape], floor.Traffic]
+    build: Callable[[Shape, Batch], Provider] = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+def check(provider: Provider, batch: Batch) -> str | None:
+    """Compare a provider with its reference.
+
+    Returns:
+        None where values and gradients agree, else what differs.
+    """
+    tolerance = TOLERANCE[batch.table.dtype]
+    rows = batch.table[batch.input_ids].double()
+    parameters = {name: p.detach().double().requires_grad_() for name, p in provider.parameters.items()}
+    wanted, got = provider.reference(parameters, rows), provider.forward()
+    if wanted.shape != got.shape:
+        return f"the output has shape {tuple(got.shape)}, its reference {tuple(wanted.shape)}"
+    if got.dtype != batch.table.dtype:
+        return f"the output has dtype {got.dtype}, the table {batch.table.dtype}"
+    pairs = {"the output": (got.detach(), wanted.detach())}
+    if parameters:
+        generator = torch.Generator().manual_seed(1)
+        cotangent = torch.randn(got.shape, generator=generator).to(got)
+        gradients = torch.autograd.grad(got, list(provider.parameters.values()), cotangent)
+        expected = torch.autograd.grad(wanted, list(parameters.values()), cotangent.double())
+        names = [f"the gradient of {name}" for name in parameters]
+        pairs |= dict(zip(names, zip(gradients, expected, strict=True), strict=True))
+    for name, (value, truth) in pairs.items():
+        error = ((value.double() - truth).abs().max() / truth.abs().max().clamp(min=1e-30)).item()
+        if not error <= tolerance:
+            return f"{name} is off by {error:.2g} of its largest entry, allowed is {tolerance:.2g}"
+    return None
+
+
+def _normal(shape: Shape, device: torch.device, seed: int, *sizes: int, scale: float = 1.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(sizes, generator=generator) * scale
+    return values.to(device, shape.torch_dtype).requires_grad_()
+
+
+def crosspt_parameters(shape: Shape, device: torch.device) -> Parameters:
+    """Logits, sources, private prompts and the encoder."""
+    normal = partial(_normal, shape, device)
+    return {
+        "logits": normal(0, shape.T, shape.n + 1),
+        "sources": normal(1, shape.n, shape.m, shape.d),
+        "privates": normal(2, shape.T, shape.m, shape.d),
+        "weight": normal(3, shape.d, shape.d, scale=shape.d**-0.5),
+        "bias": normal(4, shape.d),
+    }
+
+
+def _crosspt(function: Callable[..., Tensor], shape: Shape, batch: Batch) -> Provider:
+    parameters = crosspt_parameters(shape, batch.table.device)
+
+    def literal(values: Parameters, rows: Tensor) -> Tensor:
+        ids = torch.arange(rows[..., 0].numel(), device=rows.device).view(rows.shape[:2])
+        table = rows.flatten(0, 1)
+        return reference.prompted_embedding(ids, batch.task_ids, table, **values, temperature=TEMPERATURE)
+
+    def forward() -> Tensor:
+        return function(batch.input_ids, batch.task_ids, batch.table, **parameters, temperature=TEMPERATURE)
+
+    return Provider(forward, parameters, literal)
+
+
+def _triton(shape: Shape, batch: Batch) -> Provider:
+    if not batch.table.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+        raise Unavailable("Triton kernels need a GPU; the ledger counts them without one")
+    return _crosspt(partial(prompted_embedding, backend="triton"), shape, batch)
+
+
+def _compiled(shape: Shape, batch: Batch) -> Provider:
+    if not batch.table.is_cuda and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
+        raise Unavailable("torch.compile on a CPU needs a C++ compiler, and none is installed")
+    torch._dynamo.reset()  # a shape of its own, not one more of a dynamic one
+    compiled = torch.compile(partial(prompted_embedding, backend="torch"), fullgraph=True, dynamic=False)
+    return _crosspt(compiled, shape, batch)
+
+
+def _bare(shape: Shape, batch: Batch) -> Provider:
+    prompt = _normal(shape, batch.table.device, 0, shape.m, shape.d)
+
+    def forward() -> Tensor:
+        tokens = nn.functional.embedding(batch.input_ids, batch.table)
+        return torch.cat([prompt.expand(shape.B, -1, -1), tokens], dim=1)
+
+    return Provider(forward, {"prompt": prompt}, lambda values, rows: _concatenate(values["prompt"], rows))
+
+
+def _plain(shape: Shape, batch: Batch) -> Provider:
+    return Provider(lambda: nn.functional.embedding(batch.input_ids, batch.table), {}, lambda _, rows: rows)
+
+
+def _concatenate(prompt: Tensor, rows: Tensor) -> Tensor:
+    return torch.stack([torch.cat([prompt if prompt.ndim == 2 else prompt[b], row]) for b, row in enumerate(rows)])
+
+
+def peft_config(kind: str, shape: Shape) -> Any:
+    """PEFT's configuration for the sizes, prompts before the encoder alone; Unavailable without the package."""
+    if importlib.util.find_spec("peft") is None:
+        raise Unavailable("peft is not installed")
+    import peft
+
+    common = {"task_type": "SEQ_2_SEQ_LM", "num_virtual_tokens": shape.m, "num_transformer_submodules": 1}
+    if kind == "prompt tuning":
+        return peft.PromptTuningConfig(**common)
+    if kind == "multitask":
+        return peft.MultitaskPromptTuningConfig(**common, num_tasks=shape.T)
+    return peft.PromptEncoderConfig(**common, encoder_hidden_size=shape.d)
+
+
+def _peft(kind: str, shape: Shape, batch: Batch) -> Provider:
+    config = peft_config(kind, shape)
+    from peft import get_peft_model
+
+    # The smallest T5 of this width: only its token embedding and PEFT's prompt modules run.
+    t5 = T5ForConditionalGeneration(T5Config(vocab_size=8, d_model=shape.d, d_kv=8, d_ff=8, num_layers=1, num_heads=1))
+    t5.set_input_embeddings(nn.Embedding.from_pretrained(batch.table))
+    t5.config.vocab_size = shape.V
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = get_peft_model(t5, config).to(batch.table.device)
+    model.prompt_encoder.to(batch.table.dtype)
+    table = model.word_embeddings
+
+    def forward() -> Tensor:
+        tokens = table(batch.input_ids)
+        prompts = model.get_prompt(batch_size=shape.B, task_ids=batch.task_ids).to(tokens.dtype)
+        return torch.cat((prompts[:, : shape.m], tokens), dim=1)
+
+    parameters = {name: p for name, p in model.prompt_encoder.named_parameters() if p.requires_grad}
+    return Provider(forward, parameters, partial(_peft_reference, kind, batch.task_ids))
+
+
+def _peft_reference(kind: str, task_ids: Tensor, parameters: Parameters, rows: Tensor) -> Tensor:
+    values = {name.removeprefix("default."): p for name, p in parameters.items()}
+    prompt = values["embedding.weight"]
+    if kind == "multitask":
+        prompt = prompt * (values["prefix_task_cols"] @ values["prefix_task_rows"])[task_ids]
+    if kind == "p-tuning":
+        for layer in (0, 2, 4):
+            prompt = prompt @ values[f"mlp_head.{layer}.weight"].T + values[f"mlp_head.{layer}.bias"]
+            prompt = prompt.relu() if layer < 4 else prompt
+    return _concatenate(prompt, rows)
+
+
+PEERS = (
+    Peer("literal", "", floor.crosspt_traffic, partial(_crosspt, reference.prompted_embedding)),
+    Peer("torch", "", floor.crosspt_traffic, partial(_crosspt, partial(prompted_embedding, backend="torch"))),
+    Peer("torch.compile", "", floor.crosspt_traffic, _compiled),
+    Peer("triton", "", floor.crosspt_traffic, _triton),
+    Peer("PEFT multitask", "no mixing, no encoder", floor.multitask_traffic, partial(_peft, "multitask")),
+    Peer("PEFT p-tuning", "no tasks, no mixing", floor.prompt_encoder_traffic, partial(_peft, "p-tuning")),
+    Peer("PEFT prompt tuning", "no tasks, no mixing, no encoder", floor.soft_prompt_traffic, partial(_peft, "prompt tuning")),
+    Peer("bare prompt", "no tasks, no mixing, no encoder", floor.soft_prompt_traffic, _bare),
+    Peer("plain", "no prompt", floor.no_traffic, _plain),
+)  # fmt: skip
