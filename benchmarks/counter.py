@@ -29,7 +29,16 @@ OVERWRITES = {"bernoulli_", "copy_", "exponential_", "fill_", "normal_", "random
 PADDED_GRADIENTS = {"diagonal_backward", "select_backward", "slice_backward"}
 """Zeros of the input's shape, then a copy of the gradient into a part of them: two launches."""
 GATHERS = {"embedding", "gather", "index", "index_select"}
-SCATTERS = {"_index_put_impl_", "index_add", "index_add_", "index_put", "index_put_", "scatter", "scatter_", "scatter_add_"}
+SCATTERS = {
+    "_index_put_impl_",
+    "index_add",
+    "index_add_",
+    "index_put",
+    "index_put_",
+    "scatter",
+    "scatter_",
+    "scatter_add_",
+}
 MOVES = FILLS | OVERWRITES | GATHERS | PADDED_GRADIENTS | {
     "_to_copy", "_unsafe_view", "cat", "clone", "constant_pad_nd", "masked_fill", "masked_fill_", "repeat", "stack", "where",
 }  # fmt: skip

@@ -7,7 +7,9 @@ timed. PEFT's are the modules of the installed package, reached as its models re
 import importlib.util
 import os
 import shutil
+import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -67,8 +69,15 @@ class Peer:
         return self.name.replace(" ", "-")
 
 
-def check(provider: Provider, batch: Batch) -> str | None:
+def check(
+    provider: Provider, batch: Batch, during: Callable[[str], AbstractContextManager[Any]] = nullcontext
+) -> str | None:
     """Compare a provider with its reference.
+
+    Args:
+        provider: what is checked.
+        batch: what it was built for.
+        during: makes a context for the provider's ``"forward"`` and for its ``"backward"``.
 
     Returns:
         None where values and gradients agree, else what differs.
@@ -76,7 +85,9 @@ def check(provider: Provider, batch: Batch) -> str | None:
     tolerance = TOLERANCE[batch.table.dtype]
     rows = batch.table[batch.input_ids].double()
     parameters = {name: p.detach().double().requires_grad_() for name, p in provider.parameters.items()}
-    wanted, got = provider.reference(parameters, rows), provider.forward()
+    wanted = provider.reference(parameters, rows)
+    with during("forward"):
+        got = provider.forward()
     if wanted.shape != got.shape:
         return f"the output has shape {tuple(got.shape)}, its reference {tuple(wanted.shape)}"
     if got.dtype != batch.table.dtype:
@@ -85,7 +96,8 @@ def check(provider: Provider, batch: Batch) -> str | None:
     if parameters:
         generator = torch.Generator().manual_seed(1)
         cotangent = torch.randn(got.shape, generator=generator).to(got)
-        gradients = torch.autograd.grad(got, list(provider.parameters.values()), cotangent)
+        with during("backward"):
+            gradients = torch.autograd.grad(got, list(provider.parameters.values()), cotangent)
         expected = torch.autograd.grad(wanted, list(parameters.values()), cotangent.double())
         names = [f"the gradient of {name}" for name in parameters]
         pairs |= dict(zip(names, zip(gradients, expected, strict=True), strict=True))
@@ -160,32 +172,32 @@ def _concatenate(prompt: Tensor, rows: Tensor) -> Tensor:
     return torch.stack([torch.cat([prompt if prompt.ndim == 2 else prompt[b], row]) for b, row in enumerate(rows)])
 
 
-def peft_config(kind: str, shape: Shape) -> Any:
-    """PEFT's configuration for the sizes, prompts before the encoder alone; Unavailable without the package."""
+def peft_model(kind: str, t5: T5ForConditionalGeneration, shape: Shape) -> Any:
+    """A PEFT model around a T5, with prompts for the encoder alone; Unavailable without the package."""
     if importlib.util.find_spec("peft") is None:
         raise Unavailable("peft is not installed")
     import peft
 
     common = {"task_type": "SEQ_2_SEQ_LM", "num_virtual_tokens": shape.m, "num_transformer_submodules": 1}
-    if kind == "prompt tuning":
-        return peft.PromptTuningConfig(**common)
-    if kind == "multitask":
-        return peft.MultitaskPromptTuningConfig(**common, num_tasks=shape.T)
-    return peft.PromptEncoderConfig(**common, encoder_hidden_size=shape.d)
+    config: Any = {
+        "prompt tuning": lambda: peft.PromptTuningConfig(**common),
+        "multitask": lambda: peft.MultitaskPromptTuningConfig(**common, num_tasks=shape.T),
+        "p-tuning": lambda: peft.PromptEncoderConfig(**common, encoder_hidden_size=shape.d),
+    }[kind]()
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers for a name that will go
+        torch.manual_seed(0)
+        model = peft.get_peft_model(t5, config)
+    model.prompt_encoder.to(device=t5.device, dtype=shape.torch_dtype)
+    return model.train()
 
 
 def _peft(kind: str, shape: Shape, batch: Batch) -> Provider:
-    config = peft_config(kind, shape)
-    from peft import get_peft_model
-
     # The smallest T5 of this width: only its token embedding and PEFT's prompt modules run.
     t5 = T5ForConditionalGeneration(T5Config(vocab_size=8, d_model=shape.d, d_kv=8, d_ff=8, num_layers=1, num_heads=1))
     t5.set_input_embeddings(nn.Embedding.from_pretrained(batch.table))
     t5.config.vocab_size = shape.V
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = get_peft_model(t5, config).to(batch.table.device)
-    model.prompt_encoder.to(batch.table.dtype)
+    model = peft_model(kind, t5.to(batch.table.device), shape)
     table = model.word_embeddings
 
     def forward() -> Tensor:
@@ -193,11 +205,16 @@ def _peft(kind: str, shape: Shape, batch: Batch) -> Provider:
         prompts = model.get_prompt(batch_size=shape.B, task_ids=batch.task_ids).to(tokens.dtype)
         return torch.cat((prompts[:, : shape.m], tokens), dim=1)
 
-    parameters = {name: p for name, p in model.prompt_encoder.named_parameters() if p.requires_grad}
-    return Provider(forward, parameters, partial(_peft_reference, kind, batch.task_ids))
+    return Provider(forward, peft_parameters(model), partial(peft_reference, kind, batch.task_ids))
 
 
-def _peft_reference(kind: str, task_ids: Tensor, parameters: Parameters, rows: Tensor) -> Tensor:
+def peft_parameters(model: Any) -> Parameters:
+    """What a PEFT model learns, by name."""
+    return {name: p for name, p in model.prompt_encoder.named_parameters() if p.requires_grad}
+
+
+def peft_reference(kind: str, task_ids: Tensor, parameters: Parameters, rows: Tensor) -> Tensor:
+    """The embeddings of a PEFT model, from the papers' equations."""
     values = {name.removeprefix("default."): p for name, p in parameters.items()}
     prompt = values["embedding.weight"]
     if kind == "multitask":
@@ -209,14 +226,16 @@ def _peft_reference(kind: str, task_ids: Tensor, parameters: Parameters, rows: T
     return _concatenate(prompt, rows)
 
 
-PEERS = (
+_NO_TASKS = "no tasks, no mixing, no encoder"
+_ALL = (
     Peer("literal", "", floor.crosspt_traffic, partial(_crosspt, reference.prompted_embedding)),
     Peer("torch", "", floor.crosspt_traffic, partial(_crosspt, partial(prompted_embedding, backend="torch"))),
     Peer("torch.compile", "", floor.crosspt_traffic, _compiled),
     Peer("triton", "", floor.crosspt_traffic, _triton),
     Peer("PEFT multitask", "no mixing, no encoder", floor.multitask_traffic, partial(_peft, "multitask")),
     Peer("PEFT p-tuning", "no tasks, no mixing", floor.prompt_encoder_traffic, partial(_peft, "p-tuning")),
-    Peer("PEFT prompt tuning", "no tasks, no mixing, no encoder", floor.soft_prompt_traffic, partial(_peft, "prompt tuning")),
-    Peer("bare prompt", "no tasks, no mixing, no encoder", floor.soft_prompt_traffic, _bare),
+    Peer("PEFT prompt tuning", _NO_TASKS, floor.soft_prompt_traffic, partial(_peft, "prompt tuning")),
+    Peer("bare prompt", _NO_TASKS, floor.soft_prompt_traffic, _bare),
     Peer("plain", "no prompt", floor.no_traffic, _plain),
-)  # fmt: skip
+)
+PEERS = {peer.name: peer for peer in _ALL}
