@@ -2,9 +2,9 @@
 
 Torch operations are seen by a dispatch mode, as aten operations below autograd. Each is one launch that reads every
 operand and writes every result once; the library's own passes over its operands are not seen, nor are the several
-kernels that some operations take, so the counts favour torch. Views and allocations are free, fills count, and gathers read the
-rows they gather. ``bytes`` holds each element as often as it is asked for, ``unique_bytes`` the distinct ones of each
-launch: an operand that is expanded over the batch is asked for in every row and read once.
+kernels that some operations take, so the counts favour torch. Views and allocations are free, fills count, and gathers
+read the rows they gather. ``bytes`` holds each element as often as it is asked for, ``unique_bytes`` the distinct ones
+of each launch: an operand that is expanded over the batch is asked for in every row and read once.
 """
 
 import math
@@ -40,7 +40,7 @@ SCATTERS = {
     "scatter_add_",
 }
 MOVES = FILLS | OVERWRITES | GATHERS | PADDED_GRADIENTS | {
-    "_to_copy", "_unsafe_view", "cat", "clone", "constant_pad_nd", "masked_fill", "masked_fill_", "repeat", "stack", "where",
+    "_to_copy", "cat", "clone", "constant_pad_nd", "masked_fill", "masked_fill_", "repeat", "stack", "where",
 }  # fmt: skip
 """Operations without arithmetic."""
 

@@ -1,7 +1,7 @@
 """The least that a device must do: bytes computed from shapes alone, and the time a named GPU needs at best.
 
-The floor of a pass reads each of its inputs once, of the token table only the gathered rows, of the parameters only those
-that the batch's tasks use, and writes each result once. Token rows need no gradient: the table is frozen.
+The floor of a pass reads each of its inputs once, of the token table only the gathered rows, of the parameters only
+those that the batch's tasks use, and writes each result once. Token rows need no gradient: the table is frozen.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Counts what torch.compile's Inductor plans for a function, as its own scheduler says, on the device of the tensors."""
+"""Counts what torch.compile's Inductor plans on the device of the tensors, as its own scheduler says."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ from benchmarks.counter import Count
 def count_compilations() -> Iterator[dict[str, Count]]:
     """Count the kernels of everything that is compiled in the block.
 
-    Each node that is left after fusion is a launch, with the bytes of the buffers it reads and writes; Inductor does not tell
-    requested from distinct bytes.
+    Each node that is left after fusion is a launch, with the bytes of the buffers it reads and writes; Inductor has no
+    other figure for requested bytes.
 
     Yields:
         counts of ``forward`` and ``backward``.

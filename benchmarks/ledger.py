@@ -1,7 +1,7 @@
 """The ledger: what every peer would make a GPU do, counted on any machine.
 
-``python -m benchmarks.ledger [--json] [--gpu H100] [--shape B=4,L=16]``: launches, bytes, floating-point operations, the
-floor, the ratio to it, and the time that the GPU would need at best, for forward and backward of the embedding
+``python -m benchmarks.ledger [--json] [--gpu H100] [--shape B=4,L=16]``: launches, bytes, floating-point operations,
+the floor, the ratio to it, and the time that the GPU would need at best, for forward and backward of the embedding
 operation, and for a T5's training step. Nothing here is timed.
 """
 
@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks import floor, shapes, steps
 from benchmarks.counter import Count, count_operations
-from benchmarks.peers import PEERS, Peer, Unavailable, check
+from benchmarks.peers import PEERS, Peer, UnavailableError, check
 from benchmarks.shapes import Batch, Shape
 
 Counter = Callable[[], AbstractContextManager[Count]]
@@ -34,7 +34,7 @@ COLUMNS = ("peer", "pass", "launches", "MB", "unique MB", "MFLOP", "floor MB", "
 
 def ids_unseen() -> AbstractContextManager[Any]:
     """Leave out the check of ids, which happens on CPU tensors alone."""
-    return mock.patch("crosspt.validation.values_are_visible", lambda _: False)
+    return mock.patch("crosspt.validation.values_are_visible", return_value=False)
 
 
 def embedding_rows(peer: Peer, shape: Shape, gpu: floor.Gpu) -> Iterator[dict[str, Any]]:
@@ -44,7 +44,7 @@ def embedding_rows(peer: Peer, shape: Shape, gpu: floor.Gpu) -> Iterator[dict[st
     try:
         with ids_unseen():
             by, counts, wrong = _count_peer(peer, shape, batch)
-    except Unavailable as reason:
+    except UnavailableError as reason:
         yield {**about, "missing": str(reason)}
         return
     if wrong:
@@ -87,7 +87,7 @@ def step_rows(name: str, bench: steps.Bench, gpu: floor.Gpu) -> Iterator[dict[st
     about = {"peer": name, "operation": "training_step", "shape": bench.shape.to_json()}
     try:
         prompted = steps.MODELS[name](bench)
-    except Unavailable as reason:
+    except UnavailableError as reason:
         yield {**about, "missing": str(reason)}
         return
     counts: dict[str, Count] = {}
@@ -118,7 +118,7 @@ def _figures(name: str, count: Count, gpu: floor.Gpu, shape: Shape, floor_bytes:
     }
 
 
-def make_ledger(embedding: list[Shape], sizes: dict[str, int], step: Shape | None, gpu: floor.Gpu) -> dict[str, Any]:
+def make_ledger(embedding: list[Shape], sizes: steps.Sizes, step: Shape | None, gpu: floor.Gpu) -> dict[str, Any]:
     """All rows, with what they rest on.
 
     Args:
@@ -167,8 +167,8 @@ def cells(row: dict[str, Any]) -> list[str]:
         row["peer"],
         row["pass"],
         str(row["launches"]),
-        *(f"{row[name] / 1e6:.2f}" for name in ("bytes", "unique_bytes", "flops")),
-        "" if floor_bytes is None else f"{floor_bytes / 1e6:.2f}",
+        *(f"{row[name] / 1e6:.3g}" for name in ("bytes", "unique_bytes", "flops")),
+        "" if floor_bytes is None else f"{floor_bytes / 1e6:.3g}",
         "" if ratio is None else f"{ratio:.2f}",
         f"{row['best_seconds'] * 1e6:.1f}",
     ]
@@ -177,8 +177,9 @@ def cells(row: dict[str, Any]) -> list[str]:
 def parse_shape(text: str) -> Shape:
     """A shape from text such as ``B=4,L=16``; what is not named is the reference shape's."""
     try:
-        named = dict(part.split("=") for part in text.split(","))
-        return replace(shapes.REFERENCE, **{k: v if k == "dtype" else int(v) for k, v in named.items()})
+        named: dict[str, Any] = dict(part.split("=") for part in text.split(","))
+        named |= {name: int(size) for name, size in named.items() if name != "dtype"}
+        return replace(shapes.REFERENCE, **named)
     except (TypeError, ValueError):
         raise argparse.ArgumentTypeError(f"expected sizes such as B=4,L=16,dtype=bfloat16, got {text!r}") from None
 
@@ -201,12 +202,11 @@ def main() -> None:
     if options.json:
         print(json.dumps(ledger, indent=2))
         return
-    console = Console()
+    console = Console(width=max(100, Console().width))
     for table in tables(ledger):
         console.print(table)
-    console.print(
-        f"{ledger['gpu']['name']}: {ledger['gpu']['source']}. MB are 1e6 bytes; ratio is unique MB over floor MB."
-    )
+    console.print(f"{ledger['gpu']['name']}: {ledger['gpu']['source']}.")
+    console.print("MB are 1e6 bytes; ratio is unique MB over floor MB.")
 
 
 if __name__ == "__main__":

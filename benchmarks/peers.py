@@ -30,7 +30,7 @@ TEMPERATURE = 0.5
 Parameters = dict[str, Tensor]
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """Why a peer cannot run here."""
 
 
@@ -57,7 +57,7 @@ class Peer:
         name: what tables call it.
         lacks: what it does not do that CrossPT does; empty if it does all.
         traffic: the parameters it must touch.
-        build: makes the provider; raises Unavailable.
+        build: makes the provider; raises UnavailableError.
     """
 
     name: str
@@ -130,9 +130,9 @@ def _crosspt(function: Callable[..., Tensor], shape: Shape, batch: Batch) -> Pro
     parameters = crosspt_parameters(shape, batch.table.device)
 
     def literal(values: Parameters, rows: Tensor) -> Tensor:
-        ids = torch.arange(rows[..., 0].numel(), device=rows.device).view(rows.shape[:2])
-        table = rows.flatten(0, 1)
-        return reference.prompted_embedding(ids, batch.task_ids, table, **values, temperature=TEMPERATURE)
+        prompts = reference.compose_prompts(*values.values(), temperature=TEMPERATURE)
+        ids = torch.arange(shape.B * shape.L, device=rows.device).view(shape.B, shape.L)
+        return reference.prepend_prompts(prompts, batch.task_ids, ids, rows.flatten(0, 1))
 
     def forward() -> Tensor:
         return function(batch.input_ids, batch.task_ids, batch.table, **parameters, temperature=TEMPERATURE)
@@ -142,13 +142,13 @@ def _crosspt(function: Callable[..., Tensor], shape: Shape, batch: Batch) -> Pro
 
 def _triton(shape: Shape, batch: Batch) -> Provider:
     if not batch.table.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-        raise Unavailable("Triton kernels need a GPU; the ledger counts them without one")
+        raise UnavailableError("Triton kernels need a GPU; the ledger counts them without one")
     return _crosspt(partial(prompted_embedding, backend="triton"), shape, batch)
 
 
 def _compiled(shape: Shape, batch: Batch) -> Provider:
     if not batch.table.is_cuda and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
-        raise Unavailable("torch.compile on a CPU needs a C++ compiler, and none is installed")
+        raise UnavailableError("torch.compile on a CPU needs a C++ compiler, and none is installed")
     torch._dynamo.reset()  # a shape of its own, not one more of a dynamic one
     compiled = torch.compile(partial(prompted_embedding, backend="torch"), fullgraph=True, dynamic=False)
     return _crosspt(compiled, shape, batch)
@@ -173,12 +173,16 @@ def _concatenate(prompt: Tensor, rows: Tensor) -> Tensor:
 
 
 def peft_model(kind: str, t5: T5ForConditionalGeneration, shape: Shape) -> Any:
-    """A PEFT model around a T5, with prompts for the encoder alone; Unavailable without the package."""
+    """A PEFT model around a T5, with prompts for the encoder alone; UnavailableError without the package."""
     if importlib.util.find_spec("peft") is None:
-        raise Unavailable("peft is not installed")
+        raise UnavailableError("peft is not installed")
     import peft
 
-    common = {"task_type": "SEQ_2_SEQ_LM", "num_virtual_tokens": shape.m, "num_transformer_submodules": 1}
+    common: dict[str, Any] = {
+        "task_type": "SEQ_2_SEQ_LM",
+        "num_virtual_tokens": shape.m,
+        "num_transformer_submodules": 1,
+    }
     config: Any = {
         "prompt tuning": lambda: peft.PromptTuningConfig(**common),
         "multitask": lambda: peft.MultitaskPromptTuningConfig(**common, num_tasks=shape.T),
@@ -194,7 +198,8 @@ def peft_model(kind: str, t5: T5ForConditionalGeneration, shape: Shape) -> Any:
 
 def _peft(kind: str, shape: Shape, batch: Batch) -> Provider:
     # The smallest T5 of this width: only its token embedding and PEFT's prompt modules run.
-    t5 = T5ForConditionalGeneration(T5Config(vocab_size=8, d_model=shape.d, d_kv=8, d_ff=8, num_layers=1, num_heads=1))
+    config = T5Config(vocab_size=8, d_model=shape.d, d_kv=8, d_ff=8, num_layers=1, num_heads=1)
+    t5: Any = T5ForConditionalGeneration(config)
     t5.set_input_embeddings(nn.Embedding.from_pretrained(batch.table))
     t5.config.vocab_size = shape.V
     model = peft_model(kind, t5.to(batch.table.device), shape)

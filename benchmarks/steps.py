@@ -1,7 +1,7 @@
 """Whole T5s with each kind of prompt: a training step, and the generation of answers.
 
-All share one frozen T5 with random weights, one batch, one dtype and one optimizer. The plain T5 has nothing to learn: its
-step runs backward to the token embeddings, which every prompt's step must do.
+All share one frozen T5 with random weights, one batch, one dtype and one optimizer. The plain T5 has nothing to learn:
+its step runs backward to the token embeddings, which every prompt's step must do.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,9 @@ from benchmarks.shapes import Batch, Shape, make_batch
 from benchmarks.timing import Work
 from crosspt import CrossPTConfig, CrossPTModel, reference
 
-T5_SMALL: dict[str, int] = {
+Sizes = dict[str, Any]
+
+T5_SMALL: Sizes = {
     "vocab_size": 32128,
     "d_model": 512,
     "d_kv": 64,
@@ -26,7 +28,7 @@ T5_SMALL: dict[str, int] = {
     "num_layers": 6,
     "num_heads": 8,
 }
-T5_TINY: dict[str, int] = {"vocab_size": 64, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+T5_TINY: Sizes = {"vocab_size": 64, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 2}
 ANSWER_TOKENS = 4
 
 
@@ -77,13 +79,13 @@ class Bench:
             return model.generate(inputs_embeds=embeds, attention_mask=mask, **_greedy(tokens))
 
 
-def make_bench(sizes: dict[str, int], shape: Shape, device: torch.device | str = "cpu") -> Bench:
+def make_bench(sizes: Sizes, shape: Shape, device: torch.device | str = "cpu") -> Bench:
     """A frozen T5 with random weights and a batch; the shape's width and vocabulary become the T5's."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        t5 = T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0)).requires_grad_(False)
+        t5: Any = T5ForConditionalGeneration(T5Config(**{**sizes, "decoder_start_token_id": 0}))
     shape = Shape(shape.B, shape.L, shape.m, sizes["d_model"], shape.n, shape.T, shape.dtype, sizes["vocab_size"])
-    t5 = t5.to(device, shape.torch_dtype).train()
+    t5.requires_grad_(False).to(device, shape.torch_dtype).train()
     batch = make_batch(shape, device)._replace(table=t5.get_input_embeddings().weight)
     generator = torch.Generator().manual_seed(1)
     labels = torch.randint(2, sizes["vocab_size"], (shape.B, ANSWER_TOKENS), generator=generator).to(device)

@@ -1,8 +1,8 @@
 """Measures providers in turns: wall time, device time, peak memory.
 
-Wall time is that of the host around one call, with the device waited for before and after it; it is no kernel time. Providers
-take turns (A B C A B C ...), and a ratio is the median of the ratios within each round: on a machine that others use,
-times of different minutes cannot be compared.
+Wall time is that of the host around one call, with the device waited for before and after it; it is no kernel time.
+Providers take turns (A B C A B C ...), and a ratio is the median of the ratios within each round: on a machine that
+others use, times of different minutes cannot be compared.
 """
 
 import statistics
@@ -29,7 +29,7 @@ class Work(NamedTuple):
 
 @dataclass
 class Timing:
-    """Seconds of each round; ``device`` is empty without a GPU, ``ratios`` are those to the baseline of the same round."""
+    """Seconds of each round; ``device`` is empty without a GPU, ``ratios`` are to the baseline of the same round."""
 
     wall: list[float] = field(default_factory=list)
     device: list[float] = field(default_factory=list)
