@@ -15,7 +15,7 @@ lint: $(INSTALLED)
 	$(RUN) mypy
 
 bench: $(INSTALLED)
-	$(RUN) benchmarks.training_step
+	$(RUN) benchmarks
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.shapes import Shape
 from benchmarks.steps import ANSWER_TOKENS, Bench, Prompted, generation_work
 
 
