@@ -81,7 +81,7 @@ def measure(grid: str, tell: Callable[[str], None]) -> dict[str, Any]:
     """Everything that ``results.json`` holds."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loads, start = [os.getloadavg()[0]], time.perf_counter()
-    tell("peers beside each other")
+    tell("measuring peers beside each other")
     comparisons = compare_embedding(REFERENCE, device, rounds=31)
     comparisons += compare_steps(steps.T5_SMALL, REFERENCE, device, rounds=11)
     rows: list[dict[str, Any]] = []
@@ -121,8 +121,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", help="folder that is written")
     options = parser.parse_args()
     console = Console(stderr=True)
-    with console.status("") as status:
-        results = measure(options.grid, lambda what: (status.update(what), console.log(what)) and None)
+    results = measure(options.grid, console.log)
     write_json(options.output / "results.json", results)
     (options.output / "results.md").write_text(report.markdown(results), encoding="utf-8")
     report.figure(results, options.output / "growth.png")

@@ -55,8 +55,8 @@ def grow_embedding(size: str, values: Sequence[int], device: str, rounds: int, b
                 works[name] = provider_work(provider, "both")
         return works
 
-    first = replace(REFERENCE, **{size: values[0]})
-    return _grow("embedding", size, values, lambda value: make(replace(REFERENCE, **{size: value})), rounds, budget)
+    first = REFERENCE.moved(**{size: values[0]})
+    return _grow("embedding", size, values, lambda value: make(REFERENCE.moved(**{size: value})), rounds, budget)
 
 
 def grow_step(
@@ -66,7 +66,7 @@ def grow_step(
     bench = steps.make_bench(sizes, REFERENCE, device)
 
     def make(n: int) -> dict[str, Work]:
-        grown = replace(bench, shape=replace(bench.shape, n=n))
+        grown = replace(bench, shape=bench.shape.moved(n=n))
         models = {name: steps.MODELS[name](grown) for name in STEP_MODELS}
         return {name: steps.training_work(m) for name, m in models.items() if steps.check(m, grown) is None}
 

@@ -14,7 +14,6 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -179,7 +178,7 @@ def parse_shape(text: str) -> Shape:
     try:
         named: dict[str, Any] = dict(part.split("=") for part in text.split(","))
         named |= {name: int(size) for name, size in named.items() if name != "dtype"}
-        return replace(shapes.REFERENCE, **named)
+        return shapes.REFERENCE.moved(**named)
     except (TypeError, ValueError):
         raise argparse.ArgumentTypeError(f"expected sizes such as B=4,L=16,dtype=bfloat16, got {text!r}") from None
 

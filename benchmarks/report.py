@@ -22,8 +22,7 @@ def markdown(results: dict[str, Any]) -> str:
         "# Benchmark results",
         f"Measured on {where}, torch {results['versions']['torch']}, commit {results['commit']}, "
         f"{results['date']}; load average {load}.",
-        "Wall time of one call, with the device waited for. Peers took turns; a ratio is the median of the ratios within "
-        "each round.",
+        "Wall time of one call, with the device waited for. Peers took turns; ratios are medians of those within a round.",
     ]
     for operation, shape in _groups(results["comparisons"]):
         rows = [r for r in results["comparisons"] if (r["operation"], str(Shape(**r["shape"]))) == (operation, shape)]
@@ -135,7 +134,8 @@ def figure(results: dict[str, Any], path: Path) -> None:
                 continue
             values = [row["value"] for row in rows]
             medians = [1e3 * row["seconds"]["q50"] for row in rows]
-            axes.loglog(values, medians, "o-", color=f"C{number}", label=f"{name}: {slopes[(*panel, name)]:.2f}")
+            label = f"{name}: {slopes[panel[0], panel[1], name]:.2f}"
+            axes.loglog(values, medians, "o-", color=f"C{number}", label=label)
         axes.set(title=f"{panel[0].replace('_', ' ')} over {panel[1]}", xlabel=panel[1], ylabel="ms")
         axes.grid(True, which="major", alpha=0.3)
         axes.legend(title="slope", fontsize="small")

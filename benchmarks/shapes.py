@@ -52,6 +52,10 @@ class Shape:
         """Tasks that occur in the batch."""
         return min(self.B, self.T)
 
+    def moved(self, **sizes: Any) -> "Shape":
+        """The shape with other sizes."""
+        return replace(self, **sizes)
+
     def to_json(self) -> dict[str, Any]:
         """The sizes by name."""
         return asdict(self)
@@ -86,8 +90,8 @@ def shapes(grid: Grid) -> list[Shape]:
     """The shapes of a grid: ``small`` varies one size at a time, ``full`` takes all combinations."""
     if grid == "full":
         return [Shape(**dict(zip(FULL, values, strict=True))) for values in product(*FULL.values())]
-    moved = [replace(REFERENCE, **{name: value}) for name, values in SMALL.items() for value in values]
-    return [REFERENCE, *moved, replace(REFERENCE, dtype="bfloat16")]
+    moved = [REFERENCE.moved(**{name: value}) for name, values in SMALL.items() for value in values]
+    return [REFERENCE, *moved, REFERENCE.moved(dtype="bfloat16")]
 
 
 def make_batch(shape: Shape, device: torch.device | str = "cpu") -> Batch:

@@ -6,7 +6,6 @@ turns, and the median of the ratios within each round is quoted.
 
 import argparse
 import json
-from dataclasses import replace
 
 import torch
 
@@ -23,7 +22,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64, help="L, input tokens of a row")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    shape = replace(REFERENCE, B=options.rows, L=options.tokens)
+    shape = REFERENCE.moved(B=options.rows, L=options.tokens)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows = compare_steps(steps.T5_SMALL, shape, device, options.rounds, names=("CrossPTModel", "bare prompt"))
     by_peer = {row["peer"]: row for row in rows}
