@@ -1,5 +1,6 @@
 """Counts what torch.compile's Inductor plans on the device of the tensors, as its own scheduler says."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,5 +40,7 @@ def count_compilations() -> Iterator[dict[str, Count]]:
     with (
         mock.patch.object(GraphLowering, "compile_to_module", compile_and_count),
         config.patch(force_disable_caches=True),
+        warnings.catch_warnings(),
     ):
+        warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
         yield counts

@@ -23,8 +23,9 @@ from benchmarks.shapes import Batch, Shape
 from crosspt import reference
 from crosspt.functional import prompted_embedding
 
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
-"""Largest error, of values and of gradients, as a share of the largest entry."""
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+"""Largest error, of values and of gradients, as a share of the largest entry. In half precision thrice the error of the
+reference itself in that precision is allowed too: differences of almost equal terms round badly."""
 TEMPERATURE = 0.5
 
 Parameters = dict[str, Tensor]
@@ -82,30 +83,45 @@ def check(
     Returns:
         None where values and gradients agree, else what differs.
     """
-    tolerance = TOLERANCE[batch.table.dtype]
-    rows = batch.table[batch.input_ids].double()
-    parameters = {name: p.detach().double().requires_grad_() for name, p in provider.parameters.items()}
-    wanted = provider.reference(parameters, rows)
+    dtype, device = batch.table.dtype, batch.table.device
+    generator = torch.Generator().manual_seed(1)
+
+    def run_reference(precision: torch.dtype) -> tuple[Tensor, Parameters]:
+        parameters = {name: p.detach().to(precision).requires_grad_() for name, p in provider.parameters.items()}
+        return provider.reference(parameters, batch.table[batch.input_ids].to(precision)), parameters
+
+    exact = run_reference(torch.float64)
     with during("forward"):
-        got = provider.forward()
-    if wanted.shape != got.shape:
-        return f"the output has shape {tuple(got.shape)}, its reference {tuple(wanted.shape)}"
-    if got.dtype != batch.table.dtype:
-        return f"the output has dtype {got.dtype}, the table {batch.table.dtype}"
-    pairs = {"the output": (got.detach(), wanted.detach())}
-    if parameters:
-        generator = torch.Generator().manual_seed(1)
-        cotangent = torch.randn(got.shape, generator=generator).to(got)
-        with during("backward"):
-            gradients = torch.autograd.grad(got, list(provider.parameters.values()), cotangent)
-        expected = torch.autograd.grad(wanted, list(parameters.values()), cotangent.double())
-        names = [f"the gradient of {name}" for name in parameters]
-        pairs |= dict(zip(names, zip(gradients, expected, strict=True), strict=True))
-    for name, (value, truth) in pairs.items():
-        error = ((value.double() - truth).abs().max() / truth.abs().max().clamp(min=1e-30)).item()
-        if not error <= tolerance:
-            return f"{name} is off by {error:.2g} of its largest entry, allowed is {tolerance:.2g}"
+        output = provider.forward()
+    if output.dtype != dtype:
+        return f"the output has dtype {output.dtype}, the table {dtype}"
+    if output.shape != exact[0].shape:
+        return f"the output has shape {tuple(output.shape)}, its reference {tuple(exact[0].shape)}"
+    cotangent = torch.randn(output.shape, generator=generator).to(device, dtype)
+    with during("backward"):
+        got = _outcome(output, provider.parameters, cotangent)
+    rounded = _outcome(*run_reference(dtype), cotangent) if dtype.itemsize < 4 else {}
+    for name, truth in _outcome(*exact, cotangent.double()).items():
+        error, allowed = _error(got[name], truth), TOLERANCE[dtype]
+        if rounded:
+            allowed = max(allowed, 3 * _error(rounded[name], truth))
+        if not error <= allowed:
+            return f"{name} is off by {error:.2g} of its largest entry, allowed is {allowed:.2g}"
     return None
+
+
+def _outcome(output: Tensor, parameters: Parameters, cotangent: Tensor) -> dict[str, Tensor]:
+    """The output, and the gradients of the parameters, by name."""
+    gradients: tuple[Tensor, ...] = ()
+    if parameters:
+        gradients = torch.autograd.grad(output, list(parameters.values()), cotangent)
+    names = [f"the gradient of {name}" for name in parameters]
+    return {"the output": output.detach(), **dict(zip(names, gradients, strict=True))}
+
+
+def _error(value: Tensor, truth: Tensor) -> float:
+    """Largest error as a share of the largest entry."""
+    return ((value.double() - truth).abs().max() / truth.abs().max().clamp(min=1e-30)).item()
 
 
 def _normal(shape: Shape, device: torch.device, seed: int, *sizes: int, scale: float = 1.0) -> Tensor:

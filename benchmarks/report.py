@@ -22,7 +22,7 @@ def markdown(results: dict[str, Any]) -> str:
         "# Benchmark results",
         f"Measured on {where}, torch {results['versions']['torch']}, commit {results['commit']}, "
         f"{results['date']}; load average {load}.",
-        "Wall time of one call, with the device waited for. Peers took turns; ratios are medians of those within a round.",
+        "Wall time of one call, the device waited for. Peers took turns; ratios are medians of those within rounds.",
     ]
     for operation, shape in _groups(results["comparisons"]):
         rows = [r for r in results["comparisons"] if (r["operation"], str(Shape(**r["shape"]))) == (operation, shape)]

@@ -41,7 +41,7 @@ def test_a_wrong_provider_is_reported_and_not_timed(
         return dataclasses.replace(provider, forward=lambda: wrong(provider.forward()))  # type: ignore[operator]
 
     monkeypatch.setitem(peers.PEERS, "torch", dataclasses.replace(peer, build=build))
-    for name in peers.PEERS:
+    for name in list(peers.PEERS):
         if name not in ("torch", "literal"):
             monkeypatch.delitem(peers.PEERS, name)
     rows = {(row["peer"], row.get("pass")): row for row in comparisons.compare_embedding(TINY, "cpu", rounds=3)}
