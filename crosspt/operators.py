@@ -40,7 +40,9 @@ def _load() -> SimpleNamespace | str:
     try:
         import triton
     except ImportError as error:
-        return f"Triton, which cannot be imported ({error}); install it with `pip install triton` or use backend='torch'"
+        return (
+            f"Triton, which cannot be imported ({error}); install it with `pip install triton` or use backend='torch'"
+        )
     found = tuple(int(part) for part in triton.__version__.split("+")[0].split(".")[:2])
     if found < MIN_TRITON:
         wanted = ".".join(map(str, MIN_TRITON))
@@ -117,9 +119,8 @@ def _compose_prompts(
 
 
 @_fake("compose_prompts")
-def _(logits: Tensor, sources: Tensor | None, privates: Tensor | None, *_: object) -> Tensor:
+def _(logits: Tensor, sources: Any, privates: Any, *_: object) -> Tensor:
     prompts = sources if privates is None else privates
-    assert prompts is not None
     return logits.new_empty((logits.shape[0], *prompts.shape[1:]))
 
 

@@ -34,7 +34,7 @@ class Mixture(NamedTuple):
         """The dtype that the floating-point arguments promote to."""
         dtype = self.logits.dtype
         for tensor in (*self.prompts, self.weight, self.bias):
-            if tensor is not None:
+            if tensor is not None and tensor.dtype is not dtype:
                 dtype = torch.promote_types(dtype, tensor.dtype)
         return dtype
 

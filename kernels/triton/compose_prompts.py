@@ -6,7 +6,16 @@ import triton.language as tl
 from torch import Tensor
 
 from crosspt.kernels.launch import Composition, launch
-from crosspt.kernels.mixing import dot, group_tasks, mix, patch, private_weights, raw_weights, softmax_terms, source_weights
+from crosspt.kernels.mixing import (
+    dot,
+    group_tasks,
+    mix,
+    patch,
+    private_weights,
+    raw_weights,
+    softmax_terms,
+    source_weights,
+)
 from crosspt.kernels.tiles import compose_tiles
 
 
@@ -23,7 +32,7 @@ def compose_tile(
         its groups o_g [BG], whether they have a task m_t [BG], positions o_i, columns o_c and their existence m_c
         [BI * BN], and the prompts [BG, BI * BN] in the accumulator's type.
     """
-    ACC: tl.constexpr = tl.float64 if OPERAND == tl.float64 else tl.float32
+    ACC: tl.constexpr = tl.float64 if tl.float64 == OPERAND else tl.float32
     SOURCES: tl.constexpr = p_sources is not None
     PRIVATES: tl.constexpr = p_privates is not None
     RAW: tl.constexpr = RAW_SOURCES or RAW_PRIVATES

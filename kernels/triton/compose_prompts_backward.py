@@ -13,7 +13,16 @@ import triton.language as tl
 from torch import Tensor
 
 from crosspt.kernels.launch import Composition, launch
-from crosspt.kernels.mixing import dot, group_tasks, mix, patch, private_weights, raw_weights, softmax_terms, source_weights
+from crosspt.kernels.mixing import (
+    dot,
+    group_tasks,
+    mix,
+    patch,
+    private_weights,
+    raw_weights,
+    softmax_terms,
+    source_weights,
+)
 from crosspt.kernels.tiles import product_tiles, spread_tiles
 
 
@@ -26,7 +35,9 @@ def load_gradient(p_grad, o_g, m_g, o_i, o_c, m_c, stride_g, stride_i, stride_d)
 
 
 @triton.jit
-def source_dots(b_g, p_sources, o_i, o_c, m_c, i_j, n, m, d, OPERAND: tl.constexpr, BJ: tl.constexpr, PRECISION: tl.constexpr):
+def source_dots(
+    b_g, p_sources, o_i, o_c, m_c, i_j, n, m, d, OPERAND: tl.constexpr, BJ: tl.constexpr, PRECISION: tl.constexpr
+):
     """``<g, E_j>`` on one patch for the sources from ``i_j`` on: [BG, BJ]."""
     o_j = (i_j + tl.arange(0, BJ)).to(tl.int64)  # [BJ]
     p_e = p_sources + o_j[:, None] * m * d + (o_i * d + o_c)[None, :]  # [BJ, BI * BC]
@@ -85,7 +96,7 @@ def compose_products_kernel(
         OPERAND: type of the operands of matrix products.
         PRECISION: "ieee" or "tf32", how float32 operands are multiplied.
     """
-    ACC: tl.constexpr = tl.float64 if OPERAND == tl.float64 else tl.float32
+    ACC: tl.constexpr = tl.float64 if tl.float64 == OPERAND else tl.float32
     RAW: tl.constexpr = RAW_SOURCES or RAW_PRIVATES
     N = n + (1 if p_privates is not None else 0)
     G = tl.minimum(B, T)
@@ -128,7 +139,9 @@ def compose_products_kernel(
             if p_sources is not None:
                 b_from = b_dmixed if RAW_SOURCES else b_dp  # [BG, BI * BN]
                 for i_j in range(0, n, BJ):
-                    b_dots = source_dots(b_from, p_sources, o_i, o_c, m_c, i_j, n, m, d, OPERAND, BJ, PRECISION)  # [BG, BJ]
+                    b_dots = source_dots(
+                        b_from, p_sources, o_i, o_c, m_c, i_j, n, m, d, OPERAND, BJ, PRECISION
+                    )  # [BG, BJ]
                     if RAW_SOURCES:
                         b_dots += b_bias[:, None]
                     o_j = i_j + tl.arange(0, BJ)  # [BJ]
@@ -194,7 +207,7 @@ def spread_patch(
 
     ``D`` (G, m, d) is dMixed for raw prompts and dP for encoded ones.
     """
-    ACC: tl.constexpr = tl.float64 if OPERAND == tl.float64 else tl.float32
+    ACC: tl.constexpr = tl.float64 if tl.float64 == OPERAND else tl.float32
     G = tl.minimum(B, T)
     n_n = tl.cdiv(d, BN)
     n_i = tl.cdiv(m, BI)
@@ -362,7 +375,6 @@ def compose_prompts_backward(
     x = mixture
     tiles = product_tiles(x.length, x.width, x.count, x.operand)
     groups = grad.shape[0]
-    raw = x.raw_sources or x.raw_privates
     accumulator = torch.float64 if x.operand is torch.float64 else torch.float32
 
     def like(asked: bool, tensor: Tensor | None) -> Tensor | None:

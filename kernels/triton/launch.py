@@ -48,6 +48,15 @@ class Composition(NamedTuple):
         return -(-groups // tiles.BG) * -(-self.length // tiles.BI) * -(-self.width // tiles.BN)
 
 
+def _tf32_allowed() -> bool:
+    matmul = torch.backends.cuda.matmul
+    # Newer torch refuses to read the older switch once the newer one was set; the newer one reflects both.
+    return matmul.fp32_precision == "tf32" if _HAS_FP32_PRECISION else matmul.allow_tf32
+
+
+_HAS_FP32_PRECISION = hasattr(torch.backends.cuda.matmul, "fp32_precision")
+
+
 def compose_arguments(
     logits: Tensor,
     sources: Tensor | None,
@@ -77,13 +86,12 @@ def compose_arguments(
     if sources is not None and sources.shape[0] == 0:
         sources = None
     prompts = privates if sources is None else sources
-    assert prompts is not None
     raw_sources = weight is not None and encode_sources and sources is not None
     raw_privates = weight is not None and encode_privates and privates is not None
     raw = raw_sources or raw_privates
     dtype = logits.dtype
     operand = dtype if table_dtype is None or dtype is torch.float64 else table_dtype
-    precision = "tf32" if operand is torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
+    precision = "tf32" if operand is torch.float32 and _tf32_allowed() else "ieee"
     _, length, width = prompts.shape
     return Composition(
         logits.contiguous(),
@@ -115,7 +123,12 @@ def start(kernel: triton.JITFunction, grid: tuple[int, ...], args: tuple[object,
 
 
 def launch(
-    kernel: triton.JITFunction, grid: tuple[int, ...], out: Tensor, *args: object, num_warps: int = 4, num_stages: int = 2
+    kernel: triton.JITFunction,
+    grid: tuple[int, ...],
+    out: Tensor,
+    *args: object,
+    num_warps: int = 4,
+    num_stages: int = 2,
 ) -> None:
     """Launch a kernel on the device of ``out``; every launch of this package goes through here.
 

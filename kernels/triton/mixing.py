@@ -67,7 +67,7 @@ def scores(p_logits, p_mask, o_t, m_t, o_j, m_j, N, inv_tau, ACC: tl.constexpr):
 
 @triton.jit
 def softmax_terms(p_logits, p_mask, o_t, m_t, N, inv_tau, BG: tl.constexpr, BJ: tl.constexpr, ACC: tl.constexpr):
-    """The row maximum and the reciprocal of the sum of exponentials, both [BG]; 0 and 0 for a row without candidates."""
+    """Each row's maximum and the reciprocal of its sum of exponentials, both [BG]; 0 for a row without candidates."""
     b_max = tl.full([BG], float("-inf"), ACC)  # [BG]
     b_sum = tl.zeros([BG], ACC)  # [BG]
     for i_j in range(0, N, BJ):
@@ -83,7 +83,7 @@ def softmax_terms(p_logits, p_mask, o_t, m_t, N, inv_tau, BG: tl.constexpr, BJ: 
 
 @triton.jit
 def source_weights(p_logits, p_mask, o_t, m_t, b_max, b_inv, i_j, n, N, inv_tau, BJ: tl.constexpr):
-    """alpha of the sources ``i_j ... i_j + BJ`` as [BG, BJ]; 0 where there is no such source."""
+    """Alpha of the sources ``i_j ... i_j + BJ`` as [BG, BJ]; 0 where there is no such source."""
     o_j = i_j + tl.arange(0, BJ)  # [BJ]
     b_scores = scores(p_logits, p_mask, o_t, m_t, o_j, o_j < n, N, inv_tau, b_max.dtype)  # [BG, BJ]
     return tl.exp(b_scores - b_max[:, None]) * b_inv[:, None]
@@ -91,7 +91,7 @@ def source_weights(p_logits, p_mask, o_t, m_t, b_max, b_inv, i_j, n, N, inv_tau,
 
 @triton.jit
 def private_weights(p_logits, p_mask, o_t, m_t, b_max, b_inv, N, inv_tau):
-    """alpha of the private prompt, the last candidate, as [BG]."""
+    """Alpha of the private prompt, the last candidate, as [BG]."""
     o_j = N - 1 + tl.arange(0, 1)  # [1]
     b_scores = scores(p_logits, p_mask, o_t, m_t, o_j, o_j < N, N, inv_tau, b_max.dtype)  # [BG, 1]
     return tl.sum(tl.exp(b_scores - b_max[:, None]), 1) * b_inv

@@ -146,12 +146,13 @@ def sum_task_rows_kernel(
 
 
 def sum_task_rows(grad: Tensor, task_ids: Tensor, tasks: int, length: int, dtype: torch.dtype) -> Tensor:
-    """dP (tasks, length, d) in ``dtype`` from the first rows of the output's gradient (B, length + L, d)."""
+    """The prompts' gradient (tasks, length, d) in ``dtype`` from the output's (B, length + L, d)."""
     batch, _, width = grad.shape
     out = torch.empty((tasks, length, width), dtype=dtype, device=grad.device)
     columns = copy_tiles(width).BC
     launch(
         sum_task_rows_kernel, (tasks * length, -(-width // columns)), out,
-        out, grad, task_ids.contiguous(), batch, length, width, *grad.stride(), 16, columns
-    )
+        out, grad, task_ids.contiguous(), batch, length, width, *grad.stride(),
+        16, columns, num_warps=1,
+    )  # fmt: skip
     return out

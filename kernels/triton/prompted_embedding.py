@@ -70,16 +70,17 @@ def prompted_embedding_kernel(
         b_x = tl.where(m_t[:, None], b_out, float("nan")).to(p_out.dtype.element_ty)  # [BG, BI * BN]
         i_g = tl.min(o_g)
         if B < T:
+            tl.device_assert(m_t | (o_g >= B), "crosspt: task_ids must lie in [0, T)")
             p_x = p_out + o_g[:, None] * stride_b + o_ic[None, :]  # [BG, BI * BN]
             tl.store(p_x, b_x, mask=m_g[:, None] & m_c[None, :])
         else:
-            for i_b in range(0, B):
+            for i_b in range(B):
                 i_t = tl.load(p_task_ids + i_b)
                 p_x = p_out + i_b * stride_b + o_ic[None, :] + tl.zeros_like(o_g)[:, None]  # [BG, BI * BN]
                 tl.store(p_x, b_x, mask=(m_g & (o_g == i_t))[:, None] & m_c[None, :])
             if i_g == 0:
                 b_nan = tl.full([BI * BN], float("nan"), tl.float32).to(p_out.dtype.element_ty)  # [BI * BN]
-                for i_b in range(0, B):
+                for i_b in range(B):
                     i_t = tl.load(p_task_ids + i_b)
                     tl.device_assert((i_t >= 0) & (i_t < T), "crosspt: task_ids must lie in [0, T)")
                     m_bad = (i_t < 0) | (i_t >= T)

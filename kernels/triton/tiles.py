@@ -38,7 +38,9 @@ def compose_tiles(length: int, width: int, sources: int, dtype: torch.dtype) -> 
     many = 16 if sources <= 16 else 32
     if dtype.itemsize == 2:
         positions = _fit(length, 4)
-        return Tiles(64 // positions, positions, _fit(width, 64, 16), _fit(width, 32, 16), many, 8 if many == 16 else 4, 3)
+        return Tiles(
+            64 // positions, positions, _fit(width, 64, 16), _fit(width, 32, 16), many, 8 if many == 16 else 4, 3
+        )
     positions, columns = _fit(length, 2), _fit(width, 32, 16)
     return Tiles(16 // positions, positions, columns, columns, many, 4, 3 if dtype.itemsize == 4 else 2)
 

@@ -67,22 +67,22 @@ def variants() -> Iterator[Variant]:
     """
     if not isinstance(launch_kernel(), triton.JITFunction):
         raise RuntimeError("variants: kernels must be compiled ones, got interpreted ones; unset TRITON_INTERPRET")
-    for dtype in DTYPES:
-        yield from _record("raw sources and privates, bias, mask", dtype, lambda x=_mixture(dtype): _prompted(x))
-    for dtype in (BFLOAT16, FLOAT32):
-        yield from _record("no encoder", dtype, lambda x=_mixture(dtype, encoder=False): _prompted(x))
-        yield from _record("encoded sources, raw privates", dtype, lambda x=_mixture(dtype, raw_sources=False): _prompted(x))
     half = BFLOAT16
-    yield from _record("float32 parameters", half, lambda: _prompted(_mixture(FLOAT32, table=half), half))
-    yield from _record("64 sources", half, lambda: _prompted(_mixture(half, sources=64)))
-    yield from _record("tf32", FLOAT32, lambda: _prompted(_mixture(FLOAT32)._replace(precision="tf32")))
     for dtype in DTYPES:
-        yield from _record("raw", dtype, lambda x=_mixture(dtype): compose_prompts(x))
-        yield from _record("", dtype, lambda x=dtype: _prepended(x))
-        yield from _record("", dtype, lambda x=dtype: sum_task_rows(_rows(x), _ids(B), T, LENGTH, x))
-        yield from _record("raw", dtype, lambda x=_mixture(dtype): _backward(x))
-    yield from _record("no encoder", half, lambda: _backward(_mixture(half, encoder=False)))
-    yield from _record("encoded sources, rows", half, lambda: _backward(_mixture(half, raw_sources=False), rows=4))
+        yield from _record("raw sources and privates, bias, mask", dtype, _prompted, _mixture(dtype))
+    for dtype in (half, FLOAT32):
+        yield from _record("no encoder", dtype, _prompted, _mixture(dtype, encoder=False))
+        yield from _record("encoded sources, raw privates", dtype, _prompted, _mixture(dtype, raw_sources=False))
+    yield from _record("float32 parameters", half, _prompted, _mixture(FLOAT32, table=half), half)
+    yield from _record("64 sources", half, _prompted, _mixture(half, sources=64))
+    yield from _record("tf32", FLOAT32, _prompted, _mixture(FLOAT32)._replace(precision="tf32"))
+    for dtype in DTYPES:
+        yield from _record("raw", dtype, compose_prompts, _mixture(dtype))
+        yield from _record("", dtype, _prepended, dtype)
+        yield from _record("", dtype, sum_task_rows, _rows(dtype), _ids(B), T, LENGTH, dtype)
+        yield from _record("raw", dtype, _backward, _mixture(dtype))
+    yield from _record("no encoder", half, _backward, _mixture(half, encoder=False))
+    yield from _record("encoded sources, rows", half, _backward, _mixture(half, raw_sources=False), 4)
 
 
 def launch_kernel() -> object:
@@ -142,14 +142,14 @@ def _backward(mixture: Composition, rows: int | None = None) -> None:
         compose_prompts_backward(_rows(mixture.operand)[:rows], mixture, needs, _ids(rows))
 
 
-def _record(name: str, dtype: torch.dtype, call: Callable[[], object]) -> Iterator[Variant]:
+def _record(name: str, dtype: torch.dtype, launcher: Callable[..., object], *args: object) -> Iterator[Variant]:
     found: list[Variant] = []
 
-    def start(kernel: triton.JITFunction, grid: object, args: tuple[object, ...], warps: int, stages: int) -> None:
-        found.append(_variant(kernel, name, str(dtype).removeprefix("torch."), args, warps, stages))
+    def start(kernel: triton.JITFunction, grid: object, values: tuple[object, ...], warps: int, stages: int) -> None:
+        found.append(_variant(kernel, name, str(dtype).removeprefix("torch."), values, warps, stages))
 
     with mock.patch.object(launch, "start", start):
-        call()
+        launcher(*args)
     yield from found
 
 
@@ -172,7 +172,6 @@ def _variant(
         elif isinstance(value, float):
             signature[key] = "fp64"
         else:
-            assert isinstance(value, int)
             signature[key] = "i32" if -(2**31) <= value < 2**31 else "i64"
             if specialized and value % 16 == 0:
                 divisible.append(key)

@@ -63,7 +63,7 @@ class Inputs:
     input_ids: Tensor
     task_ids: Tensor
     table: Tensor
-    parameters: dict[str, Tensor | None]
+    parameters: dict[str, Any]
     options: dict[str, Any]
 
     @property
@@ -119,21 +119,21 @@ def make_inputs(
     )
 
 
-def prompted(x: Inputs, backend: str) -> Tensor:
+def prompted(x: Inputs, backend: Any) -> Tensor:
     """prompted_embedding by a backend, or by the reference."""
     if backend == "reference":
         return reference.prompted_embedding(x.input_ids, x.task_ids, x.table, **x.parameters, **x.options)
     return functional.prompted_embedding(x.input_ids, x.task_ids, x.table, **x.parameters, **x.options, backend=backend)
 
 
-def composed(x: Inputs, backend: str) -> Tensor:
+def composed(x: Inputs, backend: Any) -> Tensor:
     """compose_prompts by a backend, or by the reference."""
     if backend == "reference":
         return reference.compose_prompts(**x.parameters, **x.options)
     return functional.compose_prompts(**x.parameters, **x.options, backend=backend)
 
 
-def prepended(x: Inputs, backend: str) -> Tensor:
+def prepended(x: Inputs, backend: Any) -> Tensor:
     """prepend_prompts of the private prompts by a backend, or by the reference."""
     prompts = x.parameters["privates"]
     if backend == "reference":
@@ -165,6 +165,8 @@ def assert_same(got: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: fl
     """Equal shapes and values, within an absolute tolerance, and nothing that is not a number."""
     assert got.keys() == wanted.keys()
     for name, tensor in got.items():
-        torch.testing.assert_close(
-            tensor, wanted[name], rtol=0.0, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        torch.testing.assert_close(tensor, wanted[name], rtol=0.0, atol=tolerance, msg=_prefix(name))
+
+
+def _prefix(name: str) -> Callable[[str], str]:
+    return lambda text: f"{name}: {text}"

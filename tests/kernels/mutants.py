@@ -108,9 +108,11 @@ def plant(folder: Path, number: int, fault: Fault) -> Outcome:
         path.write_text(text, encoding="utf-8")
     change = " -> ".join(" ".join(part.split()) or "nothing" for part in (fault.before, fault.after))
     if done.returncode == 1:
-        detail = ", ".join(re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE))
+        detail = ", ".join(re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE))
     elif done.returncode == 0:
         detail = "its tests pass"
+    elif done.returncode < 0:
+        detail = f"the tests were killed by signal {-done.returncode}, probably for writing where they must not"
     else:
         detail = f"pytest ended with status {done.returncode}: {last_line(done)}"
     return Outcome(number, place, change, done.returncode == 1, time.perf_counter() - started, detail)

@@ -13,6 +13,7 @@ TESTS = ("tests/test_adding.py",)
 NOTICED = Fault(FILE, "return left + right", "return left - right", TESTS)
 UNNOTICED = Fault(FILE, "return 1 * left", "return 2 * left", TESTS)
 BROKEN = Fault(FILE, "def add", "deaf add", TESTS)
+DEADLY = Fault(FILE, "return left + right", "__import__('os').abort()", TESTS)
 
 
 @pytest.fixture
@@ -30,9 +31,11 @@ def repository(tmp_path):
             """,
         "tests/__init__.py": "",
         TESTS[0]: """
+            import pytest
             from crosspt.kernels.adding import add
 
-            def test_add():
+            @pytest.mark.parametrize("word", ["a b"])
+            def test_add(word):
                 assert add(2, 3) == 5
             """,
     }
@@ -49,16 +52,18 @@ def snapshot(repository):
 
 def test_faults_are_caught_or_survive_and_the_tree_stays_as_it_was(repository, capsys):
     before = snapshot(repository)
-    assert main([], faults=[NOTICED, UNNOTICED, BROKEN], root=repository) == 1
+    assert main([], faults=[NOTICED, UNNOTICED, BROKEN, DEADLY], root=repository) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines.pop() == "caught 1 / planted 3"
-    noticed, unnoticed, broken = sorted(lines, key=lambda line: line.split()[1])
+    assert lines.pop() == "caught 1 / planted 4"
+    noticed, unnoticed, broken, deadly = sorted(lines, key=lambda line: line.split()[1])
     assert noticed.startswith(f"caught     1 {FILE}:3  return left + right -> return left - right")
-    assert "tests/test_adding.py::test_add" in noticed
+    assert "tests/test_adding.py::test_add[a b])" in noticed
     assert unnoticed.startswith(f"SURVIVED   2 {FILE}:6")
     assert "its tests pass" in unnoticed
     assert broken.startswith("SURVIVED   3")
     assert "pytest ended with status 2" in broken
+    assert deadly.startswith("SURVIVED   4")
+    assert "killed by signal 6" in deadly
     assert snapshot(repository) == before
 
 

@@ -5,12 +5,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crosspt import functional, operators, torch_backend
+from crosspt.validation import Mixture
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,
     CASES,
     Case,
     Inputs,
+    Operation,
     Sizes,
     assert_same,
     composed,
@@ -45,15 +48,15 @@ SIZES = {
     "odd": Sizes(3, 5, 3, 3, 3, 7),
     "primes by task": Sizes(7, 11, 5, 13, 3, 37),
     "primes by row": Sizes(5, 3, 17, 2, 3, 19),
-    "more tasks than a block": Sizes(20, 1, 19, 2, 2, 5),
-    "more rows than a block": Sizes(18, 1, 21, 2, 2, 5),
+    "more tasks than a block": Sizes(18, 1, 17, 1, 2, 5),
+    "more rows than a block": Sizes(17, 1, 18, 1, 1, 5),
     "many tasks, prompts of one": Sizes(2, 1, 35, 1, 1, 3),
     "more sources than a product": Sizes(2, 2, 2, 18, 2, 6),
     "more sources than a block": Sizes(2, 2, 2, 35, 2, 6),
     "more sources than a block, by row": Sizes(2, 2, 3, 67, 1, 5),
     "wider than a block": Sizes(3, 3, 2, 2, 3, 131),
     "a block exactly": Sizes(16, 8, 8, 16, 2, 64),
-    "more patches than are added at a time": Sizes(2, 1, 2, 1, 67, 70),
+    "more patches than are added at a time": Sizes(2, 1, 2, 1, 131, 3),
 }
 
 
@@ -75,7 +78,7 @@ def test_prepend_prompts(sizes: Sizes, device: str) -> None:
 
 
 @OPERATIONS
-def test_empty_batch(operation: object, device: str) -> None:
+def test_empty_batch(operation: Operation, device: str) -> None:
     x = make_inputs(Case(), Sizes(0, 4, 2, 2, 3, 5), device=device)
     got = results(prompted, x, "triton")
     assert got.pop("output").shape == (0, 7, 5)
@@ -117,13 +120,13 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.
 SMALLEST = {torch.float16: 2e-4, torch.bfloat16: 1e-3, torch.float32: 1e-6}
 
 
-def assert_as_accurate(x: Inputs, operation: object, low: Inputs, dtype: torch.dtype) -> None:
+def assert_as_accurate(x: Inputs, operation: Operation, low: Inputs, dtype: torch.dtype) -> None:
     """The rule of accuracy: an error at most twice that of the reference run in the low precision, plus a little."""
     exact = x.map(lambda tensor: tensor.double())
-    grad = output_gradient(operation(low, "reference"))  # type: ignore[operator]
-    wanted = results(operation, exact, "reference", grad.double())  # type: ignore[arg-type]
-    own = results(operation, low, "reference", grad)  # type: ignore[arg-type]
-    got = results(operation, x, "triton", grad)  # type: ignore[arg-type]
+    grad = output_gradient(operation(low, "reference"))
+    wanted = results(operation, exact, "reference", grad.double())
+    own = results(operation, low, "reference", grad)
+    got = results(operation, x, "triton", grad)
     for name, tensor in got.items():
         scale = wanted[name].abs().max().item() + 1e-30
         error = (tensor.double() - wanted[name]).abs().max().item()
@@ -134,7 +137,7 @@ def assert_as_accurate(x: Inputs, operation: object, low: Inputs, dtype: torch.d
 @DTYPES
 @pytest.mark.parametrize("case", ["raw, masked", "encoded sources", "encoded privates", "no encoder"])
 @pytest.mark.parametrize(
-    "sizes", [Sizes(6, 5, 4, 3, 5, 48), Sizes(3, 2, 18, 3, 3, 80), Sizes(4, 1, 2, 20, 1, 33)], ids=str
+    "sizes", [Sizes(6, 5, 4, 3, 5, 48), Sizes(3, 2, 5, 3, 3, 80), Sizes(4, 1, 2, 20, 1, 33)], ids=str
 )
 def test_dtypes(case: str, dtype: torch.dtype, sizes: Sizes, device: str) -> None:
     x = make_inputs(CASES[case], sizes, dtype, device)
@@ -162,11 +165,13 @@ def test_float32_parameters_beside_a_half_precision_table(table: torch.dtype, si
 
 def test_parameters_of_several_dtypes(device: str) -> None:
     x = make_inputs(Case(), BY_TASK, torch.float64, device)
-    mixed = {**x.parameters, "sources": x.parameters["sources"].detach().float().requires_grad_()}  # type: ignore[union-attr]
+    mixed = {**x.parameters, "sources": x.parameters["sources"].detach().float().requires_grad_()}
     x = Inputs(x.input_ids, x.task_ids, x.table, mixed, x.options)
-    got, wanted = results(composed, x, "triton"), results(composed, x, "reference")
+    got = results(composed, x, "triton")
     assert got["output"].dtype == torch.float64
     assert got["sources"].dtype == torch.float32
+    wanted = results(composed, x.map(torch.Tensor.double), "reference")
+    wanted["sources"] = wanted["sources"].float()
     assert_same(got, wanted, 1e-6)
 
 
@@ -179,7 +184,7 @@ def test_temperature_is_exact(tau: float, device: str) -> None:
 
 def test_large_logits_do_not_overflow(device: str) -> None:
     x = make_inputs(Case(), BY_TASK, torch.float32, device)
-    x.parameters["logits"] = (x.parameters["logits"] * 3e4).detach().requires_grad_()  # type: ignore[operator]
+    x.parameters["logits"] = (x.parameters["logits"] * 3e4).detach().requires_grad_()
     assert_same(results(prompted, x, "triton"), results(prompted, x, "reference"), 1e-4)
 
 
@@ -187,16 +192,12 @@ def test_task_without_candidates(device: str) -> None:
     """On a GPU such a row is not an error: its weights and gradients are zero."""
     x = make_inputs(Case(mask=True), BY_TASK, device=device)
     x.options["mask"][1] = False
-    from crosspt import operators, torch_backend
-    from crosspt.functional import _operator_arguments
-    from crosspt.validation import Mixture
-
-    options = x.options
-    mixture = Mixture(*x.parameters.values(), options["temperature"], options["mask"], options["encode_sources"], True)
+    o, given = x.options, x.parameters
+    mixture = Mixture(**given, **o)
 
     def operation(x: Inputs, backend: str) -> torch.Tensor:
         if backend == "triton":
-            return operators.compose_prompts(*_operator_arguments(mixture))
+            return operators.compose_prompts(*functional._operator_arguments(mixture))
         return torch_backend.compose_prompts(mixture)
 
     got = results(operation, x, "triton")
@@ -205,15 +206,15 @@ def test_task_without_candidates(device: str) -> None:
     assert (got["logits"][1] == 0).all()
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.builds(
         Sizes,
-        B=st.integers(1, 20),
+        B=st.integers(1, 18),
         L=st.integers(0, 9),
-        T=st.integers(1, 20),
+        T=st.integers(1, 18),
         n=st.integers(1, 34),
-        m=st.integers(1, 5),
+        m=st.integers(1, 4),
         d=st.integers(1, 40),
         V=st.integers(1, 9),
     ),
