@@ -83,7 +83,7 @@ def measure(grid: str, tell: Callable[[str], None]) -> dict[str, Any]:
     loads, start = [os.getloadavg()[0]], time.perf_counter()
     tell("measuring peers beside each other")
     comparisons = compare_embedding(REFERENCE, device, rounds=31)
-    comparisons += compare_steps(steps.T5_SMALL, REFERENCE, device, rounds=11)
+    comparisons += compare_steps(steps.T5_SMALL, REFERENCE, device, rounds=11, budget=3 * BUDGETS[grid])
     rows: list[dict[str, Any]] = []
     for size, values in growth.VALUES.items():
         tell(f"growth with {size}")

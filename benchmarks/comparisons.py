@@ -47,6 +47,7 @@ def compare_steps(
     rounds: int,
     names: Sequence[str] = tuple(steps.MODELS),
     baseline: str = "bare prompt",
+    budget: float = float("inf"),
 ) -> list[dict[str, Any]]:
     """A training step of every model that can run here; rows as in :func:`compare_embedding`."""
     bench = steps.make_bench(sizes, shape, device)
@@ -65,5 +66,5 @@ def compare_steps(
             rows.append({**about, "peer": name, "missing": f"wrong: {wrong}"})
         else:
             works[name], lacks[name] = steps.training_work(prompted), prompted.lacks
-    timings = take_turns(works, rounds, baseline=lambda _: baseline)
+    timings = take_turns(works, rounds, baseline=lambda _: baseline, budget=budget)
     return rows + [{**about, "peer": name, "lacks": lacks[name], **t.to_json()} for name, t in timings.items()]

@@ -9,12 +9,12 @@ import torch
 
 from benchmarks import steps
 from benchmarks.peers import PEERS, Provider, UnavailableError, check
-from benchmarks.shapes import REFERENCE, TINY, Shape, make_batch, shapes
+from benchmarks.shapes import REFERENCE, STEP, TINY, Shape, make_batch, shapes
 from benchmarks.timing import Work, peak_bytes, synchronize
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 STEP_GRIDS = {
-    "small": [Shape(B=16, L=64)],
+    "small": [STEP],
     "full": [Shape(B=B, L=L, n=n) for B in (16, 64) for L in (64, 256) for n in (8, 64)],
 }
 
@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="small",
         help="sizes to time: small moves one size at a time, full takes all combinations",
     )
-    parser.addoption("--rounds", type=int, default=9, help="timed calls of each benchmark")
+    parser.addoption("--rounds", type=int, default=7, help="timed calls of each benchmark")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers, steps
-from benchmarks.shapes import REFERENCE, Shape, make_batch
+from benchmarks.shapes import REFERENCE, STEP, Shape, make_batch
 from benchmarks.timing import Work, provider_work, take_turns
 
 VALUES: dict[str, tuple[int, ...]] = {
@@ -63,7 +63,7 @@ def grow_step(
     sizes: steps.Sizes, values: Sequence[int], device: str, rounds: int, budget: float
 ) -> list[dict[str, Any]]:
     """A T5's training step over n; rows as in :func:`grow_embedding`."""
-    bench = steps.make_bench(sizes, REFERENCE, device)
+    bench = steps.make_bench(sizes, STEP, device)
 
     def make(n: int) -> dict[str, Work]:
         grown = replace(bench, shape=bench.shape.moved(n=n))

@@ -70,6 +70,8 @@ class Batch(NamedTuple):
 
 
 REFERENCE = Shape()
+STEP = REFERENCE.moved(B=8, L=32)
+"""Of a T5's training step and generation, where many are timed."""
 TINY = Shape(B=3, L=5, m=2, d=16, n=2, T=2, V=32)
 LEDGER = (REFERENCE, Shape(B=4, L=16, m=4, d=64, n=2, T=2), Shape(B=4, L=16, m=4, d=64, n=8, T=16))
 
