@@ -107,7 +107,7 @@ def count_operation(count: Count, func: Any, args: Sequence[Any], kwargs: dict[s
     mutated = _mutated(func, args, kwargs)
     operands = _tensors((args, kwargs))
     is_view = not mutated and all(any(_shares(r, x) for x in operands) for r in results)
-    if name in ALLOCATIONS or is_view or not any(x.numel() for x in results):
+    if name in ALLOCATIONS or is_view or not any(x.numel() for x in (*results, *mutated)):
         return
     if name in PADDED_GRADIENTS:
         grad = args[0]
@@ -205,4 +205,6 @@ def _flops(
         return formula(*args, **kwargs, out_val=result)
     if name in MOVES:
         return 0
+    if name.startswith("_foreach_"):
+        return sum(x.numel() for x in _tensors(args[0]))
     return max((x.numel() for x in (*operands, *_tensors(result)) if x.is_floating_point()), default=0)

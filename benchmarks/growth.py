@@ -68,7 +68,9 @@ def grow_step(
     def make(n: int) -> dict[str, Work]:
         grown = replace(bench, shape=bench.shape.moved(n=n))
         models = {name: steps.MODELS[name](grown) for name in STEP_MODELS}
-        return {name: steps.training_work(m) for name, m in models.items() if steps.check(m, grown) is None}
+        if n == values[0]:
+            models = {name: model for name, model in models.items() if steps.check(model, grown) is None}
+        return {name: steps.training_work(model) for name, model in models.items()}
 
     return _grow("training_step", "n", values, make, rounds, budget)
 

@@ -12,6 +12,7 @@ from benchmarks.peers import PEERS
 from benchmarks.shapes import TINY, make_batch
 
 A, B = torch.rand(3, 5), torch.rand(3, 5)
+C, D = torch.rand(3, 5), torch.rand(6)
 TABLE = torch.rand(10, 4)
 IDS = torch.tensor([[1, 2, 1], [9, 1, 2]])  # 3 distinct rows
 
@@ -33,6 +34,8 @@ CASES: dict[str, tuple[Callable[[], Any], int, int, int, int]] = {
     "broadcast row": (lambda: A + B[0], 1, 60 + 20 + 60, 60 + 20 + 60, 15),
     "expanded operand": (lambda: A.expand(7, 3, 5) * 2, 1, 2 * 7 * 60, 60 + 7 * 60, 7 * 15),
     "fill": (lambda: torch.zeros(6, 2), 1, 48, 48, 0),
+    "fill like another": (lambda: torch.zeros_like(A), 1, 60, 60, 0),
+    "several operands in one launch": (lambda: torch._foreach_add_([C, D], 1.0), 1, 2 * (60 + 24), 2 * (60 + 24), 21),
     "fill in place": (lambda: A.clone().zero_(), 2, 3 * 60, 3 * 60, 0),
     "addition in place": (lambda: A.clone().add_(B), 2, 5 * 60, 5 * 60, 15),
     "copy": (lambda: torch.empty(3, 5).copy_(A), 1, 2 * 60, 2 * 60, 0),
@@ -60,6 +63,14 @@ def test_operation(name: str) -> None:
 def test_random_numbers_are_written_and_not_read() -> None:
     count = counted(lambda: torch.empty(5).uniform_())
     assert (count.launches, count.bytes, count.unique_bytes) == (1, 20, 20)
+
+
+def test_other_libraries_are_looked_into() -> None:
+    library = torch.library.Library("crosspt_test_counter", "DEF")
+    library.define("twice(Tensor x) -> Tensor")
+    library.impl("twice", lambda x: x + torch.zeros(5), "CompositeExplicitAutograd")
+    count = counted(lambda: torch.ops.crosspt_test_counter.twice(A))
+    assert count.operations == ["zeros", "add"]
 
 
 def test_scatters_touch_only_their_places() -> None:
