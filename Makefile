@@ -19,7 +19,7 @@ lint: $(INSTALLED)
 	$(RUN) mypy --explicit-package-bases kernels/triton
 
 bench: $(INSTALLED)
-	$(RUN) benchmarks.training_step
+	$(RUN) benchmarks
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,210 @@
+"""Counts what a call would make a GPU do: launches, bytes and floating-point operations.
+
+Torch operations are seen by a dispatch mode, as aten operations below autograd. Each is one launch that reads every
+operand and writes every result once; the library's own passes over its operands are not seen, nor are the several
+kernels that some operations take, so the counts favour torch. Views and allocations are free, fills count, and gathers
+read the rows they gather. ``bytes`` holds each element as often as it is asked for, ``unique_bytes`` the distinct ones
+of each launch: an operand that is expanded over the batch is asked for in every row and read once.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_", "set_"}
+FILLS = {
+    "arange", "eye", "fill", "full", "full_like", "new_full", "new_ones", "new_zeros", "ones", "ones_like", "rand",
+    "rand_like", "randint", "randn", "randn_like", "scalar_tensor", "zeros", "zeros_like",
+}  # fmt: skip
+OVERWRITES = {"bernoulli_", "copy_", "exponential_", "fill_", "normal_", "random_", "uniform_", "zero_"}
+"""In-place operations that do not read what they change."""
+PADDED_GRADIENTS = {"diagonal_backward", "select_backward", "slice_backward"}
+"""Zeros of the input's shape, then a copy of the gradient into a part of them: two launches."""
+GATHERS = {"embedding", "gather", "index", "index_select"}
+SCATTERS = {
+    "_index_put_impl_",
+    "index_add",
+    "index_add_",
+    "index_put",
+    "index_put_",
+    "scatter",
+    "scatter_",
+    "scatter_add_",
+}
+MOVES = FILLS | OVERWRITES | GATHERS | PADDED_GRADIENTS | {
+    "_to_copy", "cat", "clone", "constant_pad_nd", "masked_fill", "masked_fill_", "repeat", "stack", "where",
+}  # fmt: skip
+"""Operations without arithmetic."""
+
+
+@dataclass
+class Count:
+    """What was counted.
+
+    Attributes:
+        bytes: read and written, each time they were asked for.
+        unique_bytes: distinct bytes read plus distinct bytes written, launch by launch.
+        flops: of matrix products 2 M N K; of other arithmetic one an element of the largest operand.
+        operations: the launches by name, in order.
+    """
+
+    bytes: int = 0
+    unique_bytes: int = 0
+    flops: int = 0
+    operations: list[str] = field(default_factory=list)
+
+    @property
+    def launches(self) -> int:
+        """Number of launches."""
+        return len(self.operations)
+
+    def add(self, name: str, requested: int, unique: int, flops: int = 0) -> None:
+        """Add one launch."""
+        self.operations.append(name)
+        self.bytes += requested
+        self.unique_bytes += unique
+        self.flops += flops
+
+
+class OperationCounter(TorchDispatchMode):
+    """Counts aten operations; operators of other libraries are looked into."""
+
+    def __init__(self, count: Count) -> None:
+        super().__init__()
+        self.count = count
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        """Run an operation and add it."""
+        kwargs = kwargs or {}
+        if func.namespace != "aten":
+            with self:
+                return func._op_dk(torch._C.DispatchKey.CompositeExplicitAutograd, *args, **kwargs)
+        result = func(*args, **kwargs)
+        count_operation(self.count, func, args, kwargs, result)
+        return result
+
+
+@contextmanager
+def count_operations() -> Iterator[Count]:
+    """Count the torch operations of the block, of its backward passes too."""
+    count = Count()
+    with OperationCounter(count):
+        yield count
+
+
+def count_operation(count: Count, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
+    """Add one aten operation that has run."""
+    name = func.overloadpacket.__name__
+    results = _tensors(result)
+    mutated = _mutated(func, args, kwargs)
+    operands = _tensors((args, kwargs))
+    is_view = not mutated and all(any(_shares(r, x) for x in operands) for r in results)
+    if name in ALLOCATIONS or is_view or not any(x.numel() for x in (*results, *mutated)):
+        return
+    if name in PADDED_GRADIENTS:
+        grad = args[0]
+        count.add(name, _requested(result), _unique([result]))
+        count.add(name, 2 * _requested(grad), _unique([grad]) + _bytes(grad, grad.numel()))
+        return
+    if name in GATHERS:
+        read, unique_read = _gathered(name, func, args, result)
+        written = [result]
+    elif name in SCATTERS:
+        count.add(name, *_scattered(name, args, kwargs, result, bool(mutated)), 0)
+        return
+    else:
+        out = kwargs.get("out")
+        skipped = mutated if name in OVERWRITES or out is not None else []
+        reads = [] if name in FILLS else [x for x in operands if not any(x is s for s in skipped)]
+        read, unique_read = sum(map(_requested, reads)), _unique(reads)
+        written = mutated or results
+    flops = _flops(name, func, args, kwargs, result, operands)
+    count.add(name, read + sum(map(_requested, written)), unique_read + _unique(written), flops)
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def _mutated(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
+    """The arguments that the operation writes to."""
+    values = []
+    for position, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            values.append(kwargs.get(argument.name, args[position] if position < len(args) else None))
+    return _tensors(values)
+
+
+def _shares(result: Tensor, operand: Tensor) -> bool:
+    return result.untyped_storage().data_ptr() == operand.untyped_storage().data_ptr()
+
+
+def _bytes(tensor: Tensor, elements: int) -> int:
+    return elements * tensor.element_size()
+
+
+def _requested(tensor: Tensor) -> int:
+    return _bytes(tensor, tensor.numel())
+
+
+def _unique(tensors: Sequence[Tensor]) -> int:
+    """Distinct bytes of several operands; a dimension of stride 0 repeats the same ones."""
+    distinct = {(x.data_ptr(), tuple(x.shape), x.stride()): x for x in tensors}
+    return sum(
+        _bytes(x, math.prod(size for size, stride in zip(x.shape, x.stride(), strict=True) if stride) * (x.numel() > 0))
+        for x in distinct.values()
+    )
+
+
+def _gathered(name: str, func: Any, args: Sequence[Any], result: Tensor) -> tuple[int, int]:
+    """Bytes of a gather's reads, asked for and distinct: the elements that arrive in the result, and the indices."""
+    source = args[0]
+    indices = _tensors(args[1:])
+    if name == "embedding" or (name == "index" and len(args[1]) == 1 and indices[0].dtype != torch.bool):
+        distinct = indices[0].unique().numel() * math.prod(source.shape[1:])
+    else:
+        places = torch.arange(source.numel(), device=source.device).view(source.shape)
+        distinct = func(places, *args[1:]).unique().numel()
+    read = _requested(result) + sum(map(_requested, indices))
+    return read, _bytes(source, distinct) + _unique(indices)
+
+
+def _scattered(
+    name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Tensor, in_place: bool
+) -> tuple[int, int]:
+    """Bytes of a scatter, asked for and distinct: values and indices, and their places, read too where it accumulates.
+
+    Out of place, the whole input is read and written instead of the places.
+    """
+    source, operands = args[0], _tensors((args[1:], kwargs))
+    values = next(x for x in reversed(operands) if x.dtype == source.dtype)
+    indices = [x for x in operands if x is not values]
+    read = sum(map(_requested, operands))
+    if not in_place:
+        moved = _requested(source) + _requested(result)
+        return read + moved, _unique(operands) + moved
+    passes = 2 if "add" in name or True in (*args[3:4], kwargs.get("accumulate")) else 1
+    places = _requested(values)
+    distinct = places * indices[0].unique().numel() // indices[0].numel()
+    return read + passes * places, _unique(operands) + passes * distinct
+
+
+def _flops(
+    name: str, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any, operands: Sequence[Tensor]
+) -> int:
+    formula: Callable[..., int] | None = flop_registry.get(func.overloadpacket)
+    if formula is not None:
+        return formula(*args, **kwargs, out_val=result)
+    if name in MOVES:
+        return 0
+    if name.startswith("_foreach_"):
+        return sum(x.numel() for x in _tensors(args[0]))
+    return max((x.numel() for x in (*operands, *_tensors(result)) if x.is_floating_point()), default=0)

@@ -1,0 +1,121 @@
+"""The least that a device must do: bytes computed from shapes alone, and the time a named GPU needs at best.
+
+The floor of a pass reads each of its inputs once, of the token table only the gathered rows, of the parameters only
+those that the batch's tasks use, and writes each result once. Token rows need no gradient: the table is frozen.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from benchmarks.shapes import Shape
+
+INDEX_BYTES = 8
+
+
+class Traffic(NamedTuple):
+    """Parameters that a way of prompting must touch, in elements.
+
+    Attributes:
+        read: read by forward.
+        reread: read by backward, to differentiate.
+        gradients: written by backward.
+        length: prompt rows in front of each batch row.
+        task_ids: whether task ids are read.
+    """
+
+    read: int
+    reread: int
+    gradients: int
+    length: int
+    task_ids: bool = False
+
+
+def crosspt_traffic(shape: Shape) -> Traffic:
+    """Sources, private prompts, logits and a shared linear encoder with bias."""
+    prompt = shape.m * shape.d
+    shared = shape.n * prompt + shape.d * shape.d + shape.d
+    a_task = prompt + shape.n + 1
+    read = shared + shape.used_tasks * a_task
+    return Traffic(read, read, shared + shape.T * a_task, shape.m, task_ids=True)
+
+
+def soft_prompt_traffic(shape: Shape) -> Traffic:
+    """One prompt (m, d) for all rows; its gradient does not depend on it."""
+    prompt = shape.m * shape.d
+    return Traffic(prompt, 0, prompt, shape.m)
+
+
+def multitask_traffic(shape: Shape, ranks: int = 1) -> Traffic:
+    """A shared prompt times a task's matrix of the given rank."""
+    prompt, a_task = shape.m * shape.d, ranks * (shape.m + shape.d)
+    read = prompt + shape.used_tasks * a_task
+    return Traffic(read, read, prompt + shape.T * a_task, shape.m, task_ids=True)
+
+
+def prompt_encoder_traffic(shape: Shape) -> Traffic:
+    """A prompt behind three linear layers of width d; backward needs every parameter but the last bias."""
+    read = shape.m * shape.d + 3 * (shape.d * shape.d + shape.d)
+    return Traffic(read, read - shape.d, read, shape.m)
+
+
+def no_traffic(shape: Shape) -> Traffic:
+    """No prompt at all."""
+    return Traffic(0, 0, 0, 0)
+
+
+def forward_floor(shape: Shape, traffic: Traffic) -> int:
+    """Bytes that forward must move."""
+    tokens = shape.B * shape.L
+    rows = min(tokens, shape.V) + shape.B * traffic.length + tokens
+    indices = tokens + shape.B * traffic.task_ids
+    return shape.itemsize * (traffic.read + rows * shape.d) + INDEX_BYTES * indices
+
+
+def backward_floor(shape: Shape, traffic: Traffic) -> int:
+    """Bytes that backward must move, from the prompt rows of the output's gradient to those of the parameters."""
+    if traffic.gradients == 0:
+        return 0
+    rows = shape.B * traffic.length * shape.d
+    return shape.itemsize * (rows + traffic.reread + traffic.gradients) + INDEX_BYTES * shape.B * traffic.task_ids
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Peak rates of a GPU.
+
+    Attributes:
+        name: what it is called.
+        bytes_per_second: memory bandwidth.
+        flops_per_second: dense matrix products by type; other types take float32's.
+        launch_seconds: what one kernel launch costs when the host is no bottleneck.
+        source: where the rates come from.
+    """
+
+    name: str
+    bytes_per_second: float
+    flops_per_second: dict[str, float]
+    launch_seconds: float
+    source: str
+
+    def best_seconds(self, launches: int, unique_bytes: int, flops: int, dtype: str) -> float:
+        """Time at best: the launches, and either the distinct bytes or the operations at peak rate."""
+        rate = self.flops_per_second.get(dtype, self.flops_per_second["float32"])
+        return launches * self.launch_seconds + max(unique_bytes / self.bytes_per_second, flops / rate)
+
+
+GPUS = {
+    "H100": Gpu(
+        "H100 SXM 80 GB",
+        3.35e12,
+        {"bfloat16": 989e12, "float16": 989e12, "float32": 67e12, "float64": 67e12},
+        3e-6,
+        "NVIDIA H100 Tensor Core GPU data sheet (dense rates); 3 microseconds a launch is assumed",
+    ),
+    "A100": Gpu(
+        "A100 SXM 80 GB",
+        2.039e12,
+        {"bfloat16": 312e12, "float16": 312e12, "float32": 19.5e12, "float64": 19.5e12},
+        3e-6,
+        "NVIDIA A100 80 GB data sheet (dense rates); 3 microseconds a launch is assumed",
+    ),
+}

@@ -1,0 +1,78 @@
+"""Counts what interpreted Triton kernels do, launch by launch, beside the torch operations around them.
+
+Bytes are those of every address that the interpreter loads and stores. Floating-point operations are those of the lanes
+that run, padding included: 2 M N K a dot, one an element of other arithmetic and of the operand of a sum.
+Needs ``TRITON_INTERPRET=1`` before Triton is imported.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import triton
+from torch.utils._python_dispatch import _disable_current_modes
+from triton.runtime import interpreter
+
+from benchmarks.counter import Count, OperationCounter
+from tests.kernels.recorder import record
+
+BUILDER = interpreter.InterpreterBuilder
+
+
+@contextmanager
+def count_operations_and_kernels() -> Iterator[Count]:
+    """Count the torch operations and the Triton launches of the block."""
+    if not triton.knobs.runtime.interpret:
+        raise RuntimeError("count_operations_and_kernels: needs TRITON_INTERPRET=1 before Triton is imported")
+    count = Count()
+    with record() as recording, _count_arithmetic() as arithmetic, OperationCounter(count):
+        run = interpreter.GridExecutor.__call__
+
+        def launch(self: Any, *args: Any, **kwargs: Any) -> None:
+            before = arithmetic[0]
+            with _disable_current_modes():  # the interpreter copies arguments with torch operations of its own
+                run(self, *args, **kwargs)
+            done = recording.launches[-1]
+            if done.out_of_bounds:
+                raise RuntimeError("\n".join(done.out_of_bounds))
+            count.add(done.kernel, done.requested_bytes, done.unique_bytes, arithmetic[0] - before)
+
+        with mock.patch.object(interpreter.GridExecutor, "__call__", launch):
+            yield count
+
+
+@contextmanager
+def _count_arithmetic() -> Iterator[list[int]]:
+    """Count floating-point operations of the interpreter into the one element of the list."""
+    total = [0]
+    dot, reduce = BUILDER.create_dot, interpreter.ReduceOps.apply_impl
+
+    def elementwise(name: str) -> Callable[..., Any]:
+        run = getattr(BUILDER, name)
+
+        def counted(self: Any, *args: Any) -> Any:
+            result = run(self, *args)
+            if np.issubdtype(result.data.dtype, np.floating):
+                total[0] += result.data.size
+            return result
+
+        return counted
+
+    def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        total[0] += 2 * a.data.size * b.data.shape[-1]
+        return dot(self, a, b, *rest)
+
+    def apply_impl(self: Any, operand: Any) -> Any:
+        if np.issubdtype(operand[0].handle.data.dtype, np.floating):
+            total[0] += operand[0].handle.data.size
+        return reduce(self, operand)
+
+    with (
+        mock.patch.object(BUILDER, "binary_op", elementwise("binary_op")),
+        mock.patch.object(BUILDER, "unary_op", elementwise("unary_op")),
+        mock.patch.object(BUILDER, "create_dot", create_dot),
+        mock.patch.object(interpreter.ReduceOps, "apply_impl", apply_impl),
+    ):
+        yield total

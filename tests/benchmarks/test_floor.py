@@ -1,0 +1,63 @@
+import pytest
+
+from benchmarks import floor
+from benchmarks.counter import count_operations
+from benchmarks.peers import PEERS
+from benchmarks.shapes import LEDGER, REFERENCE, TINY, Shape, make_batch
+
+
+def test_reference_shape() -> None:
+    traffic = floor.crosspt_traffic(REFERENCE)
+    # forward: output, gathered rows, sources, private prompts, weight, bias, logits, input ids, task ids
+    rows = 16 * 74 * 768 * 4 + 16 * 64 * 768 * 4
+    parameters = 8 * 10 * 768 * 4 + 8 * 10 * 768 * 4 + 768 * 768 * 4 + 768 * 4 + 8 * 9 * 4
+    assert floor.forward_floor(REFERENCE, traffic) == rows + parameters + 16 * 64 * 8 + 16 * 8 == 9_645_472
+    # backward: prompt rows of the output's gradient; every parameter read, every gradient written; task ids
+    assert floor.backward_floor(REFERENCE, traffic) == 16 * 10 * 768 * 4 + 2 * parameters + 16 * 8 == 6_200_000
+
+
+def test_only_the_tasks_of_the_batch_are_read() -> None:
+    few = Shape(B=2, L=3, m=5, d=7, n=4, T=2)
+    many = few.moved(T=100)
+    traffic, more = floor.crosspt_traffic(few), floor.crosspt_traffic(many)
+    assert more.read == traffic.read
+    assert more.gradients == traffic.gradients + 98 * (5 * 7 + 5)
+
+
+def test_tokens_are_at_most_the_table() -> None:
+    shape = Shape(B=8, L=8, m=1, d=4, V=10)
+    plain = floor.forward_floor(shape, floor.no_traffic(shape))
+    assert plain == 4 * 4 * (10 + 64) + 8 * 64
+
+
+def test_half_precision_halves_what_is_not_an_index() -> None:
+    traffic = floor.crosspt_traffic(REFERENCE)
+    indices = 8 * (16 * 64 + 16)
+    half = floor.forward_floor(REFERENCE.moved(dtype="bfloat16"), traffic) - indices
+    assert 2 * half == floor.forward_floor(REFERENCE, traffic) - indices
+
+
+@pytest.mark.parametrize("shape", [TINY, *LEDGER], ids=str)
+@pytest.mark.parametrize("name", [name for name in PEERS if name not in ("torch.compile", "triton")])
+def test_no_peer_goes_below_its_floor(name: str, shape: Shape) -> None:
+    if name.startswith("PEFT"):
+        pytest.importorskip("peft")
+    peer, batch = PEERS[name], make_batch(shape)
+    provider, traffic = peer.build(shape, batch), peer.traffic(shape)
+    with count_operations() as forward:
+        output = provider.forward()
+    assert forward.unique_bytes >= floor.forward_floor(shape, traffic)
+    if provider.parameters:
+        gradient = output.detach().clone()
+        with count_operations() as backward:
+            output.backward(gradient)
+        assert backward.unique_bytes >= floor.backward_floor(shape, traffic)
+
+
+def test_best_time() -> None:
+    gpu = floor.Gpu("toy", 100.0, {"float32": 10.0, "bfloat16": 20.0}, 0.5, "made up")
+    assert gpu.best_seconds(2, unique_bytes=300, flops=10, dtype="float32") == 1.0 + 3.0
+    assert gpu.best_seconds(2, unique_bytes=300, flops=80, dtype="float32") == 1.0 + 8.0
+    assert gpu.best_seconds(2, unique_bytes=300, flops=80, dtype="bfloat16") == 1.0 + 4.0
+    assert gpu.best_seconds(0, unique_bytes=0, flops=10, dtype="int8") == 1.0
+    assert all(gpu.source and gpu.bytes_per_second > 1e12 for gpu in floor.GPUS.values())

@@ -1,0 +1,29 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+FIGURES = {"peer", "operation", "shape", "pass", "launches", "bytes", "unique_bytes", "flops", "floor_bytes", "ratio"}
+
+
+def test_command() -> None:
+    """The whole command on a small shape, in a process that interprets Triton whatever the machine."""
+    sizes = "B=3,L=5,m=2,d=16,n=2,T=2,V=32"
+    command = [sys.executable, "-m", "benchmarks.ledger", "--json", "--no-step", "--shape", sizes]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True, timeout=250
+    )
+    ledger = json.loads(done.stdout)
+    assert ledger["schema"] == 1
+    rows = {(row["peer"], row.get("pass")): row for row in ledger["rows"]}
+    assert not any(row.get("missing", "").startswith("wrong") for row in ledger["rows"])
+    for row in ledger["rows"]:
+        if "missing" not in row:
+            assert row.keys() >= FIGURES
+            assert row["ratio"] is None or row["ratio"] == row["unique_bytes"] / row["floor_bytes"]
+            assert 0 < row["unique_bytes"] <= row["bytes"]
+    assert rows["triton", "forward"]["launches"] == 1
+    assert rows["triton", "backward"]["launches"] <= 3
+    assert rows["triton", "forward"]["bytes"] < rows["torch", "forward"]["bytes"] < rows["literal", "forward"]["bytes"]
+    if ("torch.compile", "forward") in rows:
+        assert 1 < rows["torch.compile", "forward"]["launches"] < rows["torch", "forward"]["launches"]
