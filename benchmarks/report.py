@@ -137,6 +137,8 @@ def figure(results: dict[str, Any], path: Path) -> None:
             label = f"{name}: {slopes[panel[0], panel[1], name]:.2f}"
             axes.loglog(values, medians, "o-", color=f"C{number}", label=label)
         axes.set(title=f"{panel[0].replace('_', ' ')} over {panel[1]}", xlabel=panel[1], ylabel="ms")
+        axes.set_xticks(values, [str(value) for value in values])
+        axes.xaxis.minorticks_off()
         axes.grid(True, which="major", alpha=0.3)
         axes.legend(title="slope", fontsize="small")
     for axes in list(grid.flat)[len(panels) :]:
