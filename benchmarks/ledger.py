@@ -14,6 +14,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -134,13 +135,11 @@ def make_ledger(embedding: list[Shape], sizes: steps.Sizes, step: Shape | None, 
     """
     rows: list[dict[str, Any]] = []
     jobs: list[Callable[[], Iterator[dict[str, Any]]]] = [
-        lambda peer=peer, shape=shape: embedding_rows(peer, shape, gpu)  # type: ignore[misc]
-        for shape in embedding
-        for peer in PEERS.values()
+        partial(embedding_rows, peer, shape, gpu) for shape in embedding for peer in PEERS.values()
     ]
     if step is not None:
         bench = steps.make_bench(sizes, step)
-        jobs += [lambda name=name: step_rows(name, bench, gpu) for name in steps.MODELS]  # type: ignore[misc]
+        jobs += [partial(step_rows, name, bench, gpu) for name in steps.MODELS]
     for job in track(jobs, "counting", transient=True, console=Console(stderr=True)):
         rows += job()
     return {
