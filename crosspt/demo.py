@@ -65,6 +65,7 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
         {name: part["config"] for name, part in parts.items()},
         {name: sum(part["seconds"].values()) for name, part in parts.items()},
         rows,
+        [{**bank, "folder": scheme} for scheme in SCHEMES for bank in parts[scheme]["analysis"]],
     )
     write_json(folder / RESULTS_NAME, content)
     means = {scheme: mean(list(values.values())) for scheme, values in primary_values(rows).items()}

@@ -35,6 +35,40 @@ def encode(prompts: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tenso
     return prompts if bias is None else prompts + bias
 
 
+def candidates(
+    tasks: int,
+    sources: Tensor | None,
+    privates: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    encode_sources: bool = True,
+    encode_privates: bool = True,
+) -> Tensor:
+    """The encoded prompts that each task mixes: every source, then the task's own private prompt.
+
+    Args:
+        tasks: T.
+        sources: (n, m, d), or None.
+        privates: (T, m, d), or None.
+        weight: W (d, d) of the encoder, or None for no encoder.
+        bias: b (d,), or None.
+        encode_sources: False when the sources bypass the encoder.
+        encode_privates: False when the private prompts bypass the encoder.
+
+    Returns:
+        (T, N, m, d).
+    """
+    groups = []
+    if sources is not None:
+        encoded = encode(sources, weight, bias) if encode_sources else sources
+        groups.append(encoded.expand(tasks, *encoded.shape))
+    if privates is not None:
+        encoded = encode(privates, weight, bias) if encode_privates else privates
+        groups.append(encoded[:, None])
+    return torch.cat(groups, dim=1)
+
+
 def compose_prompts(
     logits: Tensor,
     sources: Tensor | None,
@@ -63,16 +97,17 @@ def compose_prompts(
     Returns:
         P (T, m, d).
     """
-    tasks = logits.shape[0]
-    candidates = []
-    if sources is not None:
-        encoded = encode(sources, weight, bias) if encode_sources else sources
-        candidates.append(encoded.expand(tasks, *encoded.shape))
-    if privates is not None:
-        encoded = encode(privates, weight, bias) if encode_privates else privates
-        candidates.append(encoded[:, None])
+    mixed = candidates(
+        logits.shape[0],
+        sources,
+        privates,
+        weight,
+        bias,
+        encode_sources=encode_sources,
+        encode_privates=encode_privates,
+    )
     alpha = mixing_weights(logits, temperature, mask)
-    return (alpha[:, :, None, None] * torch.cat(candidates, dim=1)).sum(dim=1)
+    return (alpha[:, :, None, None] * mixed).sum(dim=1)
 
 
 def prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:

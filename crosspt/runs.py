@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, T5For
 from crosspt.assets import EMBEDDED_T5
 from crosspt.config import CrossPTConfig
 from crosspt.evaluation.results import write_json
+from crosspt.storage import CONFIG_NAME
 from crosspt.tasks.config import DataConfig
 from crosspt.tasks.registry import get_task
 from crosspt.tasks.task import Task
@@ -155,6 +156,14 @@ def prepare_folder(run: RunConfig, folder: Path, resume: bool) -> None:
         raise ValueError(f"{folder} must be a new or empty folder, or one that holds a run to resume")
     check_writable(folder)
     write_json(folder / RUN_NAME, run.to_dict())
+
+
+def prompts_folder(checkpoint: Path, task: str) -> Path:
+    """Where a checkpoint keeps the prompts of a task: its own folder, or that of the target."""
+    for folder in (checkpoint, checkpoint / TARGETS / task):
+        if (folder / CONFIG_NAME).is_file():
+            return folder
+    raise ValueError(f"checkpoint {checkpoint} holds no prompts for task {task!r} yet: its training is not finished")
 
 
 def check_writable(folder: Path) -> None:

@@ -63,8 +63,20 @@ def result_rows(
     ]
 
 
-def make_results(config: dict[str, Any], seconds: dict[str, float], rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The object that ``results.json`` holds."""
+def make_results(
+    config: dict[str, Any],
+    seconds: dict[str, float],
+    rows: Iterable[dict[str, Any]],
+    analysis: Iterable[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """The object that ``results.json`` holds.
+
+    Args:
+        config: the settings.
+        seconds: wall time of each part.
+        rows: from :func:`result_rows`.
+        analysis: an object for each bank of prompts, from :func:`crosspt.evaluation.analysis.analyse`.
+    """
     return {
         "schema": SCHEMA,
         "config": config,
@@ -72,7 +84,23 @@ def make_results(config: dict[str, Any], seconds: dict[str, float], rows: Iterab
         "environment": environment(),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "results": list(rows),
+        "analysis": list(analysis),
     }
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The content of a ``results.json``. Raises ValueError that names the file where it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if (
+        not isinstance(content, dict)
+        or content.get("schema") != SCHEMA
+        or not {"results", "analysis"} <= content.keys()
+    ):
+        raise ValueError(f"{path} does not hold results of this version")
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:

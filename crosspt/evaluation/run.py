@@ -10,12 +10,13 @@ from typing import Any
 from transformers import T5ForConditionalGeneration
 
 from crosspt.config import did_you_mean
+from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.metrics import Scores, majority_baseline
 from crosspt.evaluation.prediction import answer_length, generate_texts, reference_texts, score_task
 from crosspt.evaluation.results import make_results, result_rows
 from crosspt.model import CrossPTModel
-from crosspt.runs import RUN_NAME, TARGETS, RunConfig, load_t5, pick_device
-from crosspt.storage import CONFIG_NAME, load_prompts
+from crosspt.runs import RUN_NAME, RunConfig, load_t5, pick_device, prompts_folder
+from crosspt.storage import load_prompts
 from crosspt.tasks.collation import encode_inputs
 from crosspt.tasks.config import DataConfig, TaskRows, load_rows
 from crosspt.tasks.registry import get_task
@@ -45,14 +46,6 @@ def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
     if not name:
         raise ValueError(f"{folder} does not say which T5 its prompts were trained on; name it with --model")
     return RunConfig(name, {}, [], saved.config, TrainingConfig(), DataConfig())
-
-
-def prompts_folder(checkpoint: Path, task: str) -> Path:
-    """Where a checkpoint keeps the prompts of a task: its own folder, or that of the target."""
-    for folder in (checkpoint, checkpoint / TARGETS / task):
-        if (folder / CONFIG_NAME).is_file():
-            return folder
-    raise ValueError(f"checkpoint {checkpoint} holds no prompts for task {task!r} yet: its training is not finished")
 
 
 def evaluate_prompts(
@@ -147,7 +140,7 @@ def evaluate(
         progress=progress,
     )
     seconds = {"load": loaded - started, "evaluate": time.perf_counter() - loaded}
-    return make_results(run.to_dict(), seconds, results)
+    return make_results(run.to_dict(), seconds, results, analyse(checkpoint, names))
 
 
 def evaluate_bare(

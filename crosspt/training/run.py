@@ -1,6 +1,5 @@
 """The command ``train``: both stages of a run, then its results."""
 
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
-from crosspt.evaluation.results import RESULTS_NAME, make_results, write_json
+from crosspt.evaluation.analysis import analyse
+from crosspt.evaluation.results import RESULTS_NAME, make_results, read_results, write_json
 from crosspt.evaluation.run import evaluate_prompts
 from crosspt.model import CrossPTModel
 from crosspt.runs import RunConfig, load_t5, pick_device, prepare_folder
@@ -139,10 +139,7 @@ def train(
     prepare_folder(run, folder, resume)
     results = folder / RESULTS_NAME
     if results.is_file():
-        try:
-            return json.loads(results.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{results} is not JSON: {error}") from None
+        return read_results(results)
     loaded = time.perf_counter()
     for job in [*ready.stage1, *ready.stage2]:
         if job.is_finished(folder):
@@ -176,6 +173,6 @@ def train(
         progress=progress,
     )
     seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
-    content = make_results(run.to_dict(), seconds, rows)
+    content = make_results(run.to_dict(), seconds, rows, analyse(folder, run.prompts.tasks))
     write_json(results, content)
     return content

@@ -29,7 +29,7 @@ def test_a_run_and_its_results(slpn_run: Path) -> None:
     files = {path.name for path in slpn_run.iterdir()} - {"evaluation"}
     assert files == {"crosspt_config.json", "crosspt_model.safetensors", "results.json", "run.json"}
     content = read_results(slpn_run)
-    assert list(content) == ["schema", "config", "versions", "environment", "seconds", "results"]
+    assert list(content) == ["schema", "config", "versions", "environment", "seconds", "results", "analysis"]
     assert content["schema"] == 1
     assert content["config"] == json.loads((slpn_run / "run.json").read_text())
     assert content["config"]["temperature_value"] == pytest.approx(0.6309297535714575)
@@ -85,6 +85,10 @@ def test_a_bank_for_every_target(per_target_run: Path) -> None:
     assert {row["task"] for row in content["results"]} == {"mrpc", "rte"}
     # N is one source for every task of a bank, and a bank has one.
     assert content["config"]["temperature_value"] == 1
+    assert [(bank["folder"], bank["tasks"]) for bank in content["analysis"]] == [
+        ("targets/mrpc", ["mrpc"]),
+        ("targets/rte", ["rte"]),
+    ]
 
 
 def test_json_is_all_there_is_on_stdout(workspace: Workspace, tmp_path: Path) -> None:

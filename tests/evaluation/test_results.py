@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from crosspt.evaluation.metrics import Scores
-from crosspt.evaluation.results import make_results, package_versions, result_rows, write_json
+from crosspt.evaluation.results import make_results, package_versions, read_results, result_rows, write_json
 from crosspt.report.tables import results_table
 
 
@@ -54,6 +54,21 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "new" / "b.json", {"value": math.nan})
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schema": 1, "results": [', "results.json is not JSON"),
+        ("[]", "results.json does not hold results of this version"),
+        ('{"schema": 2, "results": [], "analysis": []}', "does not hold results of this version"),
+        ('{"schema": 1, "results": []}', "does not hold results of this version"),
+    ],
+)
+def test_what_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_results(tmp_path / "results.json")
 
 
 def test_the_table_gives_means_of_primary_metrics() -> None:
