@@ -5,12 +5,12 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from crosspt.config import CrossPTConfig
-from crosspt.runs import EMBEDDED
+from crosspt.runs import EMBEDDED, Decode, DecodeChoice
 from crosspt.tasks.config import DataConfig
 from crosspt.tasks.registry import SUITES
 from crosspt.training.config import TrainingConfig
@@ -126,6 +126,7 @@ def _train_parser() -> ArgumentParser:
     parser.add_argument("--output", type=str, metavar="FOLDER", required=True, help="folder of the run, new or empty")
     parser.add_argument("--resume", action="store_true", help="go on with the run that --output holds")
     parser.add_argument("--dry-run", action="store_true", help="say what would be trained, and train nothing")
+    _add_decode(parser, get_args(DecodeChoice), "both")
     _add_device(parser)
     _add_fields(parser, CrossPTConfig, skip={"tasks", "source_tasks", "init_texts"})
     _add_list(
@@ -148,6 +149,7 @@ def _evaluate_parser() -> ArgumentParser:
     text = "for results.json; by default <checkpoint>/evaluation or runs/no-prompt"
     parser.add_argument("--output", type=str, metavar="FOLDER", help=text)
     parser.add_argument("--seed", type=int, metavar="N", help="of the draw of test rows; the same as --data-seed")
+    _add_decode(parser, get_args(DecodeChoice), None)
     _add_data_overrides(parser, skip={"shots"})
     return parser
 
@@ -162,6 +164,7 @@ def _predict_parser() -> ArgumentParser:
     parser.add_argument("--text", type=str, action="append", default=[], help="an input that is formatted already")
     parser.add_argument("--input", type=str, metavar="FILE", help="file of rows: .jsonl, .csv, .tsv or .parquet")
     parser.add_argument("--output", type=str, metavar="FILE", help="JSON file for the answers")
+    _add_decode(parser, get_args(Decode), "generate")
     parser.add_argument(
         "--seed", type=int, metavar="N", default=0, help="of the random generators; greedy answers do not use them"
     )
@@ -190,6 +193,12 @@ def _add_suite(parser: ArgumentParser, default: str | None) -> None:
 
 def _add_device(parser: ArgumentParser) -> None:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")
+
+
+def _add_decode(parser: ArgumentParser, choices: Sequence[str], default: str | None) -> None:
+    text = "how rows are answered: generate greedily, or rank the task's answers by likelihood"
+    text += "; by default as the run was, both for the T5 alone" if default is None else ""
+    parser.add_argument("--decode", choices=choices, default=default, help=text)
 
 
 def _add_checkpoint(parser: ArgumentParser, required: bool = True) -> None:

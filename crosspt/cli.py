@@ -112,6 +112,7 @@ def _train(settings: Namespace) -> tuple[dict[str, Any], Shown]:
         prompts=CrossPTConfig(**prompts),
         training=_pick(TrainingConfig, settings),
         data=_pick(DataConfig, settings),
+        decode=settings.decode,
     )
     if settings.dry_run:
         return _show_plan(run)
@@ -175,6 +176,7 @@ def _evaluate(settings: Namespace) -> tuple[dict[str, Any], Shown]:
     checkpoint = Path(settings.checkpoint)
     run = open_checkpoint(checkpoint, settings.model)
     _override(run, settings)
+    run.decode = settings.decode or run.decode
     folder = _results_folder(settings.output or checkpoint / "evaluation")
     names = _names(settings.tasks) or list(SUITES.get(settings.suite, ()))
     content = evaluate(checkpoint, run, [_own_task(run, name) for name in names], **options)
@@ -187,7 +189,8 @@ def _evaluate_bare(settings: Namespace, options: dict[str, Any]) -> tuple[dict[s
     given = {name: settings[name] for name in _field_names(DataConfig) if settings.get(name) is not None}
     folder = _results_folder(settings.output or Path("runs", "no-prompt"))
     model = settings.model or EMBEDDED
-    content = evaluate_bare(model, [get_task(name) for name in names], DataConfig(**given), **options)
+    tasks = [get_task(name) for name in names]
+    content = evaluate_bare(model, tasks, DataConfig(**given), decode=settings.decode or "both", **options)
     write_json(folder / RESULTS_NAME, content)
     return content, [results_table(content["results"], f"{model}, no prompt"), f"results in {folder / RESULTS_NAME}"]
 
@@ -231,6 +234,7 @@ def _predict(settings: Namespace) -> tuple[dict[str, Any], Shown]:
         run,
         task,
         inputs,
+        decode=settings.decode,
         batch_size=settings.batch_size,
         device=settings.device,
         bf16=settings.bf16,

@@ -11,7 +11,7 @@ from crosspt.evaluation.results import RESULTS_NAME, make_results, write_json
 from crosspt.evaluation.run import evaluate_bare
 from crosspt.model import CrossPTModel
 from crosspt.report.figures import draw_means, draw_weights
-from crosspt.report.tables import mean, primary_values
+from crosspt.report.tables import mean, primary_values, split_rows
 from crosspt.runs import EMBEDDED, RunConfig, load_t5
 from crosspt.tasks.config import DataConfig
 from crosspt.tasks.registry import SUITES, get_task
@@ -68,7 +68,7 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
         [{**bank, "folder": scheme} for scheme in SCHEMES for bank in parts[scheme]["analysis"]],
     )
     write_json(folder / RESULTS_NAME, content)
-    means = {scheme: mean(list(values.values())) for scheme, values in primary_values(rows).items()}
+    means = {scheme: mean(list(values.values())) for scheme, values in primary_values(split_rows(rows)[0]).items()}
     draw_means(means, folder / "means.png")
     model = CrossPTModel.from_pretrained(load_t5(EMBEDDED)[0], folder / SCHEMES[-1])
     candidates = [f"source {number + 1}" for number in range(model.config.num_sources)]

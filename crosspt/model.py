@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import MT5ForConditionalGeneration, T5ForConditionalGeneration
-from transformers.modeling_outputs import Seq2SeqLMOutput
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from crosspt.config import CrossPTConfig
 from crosspt.embedding import CrossPTEmbedding
@@ -98,6 +98,18 @@ class CrossPTModel(nn.Module):
         embeds, mask = self.embedding(input_ids, attention_mask, task_ids)
         t5: Any = self.t5  # transformers types generate() for a protocol that its own T5 does not meet
         return t5.generate(inputs_embeds=embeds, attention_mask=mask, **kwargs)
+
+    def encode(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, task_ids: Tensor | None = None
+    ) -> tuple[BaseModelOutput, Tensor]:
+        """Run the encoder alone on prompted inputs, for several decoder passes over them; see :meth:`forward`.
+
+        Returns:
+            The encoder's output and the attention mask (B, m + L), which the T5 takes as ``encoder_outputs`` and
+            ``attention_mask``.
+        """
+        embeds, mask = self.embedding(input_ids, attention_mask, task_ids)
+        return self.t5.get_encoder()(inputs_embeds=embeds, attention_mask=mask), mask
 
     def count_parameters(self) -> tuple[int, int]:
         """Number of trainable and of all parameters, the shared token table counted once."""

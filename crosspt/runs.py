@@ -5,7 +5,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, T5ForConditionalGeneration
@@ -23,6 +23,8 @@ EMBEDDED = "embedded"  # the name of the embedded T5
 RUN_NAME = "run.json"
 TARGETS = "targets"  # folder of the targets that have a bank of their own
 SCHEMA = 1
+Decode = Literal["generate", "rank"]
+DecodeChoice = Literal["generate", "rank", "both"]
 
 
 @dataclass
@@ -36,6 +38,8 @@ class RunConfig:
         prompts: the prompts' configuration.
         training: the training's settings.
         data: the rows.
+        decode: how the test rows are answered: ``"generate"``, greedily, ``"rank"``, with the likeliest of the task's
+            answers, or ``"both"``.
     """
 
     model: str
@@ -44,6 +48,13 @@ class RunConfig:
     prompts: CrossPTConfig
     training: TrainingConfig
     data: DataConfig
+    decode: DecodeChoice = "both"
+
+    def __post_init__(self) -> None:
+        if self.decode not in get_args(DecodeChoice):
+            raise ValueError(
+                f"RunConfig: decode must be one of {', '.join(get_args(DecodeChoice))}, got {self.decode!r}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, with the schema's number and the temperature that is used."""
@@ -132,6 +143,11 @@ def pick_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
+
+
+def decodes(choice: DecodeChoice) -> tuple[Decode, ...]:
+    """The ways of decoding that a choice stands for."""
+    return get_args(Decode) if choice == "both" else (choice,)
 
 
 def prepare_folder(run: RunConfig, folder: Path, resume: bool) -> None:

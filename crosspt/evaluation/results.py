@@ -43,7 +43,7 @@ def environment() -> dict[str, Any]:
 
 
 def result_rows(
-    scores: Scores, *, cell: str, scheme: str, seed: int | None, shots: int | None, task: str
+    scores: Scores, *, cell: str, scheme: str, seed: int | None, shots: int | None, task: str, decode: str
 ) -> list[dict[str, Any]]:
     """One row for every metric of a task; values and the rate of invalid answers in percent, null where undefined."""
     return [
@@ -58,6 +58,7 @@ def result_rows(
             "value": value,
             "count": scores.count,
             "invalid_rate": scores.invalid_rate,
+            "decode": decode,
         }
         for position, (metric, value) in enumerate(scores.values.items())
     ]

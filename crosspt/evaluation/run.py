@@ -12,10 +12,10 @@ from transformers import T5ForConditionalGeneration
 from crosspt.config import did_you_mean
 from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.metrics import Scores, majority_baseline
-from crosspt.evaluation.prediction import answer_length, generate_texts, reference_texts, score_task
+from crosspt.evaluation.prediction import BareT5, answer_texts, reference_texts, score_task
 from crosspt.evaluation.results import make_results, result_rows
 from crosspt.model import CrossPTModel
-from crosspt.runs import RUN_NAME, RunConfig, load_t5, pick_device, prompts_folder
+from crosspt.runs import RUN_NAME, Decode, DecodeChoice, RunConfig, decodes, load_t5, pick_device, prompts_folder
 from crosspt.storage import load_prompts
 from crosspt.tasks.collation import encode_inputs
 from crosspt.tasks.config import DataConfig, TaskRows, load_rows
@@ -57,6 +57,7 @@ def evaluate_prompts(
     *,
     cell: str,
     seed: int,
+    decode: DecodeChoice = "both",
     batch_size: int = 32,
     bf16: bool = False,
     progress: bool = True,
@@ -71,6 +72,7 @@ def evaluate_prompts(
         data: how rows are encoded.
         cell: name of the run in the results.
         seed: of the training.
+        decode: ``"generate"``, ``"rank"`` or ``"both"``.
         batch_size: rows in a batch.
         bf16: generate in bfloat16 autocast.
         progress: whether to show progress bars.
@@ -83,10 +85,11 @@ def evaluate_prompts(
             models[folder] = CrossPTModel.from_pretrained(t5, folder).eval()
         model = models[folder]
         scores = score_task(
-            model.generate,
+            model,
             tokenizer,
             task_rows,
             data,
+            decodes=decodes(decode),
             task_id=model.config.tasks.index(name),
             batch_size=batch_size,
             device=model.device,
@@ -135,6 +138,7 @@ def evaluate(
         run.data,
         cell=checkpoint.name,
         seed=run.training.seed,
+        decode=run.decode,
         batch_size=batch_size,
         bf16=bf16,
         progress=progress,
@@ -148,6 +152,7 @@ def evaluate_bare(
     tasks: Sequence[Task],
     data: DataConfig,
     *,
+    decode: DecodeChoice = "both",
     batch_size: int = 32,
     device: str = "auto",
     bf16: bool = False,
@@ -159,6 +164,7 @@ def evaluate_bare(
         model: folder or hub name of the T5, or ``embedded``.
         tasks: the tasks.
         data: the rows, and whether the input begins with the task's name.
+        decode: ``"generate"``, ``"rank"`` or ``"both"``.
         batch_size: rows in a batch.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         bf16: generate in bfloat16 autocast.
@@ -178,10 +184,11 @@ def evaluate_bare(
     results = []
     for name, task_rows in rows.items():
         scores = score_task(
-            lambda task_ids, **inputs: t5.generate(**inputs),
+            BareT5(t5),
             tokenizer,
             task_rows,
             data,
+            decodes=decodes(decode),
             task_id=0,
             batch_size=batch_size,
             device=place,
@@ -190,16 +197,26 @@ def evaluate_bare(
         )
         results += _with_majority(scores, task_rows, cell=scheme, scheme=scheme, seed=None, shots=None)
     seconds = {"load": ready - started, "evaluate": time.perf_counter() - ready}
-    config = {"model": model, "tasks": [task.name for task in tasks], "data": dataclasses.asdict(data)}
+    config = {
+        "model": model,
+        "tasks": [task.name for task in tasks],
+        "data": dataclasses.asdict(data),
+        "decode": decode,
+    }
     return make_results(config, seconds, results)
 
 
 def _with_majority(
-    scores: Scores, rows: TaskRows, *, cell: str, scheme: str, seed: int | None, shots: int | None
+    scores: dict[Decode, Scores], rows: TaskRows, *, cell: str, scheme: str, seed: int | None, shots: int | None
 ) -> list[dict[str, Any]]:
     majority = majority_baseline(rows.task, reference_texts(rows), rows.words)
     shared: dict[str, Any] = {"cell": cell, "seed": seed, "shots": shots, "task": rows.task.name}
-    return result_rows(scores, scheme=scheme, **shared) + result_rows(majority, scheme="majority", **shared)
+    return [
+        row
+        for decode, answered in scores.items()
+        for name, score in ((scheme, answered), ("majority", majority))
+        for row in result_rows(score, scheme=name, decode=decode, **shared)
+    ]
 
 
 def find_task(run: RunConfig, name: str) -> Task:
@@ -219,6 +236,7 @@ def predict(
     task: Task,
     inputs: Sequence[Mapping[str, Any]] | Sequence[str],
     *,
+    decode: Decode = "generate",
     batch_size: int = 32,
     device: str = "auto",
     bf16: bool = False,
@@ -231,6 +249,7 @@ def predict(
         run: its settings, from :func:`open_checkpoint`.
         task: the task.
         inputs: rows with the task's text columns, or formatted texts.
+        decode: ``"generate"`` or ``"rank"``.
         batch_size: rows in a batch.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         bf16: generate in bfloat16 autocast.
@@ -245,12 +264,14 @@ def predict(
         encoded = tokenizer(texts, truncation=True, max_length=run.data.max_length).input_ids
     model = CrossPTModel.from_pretrained(t5, prompts_folder(checkpoint, task.name)).eval().to(place)
     words = task.label_words(run.data.label_set, task_letter(run.prompts.tasks.index(task.name)))
-    return generate_texts(
-        model.generate,
+    return answer_texts(
+        model,
         tokenizer,
         encoded,
+        task,
+        words,
+        decode,
         task_id=model.config.tasks.index(task.name),
-        max_new_tokens=answer_length(task, words, tokenizer),
         batch_size=batch_size,
         device=place,
         bf16=bf16,

@@ -169,6 +169,7 @@ def train(
         run.data,
         cell=folder.name,
         seed=run.training.seed,
+        decode=run.decode,
         bf16=run.training.bf16,
         progress=progress,
     )

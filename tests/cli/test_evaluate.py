@@ -33,6 +33,14 @@ def test_a_subset_keeps_its_synthetic_letters(run: str, request: pytest.FixtureR
     assert outcome.json()["results"] == trained_rows(folder, "rte")
 
 
+@pytest.mark.parametrize("decode", ["generate", "rank"])
+def test_one_way_of_decoding(slpn_run: Path, tmp_path: Path, decode: str) -> None:
+    command = ["evaluate", "--checkpoint", slpn_run, "--decode", decode, "--output", tmp_path]
+    content = crosspt(*command, "--json").json()
+    assert content["results"] == [row for row in trained_rows(slpn_run) if row["decode"] == decode]
+    assert content["config"]["decode"] == decode
+
+
 def test_a_folder_of_save_pretrained(slpn_run: Path, workspace: Workspace, tmp_path: Path) -> None:
     saved = tmp_path / "saved"
     saved.mkdir()
@@ -90,6 +98,7 @@ def test_the_table(per_target_run: Path, tmp_path: Path) -> None:
         (["--model", "missing/folder/t5"], "model 'missing/folder/t5' is no folder, nor to be had from the hub"),
         (["--seed", 1, "--data-seed", 2], "--seed and --data-seed are one setting, got 1 and 2"),
         (["--shots", 3], "unrecognized arguments: --shots"),
+        (["--decode", "beam"], "invalid choice: 'beam'"),
     ],
 )
 def test_mistakes(slpn_run: Path, tmp_path: Path, arguments: list[object], message: str) -> None:
@@ -127,6 +136,8 @@ def test_the_t5_alone(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.
     prefixed = crosspt("evaluate", "--no-prompt", "--prefix", *settings, "--output", "there", "--json").json()
     assert {row["scheme"] for row in prefixed["results"]} == {"prefix", "majority"}
     assert (tmp_path / "there" / "results.json").is_file()
+    ranked = crosspt("evaluate", "--no-prompt", *settings, "--decode", "rank", "--json").json()
+    assert ranked["results"] == [row for row in bare["results"] if row["decode"] == "rank"]
 
 
 def test_either_prompts_or_none(slpn_run: Path) -> None:

@@ -48,6 +48,14 @@ def test_a_task_has_its_own_prompt(per_target_run: Path, workspace: Workspace) -
     assert answers["rte"] != answers["mrpc"]
 
 
+def test_ranked_answers_are_labels(slpn_run: Path, workspace: Workspace) -> None:
+    rows = workspace.data / "rte" / "validation.jsonl"
+    assert set(predict(slpn_run, "--input", rows, "--decode", "rank")) <= {"B0", "B1"}
+    assert "invalid choice: 'both'" in mistake(
+        crosspt("predict", "--checkpoint", slpn_run, "--task", "rte", "--input", rows, "--decode", "both")
+    )
+
+
 def test_text_may_hold_an_equals_sign(slpn_run: Path) -> None:
     assert len(predict(slpn_run, "--field", "sentence1=a=b", "--field", "sentence2=[bold]")) == 1
 

@@ -37,9 +37,24 @@ def test_a_run_and_its_results(slpn_run: Path) -> None:
     assert content["config"]["data"]["label_set"] == "synthetic"
     assert {"python", "crosspt", "torch", "transformers"} <= content["versions"].keys()
     assert set(content["seconds"]) == {"load", "train", "evaluate"}
-    fields = ["cell", "scheme", "seed", "shots", "task", "metric", "primary", "value", "count", "invalid_rate"]
+    fields = [
+        "cell",
+        "scheme",
+        "seed",
+        "shots",
+        "task",
+        "metric",
+        "primary",
+        "value",
+        "count",
+        "invalid_rate",
+        "decode",
+    ]
     assert all(list(row) == fields for row in content["results"])
-    assert [(row["scheme"], row["task"], row["metric"], row["primary"]) for row in content["results"]] == [
+    assert {row["decode"] for row in content["results"]} == {"generate", "rank"}
+    rows = [row for row in content["results"] if row["decode"] == "rank"]
+    assert all(row["invalid_rate"] == 0 for row in rows)
+    assert [(row["scheme"], row["task"], row["metric"], row["primary"]) for row in rows] == [
         ("SLPN", "mrpc", "accuracy", True),
         ("SLPN", "mrpc", "f1", False),
         ("majority", "mrpc", "accuracy", True),

@@ -1,3 +1,4 @@
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -29,6 +30,10 @@ def model() -> CrossPTModel:
     return CrossPTModel(make_answering_t5(), config).eval()
 
 
+def asked(generate: Any) -> Any:
+    return SimpleNamespace(generate=generate)
+
+
 def make_inputs(count: int = 12) -> list[list[int]]:
     return [[25 + (row * 7 + token) % 20 for token in range(1 + row * 5 % 8)] + [1] for row in range(count)]
 
@@ -39,13 +44,13 @@ def test_a_mixed_length_batch_answers_as_single_rows_do(
 ) -> None:
     inputs = make_inputs()
     settings: dict[str, Any] = {"task_id": 1, "max_new_tokens": 3}
-    alone = [generate_texts(model.generate, tokenizer, [ids], **settings)[0] for ids in inputs]
+    alone = [generate_texts(model, tokenizer, [ids], **settings)[0] for ids in inputs]
     assert len(set(alone)) > 2
-    assert generate_texts(model.generate, tokenizer, inputs, **settings, batch_size=batch_size) == alone
+    assert generate_texts(model, tokenizer, inputs, **settings, batch_size=batch_size) == alone
 
 
 def test_the_task_decides(model: CrossPTModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    answers = [generate_texts(model.generate, tokenizer, make_inputs(), task_id=t, max_new_tokens=3) for t in (0, 1)]
+    answers = [generate_texts(model, tokenizer, make_inputs(), task_id=t, max_new_tokens=3) for t in (0, 1)]
     assert answers[0] != answers[1]
 
 
@@ -57,7 +62,7 @@ def test_what_the_model_is_asked(tokenizer: PreTrainedTokenizerFast) -> None:
         return arguments["input_ids"][:, :1]
 
     inputs = [[25, 1], [26, 27, 28, 1], [29, 30, 1]]
-    texts = generate_texts(generate, tokenizer, inputs, task_id=1, max_new_tokens=4, batch_size=2)
+    texts = generate_texts(asked(generate), tokenizer, inputs, task_id=1, max_new_tokens=4, batch_size=2)
     assert texts == [tokenizer.decode([ids[0]]) for ids in inputs]
     assert [call["input_ids"].tolist() for call in calls] == [[[26, 27, 28, 1], [29, 30, 1, 0]], [[25, 1]]]
     assert calls[0]["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
@@ -66,16 +71,16 @@ def test_what_the_model_is_asked(tokenizer: PreTrainedTokenizerFast) -> None:
 
 
 def test_no_rows_and_no_batches(tokenizer: PreTrainedTokenizerFast, model: CrossPTModel) -> None:
-    assert generate_texts(model.generate, tokenizer, [], task_id=0, max_new_tokens=3) == []
+    assert generate_texts(model, tokenizer, [], task_id=0, max_new_tokens=3) == []
     for batch_size in (0, -1):
         with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}"):
-            generate_texts(model.generate, tokenizer, [[25, 1]], task_id=0, max_new_tokens=3, batch_size=batch_size)
+            generate_texts(model, tokenizer, [[25, 1]], task_id=0, max_new_tokens=3, batch_size=batch_size)
 
 
 def test_progress_goes_to_stderr(
     model: CrossPTModel, tokenizer: PreTrainedTokenizerFast, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    generate_texts(model.generate, tokenizer, make_inputs(), task_id=0, max_new_tokens=3, description="evaluate")
+    generate_texts(model, tokenizer, make_inputs(), task_id=0, max_new_tokens=3, description="evaluate")
     assert capsys.readouterr().out == ""
 
 
@@ -99,6 +104,8 @@ def test_scores_of_a_task(tokenizer: PreTrainedTokenizerFast) -> None:
         texts = [tuple(ids[mask == 1].tolist()) for ids, mask in zip(input_ids, attention_mask, strict=True)]
         return torch.tensor([tokenizer(by_text[text]).input_ids for text in texts])
 
-    scores = score_task(generate, tokenizer, task_rows, DataConfig(prefix=True), task_id=0, batch_size=3)
+    scores = score_task(asked(generate), tokenizer, task_rows, DataConfig(prefix=True), task_id=0, batch_size=3)[
+        "generate"
+    ]
     assert scores.values == {"accuracy": 50.0}
     assert (scores.count, scores.invalid_rate) == (4, 25.0)

@@ -12,7 +12,9 @@ from crosspt.report.tables import results_table
 
 
 def make_rows(scheme: str = "SLPN", task: str = "cola", **values: float | None) -> list[dict[str, Any]]:
-    return result_rows(Scores(values, 20, 5.0), cell="run", scheme=scheme, seed=1, shots=None, task=task)
+    return result_rows(
+        Scores(values, 20, 5.0), cell="run", scheme=scheme, seed=1, shots=None, task=task, decode="generate"
+    )
 
 
 def shown(rows: list[dict[str, Any]], title: str = "title") -> list[list[str]]:
@@ -35,6 +37,7 @@ def test_rows() -> None:
             "value": value,
             "count": 20,
             "invalid_rate": 5.0,
+            "decode": "generate",
         }
         for metric, primary, value in (("accuracy", True, 70.0), ("matthews", False, None))
     ]

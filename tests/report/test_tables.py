@@ -4,17 +4,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from crosspt.report.tables import mean, primary_values, schemes_table
+from crosspt.report.tables import mean, primary_values, results_table, schemes_table
 
 
-def row(scheme: str, task: str, value: float | None, primary: bool = True) -> dict[str, Any]:
+def row(scheme: str, task: str, value: float | None, primary: bool = True, decode: str = "generate") -> dict[str, Any]:
     return {
         "scheme": scheme,
         "task": task,
         "metric": "accuracy",
         "primary": primary,
         "value": value,
+        "count": 4,
         "invalid_rate": 12.5,
+        "decode": decode,
     }
 
 
@@ -54,3 +56,29 @@ def test_schemes_side_by_side() -> None:
         ["majority", "50.0", "undefined", "undefined", "12.5"],
         ["SLPN", "80.0", "61.2", "70.6", "12.5"],
     ]
+
+
+RANKED = [
+    row("majority", "cola", 50.0, decode="rank"),
+    row("SLPN", "cola", 90.0, decode="rank"),
+    row("SLPN", "stsb", 70.0, decode="rank"),
+]
+
+
+def test_ranked_answers_add_their_mean() -> None:
+    assert shown(schemes_table([*RANKED, *ROWS], "title")) == [
+        ["scheme", "cola", "stsb", "mean", "invalid", "ranked"],
+        ["majority", "50.0", "undefined", "undefined", "12.5", "50.0"],
+        ["SLPN", "80.0", "61.2", "70.6", "12.5", "80.0"],
+    ]
+    lines = shown(results_table([*ROWS, *RANKED], "title"))
+    assert [line for line in lines if line[0] == "SLPN"] == [
+        ["SLPN", "cola", "accuracy", "*", "80.0", "12.5%", "4"],
+        ["SLPN", "stsb", "accuracy", "*", "61.2", "12.5%", "4"],
+        ["SLPN", "mean", "primary", "*", "70.6"],
+        ["SLPN", "mean", "primary", "*,", "ranked", "80.0"],
+    ]
+
+
+def test_ranked_answers_alone_are_what_a_table_shows() -> None:
+    assert shown(schemes_table(RANKED, "title"))[-1] == ["SLPN", "90.0", "70.0", "80.0", "12.5"]

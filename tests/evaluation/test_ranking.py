@@ -1,0 +1,100 @@
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.evaluation.prediction import BareT5, answer_texts, log_likelihoods, possible_answers, rank_texts
+from crosspt.tasks.task import Task
+from tests.conftest import make_t5
+from tests.workspace import make_tokenizer
+
+WORDS = ["w1", "w2 w3 w4", "w2 w3", "positive"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer()
+
+
+def make_model(version: str = "1.0") -> CrossPTModel:
+    torch.manual_seed(0)
+    t5 = make_t5(version, initializer_factor=3.0).double()
+    return CrossPTModel(t5, CrossPTConfig(tasks=["mrpc", "rte"], scheme="SLPN", prompt_length=3)).eval()
+
+
+def losses(ask: Callable[..., Any], batch: Mapping[str, Tensor], answers: list[list[int]]) -> Tensor:
+    """The log-likelihoods as the T5's own loss gives them: one row and one answer at a time, without padding."""
+    found = []
+    for row, length in enumerate(batch["attention_mask"].sum(dim=1).tolist()):
+        alone = {"input_ids": batch["input_ids"][row : row + 1, :length], "task_ids": batch["task_ids"][row : row + 1]}
+        found.append([-len(ids) * ask(**alone, labels=torch.tensor([ids])).loss for ids in answers])
+    return torch.tensor(found, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("bare", [False, True])
+@torch.no_grad()
+def test_all_answers_at_once_as_one_at_a_time(
+    version: str, bare: bool, batch: Callable[..., dict[str, Tensor]], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = make_model(version)
+    inputs = batch()
+    del inputs["labels"]
+    answers = tokenizer(WORDS).input_ids
+    longest = max(map(len, answers))
+    labels = torch.tensor([ids + [-100] * (longest - len(ids)) for ids in answers])
+    asked: Any = BareT5(model.t5) if bare else model
+    expected = losses((lambda task_ids, **rest: model.t5(**rest)) if bare else model, inputs, answers)
+    found = log_likelihoods(asked, inputs, labels)
+    torch.testing.assert_close(found, expected)
+    assert found.dtype == torch.float64
+
+
+@torch.no_grad()
+def test_the_likeliest_answer_wins_whatever_the_batch(tokenizer: PreTrainedTokenizerFast) -> None:
+    model = make_model()
+    inputs = [[25 + (row * 7 + token) % 20 for token in range(1 + row * 5 % 8)] + [1] for row in range(12)]
+    expected = []
+    for ids in inputs:
+        row = {name: torch.tensor([value]) for name, value in (("input_ids", ids), ("attention_mask", [1] * len(ids)))}
+        row["task_ids"] = torch.tensor([1])
+        expected.append(WORDS[int(losses(model, row, tokenizer(WORDS).input_ids)[0].argmax())])
+    assert len(set(expected)) > 1
+    for batch_size in (1, 5, 100):
+        assert rank_texts(model, tokenizer, inputs, answers=WORDS, task_id=1, batch_size=batch_size) == expected
+
+
+def test_one_encoder_pass_and_one_decoder_pass(tokenizer: PreTrainedTokenizerFast) -> None:
+    model = make_model()
+    rows: dict[str, list[int]] = {"encoder": [], "decoder": []}
+    for name, seen in rows.items():
+        stack = getattr(model.t5, name)
+        stack.final_layer_norm.register_forward_hook(lambda _, inputs, __, seen=seen: seen.append(len(inputs[0])))
+    rank_texts(model, tokenizer, [[25, 1], [26, 27, 1]], answers=WORDS, task_id=0)
+    assert rows == {"encoder": [2], "decoder": [2 * len(WORDS)]}
+
+
+def test_of_equal_answers_the_first_wins(tokenizer: PreTrainedTokenizerFast) -> None:
+    model = make_model()
+    model.t5.lm_head.weight.data.zero_()
+    assert rank_texts(model, tokenizer, [[25, 1]], answers=["w2", "w1"], task_id=0) == ["w2"]
+
+
+def test_answers_the_tokenizer_cannot_tell_apart(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(ValueError, match="must tell answers apart, got one for 'foo' and 'bar'"):
+        rank_texts(make_model(), tokenizer, [[25, 1]], answers=["w1", "foo", "bar"], task_id=0)
+
+
+def test_what_a_task_may_answer(tokenizer: PreTrainedTokenizerFast) -> None:
+    classes = Task(name="rte", fields=("sentence",), labels=("positive", "negative"))
+    assert possible_answers(classes, ("A0", "A1")) == ["A0", "A1"]
+    scores = Task(name="stsb", fields=("sentence",), regression=True, metrics=("pearson",))
+    texts = possible_answers(scores, ())
+    assert (len(texts), texts[:2], texts[-2:]) == (26, ["0.0", "0.2"], ["4.8", "5.0"])
+    assert {scores.target_text({"label": hundredth / 100}, ()) for hundredth in range(501)} == set(texts)
+    ranked = answer_texts(make_model(), tokenizer, [[25, 1]], classes, ("A0", "A1"), "rank", task_id=0)
+    assert ranked[0] in ("A0", "A1")
