@@ -37,8 +37,8 @@ def experiment(settings: Namespace) -> tuple[dict[str, Any], list[Table | str]]:
     folder = Path(settings.output or f"runs/{definition.name}")
     device = pick_device(settings.device).type
     jobs = settings.jobs or default_jobs(grid.model, device)
-    check_folder(grid, folder)
     if settings.dry_run:
+        check_folder(grid, folder)
         return _dry_run(grid, folder, jobs, device)
     errors = run_grid(grid, folder, jobs=jobs, device=device)
     if errors:

@@ -119,8 +119,9 @@ def read_definition(name: str, text: str) -> Definition:
         _check_keys(f"{name}: figures", figure, ["kind"])
         if figure.get("kind") not in FIGURES:
             raise ValueError(f"{name}: a figure's kind must be one of {', '.join(FIGURES)}, got {figure!r}")
-    content["aliases"] = tuple(content.get("aliases", ()))
-    return Definition(name=name, **content, **({"suites": suites} if suites else {}))
+    if suites:
+        content["suites"] = suites
+    return Definition(**{**content, "name": name, "aliases": tuple(content.get("aliases", ()))})
 
 
 def check_settings(where: str, settings: Any) -> None:

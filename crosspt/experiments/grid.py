@@ -169,8 +169,14 @@ def _make_run(model: str, settings: Mapping[str, Any], seed: int) -> RunConfig:
     values["tasks"] = name_tasks(task_files, values["tasks"])
     if values.get("source_tasks"):
         values["source_tasks"] = name_tasks(task_files, values["source_tasks"])
-    prompts, training, data = (_pick(config, values) for config in (CrossPTConfig, TrainingConfig, DataConfig))
-    return RunConfig(model, task_files, [], prompts, training, data)
+    return RunConfig(
+        model=model,
+        task_files=task_files,
+        source_prompts=[],
+        prompts=_pick(CrossPTConfig, values),
+        training=_pick(TrainingConfig, values),
+        data=_pick(DataConfig, values),
+    )
 
 
 def _pick(config: type[Config], values: Mapping[str, Any]) -> Config:

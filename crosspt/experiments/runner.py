@@ -160,9 +160,10 @@ def _run(waiting: list[Work], cells: int, jobs: int, threads: int, device: str, 
                     missing.remove(work.name)
                     ended = [later for later in waiting if later.needs == work.name] if error is not None else []
                     waiting[:] = [later for later in waiting if later not in ended]
-                for cell in ended if error is not None else ():
-                    errors[cell.name] = _record(cell, error, work)
-                    bar.console.print(f"{cell.name}: {errors[cell.name]}", markup=False, soft_wrap=True)
+                if error is not None:
+                    for cell in ended:
+                        errors[cell.name] = _record(cell, error, work)
+                        bar.console.print(f"{cell.name}: {errors[cell.name]}", markup=False, soft_wrap=True)
                 bar.advance(task, len(ended))
     except BaseException:
         for child in multiprocessing.active_children():
