@@ -187,7 +187,7 @@ def _experiment_parser() -> ArgumentParser:
     parser.add_argument("--output", type=str, metavar="FOLDER", help="for the grid; by default runs/NAME")
     parser.add_argument("--seeds", type=int, metavar="N", default=3, help="number of seeds")
     parser.add_argument("--seed", type=int, metavar="N", default=0, help="the first seed, of training and drawn rows")
-    text = "processes; by default one for each core for the embedded T5 on the CPU, up to 8, otherwise one"
+    text = "processes, of one thread each; by default one for each core, up to 8, and one on a GPU"
     parser.add_argument("--jobs", type=int, metavar="N", help=text)
     parser.add_argument(
         "--dry-run", action="store_true", help="show the cells and an estimated time, and train nothing"

@@ -11,7 +11,7 @@ from crosspt.arguments import split_names
 from crosspt.experiments.definition import FIXED, SETTINGS, find_definition, load_definitions
 from crosspt.experiments.estimate import estimate_seconds
 from crosspt.experiments.grid import CELLS, Grid, make_grid
-from crosspt.experiments.runner import check_folder, default_jobs, run_grid, threads_of
+from crosspt.experiments.runner import check_folder, default_jobs, run_grid
 from crosspt.runs import pick_device
 from crosspt.tasks.registry import SUITES
 
@@ -36,7 +36,7 @@ def experiment(settings: Namespace) -> tuple[dict[str, Any], list[Table | str]]:
     )
     folder = Path(settings.output or f"runs/{definition.name}")
     device = pick_device(settings.device).type
-    jobs = settings.jobs or default_jobs(grid.model, device)
+    jobs = settings.jobs or default_jobs(device)
     if settings.dry_run:
         check_folder(grid, folder)
         return _dry_run(grid, folder, jobs, device)
@@ -87,7 +87,7 @@ def _list() -> tuple[dict[str, Any], list[Table | str]]:
 
 
 def _dry_run(grid: Grid, folder: Path, jobs: int, device: str) -> tuple[dict[str, Any], list[Table | str]]:
-    torch.set_num_threads(threads_of(grid.model, jobs))
+    torch.set_num_threads(1)  # as the processes of a grid
     seconds = estimate_seconds(grid, jobs=jobs, device=device)
     table = Table(title=f"{grid.definition.name}: {grid.definition.title}")
     for heading in ("cell", "starts from"):

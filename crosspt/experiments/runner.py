@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from crosspt.evaluation.results import RESULTS_NAME, write_json
 from crosspt.experiments.grid import SCHEMA, Cell, Grid, cell_folder, most_rows, stage1_folder
 from crosspt.experiments.worker import ERROR_NAME, LOCK_NAME, Work, do_work, start_worker
-from crosspt.runs import EMBEDDED, check_writable, differences, prepare_folder
+from crosspt.runs import check_writable, differences, prepare_folder
 from crosspt.training.run import prepare
 
 EXPERIMENT_NAME = "experiment.json"
 MOST_JOBS = 8  # by default
 
 
-def default_jobs(model: str, device: str) -> int:
-    """One process for each CPU core where the T5 is the embedded one and on the CPU, otherwise one."""
-    return min(_cores(), MOST_JOBS) if model == EMBEDDED and device == "cpu" else 1
+def default_jobs(device: str) -> int:
+    """One process on a GPU; on the CPU one for each core, as each has one thread, up to ``MOST_JOBS``."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_JOBS) if device == "cpu" else 1
 
 
 def run_grid(grid: Grid, folder: Path, *, jobs: int, device: str = "auto", progress: bool = True) -> dict[str, str]:
@@ -61,7 +63,7 @@ def run_grid(grid: Grid, folder: Path, *, jobs: int, device: str = "auto", progr
         waiting = _plan(grid, folder, console)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console, disable=not (progress and console.is_terminal)) as bar:
-            return _run(waiting, len(grid.cells), jobs, threads_of(grid.model, jobs), device, bar)
+            return _run(waiting, len(grid.cells), jobs, device, bar)
 
 
 def check_folder(grid: Grid, folder: Path) -> None:
@@ -128,15 +130,15 @@ def _is_finished(results: Path, console: Console) -> bool:
     return True
 
 
-def _run(waiting: list[Work], cells: int, jobs: int, threads: int, device: str, bar: Progress) -> dict[str, str]:
+def _run(waiting: list[Work], cells: int, jobs: int, device: str, bar: Progress) -> dict[str, str]:
     errors: dict[str, str] = {}
     missing = {work.name for work in waiting if work.cell is None}  # stage-1 prompts
     task = bar.add_task("cells", total=cells, completed=cells - len(waiting) + len(missing))
-    context = multiprocessing.get_context("spawn")
+    context = _clean_processes()
 
     def make_process() -> ProcessPoolExecutor:
         # A pool of one: a process that is killed breaks its own pool only.
-        return ProcessPoolExecutor(1, context, start_worker, (threads,))
+        return ProcessPoolExecutor(1, context, start_worker)
 
     idle = [make_process() for _ in range(min(jobs, len(waiting)))]
     running: dict[Future[None], tuple[Work, ProcessPoolExecutor]] = {}
@@ -176,6 +178,15 @@ def _run(waiting: list[Work], cells: int, jobs: int, threads: int, device: str, 
     return errors
 
 
+def _clean_processes() -> BaseContext:
+    """Processes that share nothing with this one; where the system can, they are forked from one that has imported."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([do_work.__module__])
+    return context
+
+
 def _record(work: Work, error: BaseException, origin: Work) -> str:
     """Write a cell's ``error.json``; returns the error in one line."""
     reason = " ".join(str(error).split()) or type(error).__name__
@@ -202,15 +213,6 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def threads_of(model: str, jobs: int) -> int:
-    """Threads of each process: one for the embedded T5, which gains nothing from more, else a share of the cores."""
-    return 1 if model == EMBEDDED else max(1, _cores() // jobs)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _is_leftover(file: Path) -> bool:

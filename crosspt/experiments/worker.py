@@ -44,13 +44,17 @@ class Work:
     needs: str | None = None
 
 
-def start_worker(threads: int) -> None:
-    """Prepare a process: it leaves Ctrl-C to its parent, and ends when the parent does, however that ends."""
+def start_worker() -> None:
+    """Prepare a process: it leaves Ctrl-C to its parent, and ends when the parent does, however that ends.
+
+    It computes with one thread, since the number of threads changes the last bits of sums: a grid comes to the same
+    with any number of processes.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 

@@ -8,7 +8,10 @@ from crosspt.experiments.grid import Grid, make_grid
 
 
 def grid_of(
-    axes: dict[str, list[Any]], overrides: dict[str, list[Any]] | None = None, seeds: tuple[int, ...] = (0,), **rest: Any
+    axes: dict[str, list[Any]],
+    overrides: dict[str, list[Any]] | None = None,
+    seeds: tuple[int, ...] = (0,),
+    **rest: Any,
 ) -> Grid:
     settings = {"tasks": ["mrpc", "rte"], "shots": 8, **rest.pop("settings", {})}
     definition = Definition(name="x", title="t", source="s", axes=axes, settings=settings, **rest)
@@ -81,7 +84,11 @@ def test_source_tasks_of_variants() -> None:
         ({"scheme": ["SL"]}, {"epochs": ["x"]}, "x: epochs must be int or null, got 'x'"),
         ({"scheme": ["SL"]}, {"epochs": [0, 1]}, "cell SL-epochs0-seed0: TrainingConfig: epochs must be at least 1"),
         ({"scheme": ["SL"]}, {"tasks": ["mrpcc"]}, "cell SL-seed0: get_task: unknown task 'mrpcc'"),
-        ({"scheme": ["P"]}, {"source_learning_rate": [0.1]}, "cell P-seed0: learning rates: scheme P learns no sources"),
+        (
+            {"scheme": ["P"]},
+            {"source_learning_rate": [0.1]},
+            "cell P-seed0: learning rates: scheme P learns no sources",
+        ),
         ({"scheme": ["SL"]}, {"source_tasks": ["mrpc"]}, "cell SL-seed0: scheme SL starts from no source tasks"),
     ],
 )
