@@ -266,7 +266,10 @@ def _values(given: Any) -> list[Any]:
     """One or more values: a list or a value from YAML, or text with commas between them."""
     if not isinstance(given, str):
         return given if isinstance(given, list) else [given]
-    values = [yaml.safe_load(part) for part in given.split(",")]
+    try:
+        values = [yaml.safe_load(part) for part in given.split(",")]
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"values must have commas between them, got {given!r}") from None
     return [float(value) if isinstance(value, str) and _is_number(value) else value for value in values]
 
 

@@ -38,7 +38,7 @@ def test_cells() -> None:
 
 
 def test_overrides() -> None:
-    axes = {"scheme": ["SL", "SIP"], "shots": [8, 16]}
+    axes: dict[str, list[Any]] = {"scheme": ["SL", "SIP"], "shots": [8, 16]}
     grid = grid_of(axes, {"shots": [4], "epochs": [2], "data_seed": [7], "tasks": ["sst2"]})
     assert [cell.name for cell in grid.cells] == ["SL-shots4-seed0", "SIP-shots4-seed0"]
     assert {(c.run.training.epochs, c.run.data.data_seed, *c.run.prompts.tasks) for c in grid.cells} == {(2, 7, "sst2")}
@@ -52,7 +52,7 @@ def test_stage_1_is_shared_where_it_is_the_same() -> None:
     grid = grid_of({"scheme": ["SIL", "SIP"], "logits_learning_rate": [0.1, 0.2]})
     assert len({cell.stage1 for cell in grid.cells}) == 1
     assert grid_of({"scheme": schemes}).cells[0].stage1 is None
-    for axis, values in {
+    changes: dict[str, list[Any]] = {
         "shots": [4, 8],
         "prefix": [True, False],
         "prompt_length": [2, 3],
@@ -60,7 +60,8 @@ def test_stage_1_is_shared_where_it_is_the_same() -> None:
         "stage1_epochs": [1, 2],
         "batch_size": [4, 8],
         "encoder": ["linear", "none"],
-    }.items():
+    }
+    for axis, values in changes.items():
         assert len(grid_of({"scheme": schemes, axis: values}).stage1) == 2, axis
     assert len(grid_of({"scheme": schemes}, seeds=(0, 1)).stage1) == 2
 

@@ -2,7 +2,6 @@ import json
 import multiprocessing
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -10,7 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 from filelock import FileLock
 
@@ -41,7 +39,7 @@ def cells_of(folder: Path) -> dict[str, object]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -85,11 +83,15 @@ def test_killed_and_run_again(workspace: Workspace, grid: Grid, unbroken: Path, 
     command = ["experiment", "figure-3", *(str(word) for pair in given.items() for word in pair)]
     process = subprocess.Popen([sys.executable, "-m", "crosspt.cli", *command])
     second = tmp_path / "grid" / "cells" / "SILP-seed0"
-    wait_for(lambda: any(second.glob("checkpoints/checkpoint-*")))
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert psutil.wait_procs(children, timeout=20)[1] == []
+    try:
+        wait_for(lambda: any(second.glob("checkpoints/checkpoint-*")))
+    finally:
+        process.kill()
+        process.wait()
+    with FileLock(second / ".lock", timeout=20):
+        before = times_of(second)
+        time.sleep(0.5)
+        assert times_of(second) == before, "the process that worked on the cell has ended too"
     first = times_of(tmp_path / "grid" / "cells" / "SL-seed0")
     assert (tmp_path / "grid" / "cells" / "SL-seed0" / "results.json") in first
     assert not (second / "results.json").exists()
