@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NoReturn, get_args
 
+import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from crosspt.config import CrossPTConfig
@@ -20,6 +21,7 @@ HELP = {
     "train": "train prompts over a frozen T5 and report their accuracy",
     "evaluate": "report the accuracy of saved prompts",
     "predict": "answer rows of a task with saved prompts",
+    "experiment": "run an experiment of the paper, or list them",
     "doctor": "say what this machine can run, and check the operations",
 }
 METAVARS = {"int": "N", "int | None": "N", "float": "X", "float | None": "X", "str": "NAME", "str | None": "FOLDER"}
@@ -35,6 +37,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Namespace:
         "train": _train_parser(),
         "evaluate": _evaluate_parser(),
         "predict": _predict_parser(),
+        "experiment": _experiment_parser(),
         "doctor": _doctor_parser(),
     }
     options = _join(parsers).parse_args(arguments)
@@ -84,7 +87,7 @@ def _one_line(message: str) -> str:
         r"^Unexpected config: ?", "a YAML file must hold keys and values such as 'epochs: 3', got: ", message
     )
     message = re.sub(
-        r"\b(?:demo|train|evaluate|predict|doctor)\.(\w+)", lambda match: "--" + _dashed(match[1]), message
+        r"\b(?:demo|train|evaluate|predict|experiment|doctor)\.(\w+)", lambda match: "--" + _dashed(match[1]), message
     )
     return " ".join(message.split())
 
@@ -172,6 +175,39 @@ def _predict_parser() -> ArgumentParser:
     return parser
 
 
+def _experiment_parser() -> ArgumentParser:
+    parser = _command_parser(
+        "Run the grid of an experiment of the paper: every combination of its settings, with every seed, each a run in "
+        "a folder of its own. A grid that was stopped goes on with the same command; finished cells stay as they are, "
+        "failed ones are run again. The settings of crosspt train override the experiment's; several values, separated "
+        "by commas, make a setting an axis of the grid: --scheme SL,SLP --shots 8,16."
+    )
+    parser.add_argument("name", nargs="?", type=str, help="the experiment, such as figure-2")
+    parser.add_argument("--list", action="store_true", help="show the experiments")
+    parser.add_argument("--model", type=str, default=EMBEDDED, help="folder or hub name of the T5, or embedded")
+    text = "the suite whose tasks are trained, where --tasks names none"
+    parser.add_argument("--suite", choices=sorted(SUITES), default=EMBEDDED, help=text)
+    parser.add_argument("--output", type=str, metavar="FOLDER", help="for the grid; by default runs/NAME")
+    parser.add_argument("--seeds", type=int, metavar="N", default=3, help="number of seeds")
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="the first seed, of training and drawn rows")
+    text = "processes, of one thread each; by default one for each core, up to 8, and one on a GPU"
+    parser.add_argument("--jobs", type=int, metavar="N", help=text)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show the cells and an estimated time, and train nothing"
+    )
+    _add_device(parser)
+    _add_list(parser, "--tasks", "NAMES", "target tasks, separated by commas: names or .yaml files of your own")
+    _add_list(parser, "--source-tasks", "NAMES", "tasks whose stage-1 prompts are started from")
+    _add_list(parser, "--init-texts", "TEXTS", "for initialization text: one text, or a YAML list")
+    for config, skip in (
+        (CrossPTConfig, {"tasks", "source_tasks", "init_texts"}),
+        (TrainingConfig, {"seed"}),
+        (DataConfig, set()),
+    ):
+        _add_several(parser, config, skip)
+    return parser
+
+
 def _doctor_parser() -> ArgumentParser:
     parser = _command_parser("Say what this machine can run, and check the operations against their reference.")
     parser.add_argument("--output", type=str, metavar="FILE", help="JSON file for the findings")
@@ -223,6 +259,42 @@ def _add_fields(parser: ArgumentParser, config: type, skip: AbstractSet[str] = f
                 action.nargs, action.const = "?", True
             action.option_strings = [_dashed(option)]
             parser._option_string_actions[_dashed(option)] = action
+
+
+def _add_several(parser: ArgumentParser, config: type, skip: AbstractSet[str]) -> None:
+    """Add the fields of a dataclass as flags that take one or more values and have no default."""
+    single = _Parser()
+    _add_fields(single, config, skip=skip)
+    for action in single._actions:
+        if action.dest in {field.name for field in dataclasses.fields(config)}:
+            options: dict[str, Any] = {"metavar": action.metavar, "help": action.help, "nargs": action.nargs}
+            parser.add_argument(*action.option_strings, type=_values, const=action.const, **options)
+
+
+def _values(given: Any) -> list[Any]:
+    """One or more values: a list or a value from YAML, or text with commas between them."""
+    if not isinstance(given, str):
+        return given if isinstance(given, list) else [given]
+    try:
+        values = [yaml.safe_load(part) for part in given.split(",")]
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"values must have commas between them, got {given!r}") from None
+    return [float(value) if isinstance(value, str) and _is_number(value) else value for value in values]
+
+
+def _is_number(text: str) -> bool:
+    """Whether the text is a number, such as 1e-3, which YAML takes for text."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def split_names(value: str | list[str] | None) -> list[str]:
+    """Names separated by commas, or a list from YAML; empty where nothing is given."""
+    names = value.split(",") if isinstance(value, str) else value or []
+    return [name.strip() for name in names if name.strip()]
 
 
 def _add_data_overrides(parser: ArgumentParser, skip: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``crosspt demo | train | evaluate | predict | doctor``.
+"""The command line: ``crosspt demo | train | evaluate | predict | experiment | doctor``.
 
 Flags and YAML files set the fields of the same dataclasses. Exit status: 0 done, 1 the run failed, 2 a mistake in what
 was asked, 130 interrupted. Results go to stdout, everything else to stderr.
@@ -20,14 +20,15 @@ from tqdm import tqdm
 from transformers import set_seed
 from transformers.utils import logging
 
-from crosspt.arguments import parse_arguments
+from crosspt.arguments import parse_arguments, split_names
 from crosspt.config import CrossPTConfig
 from crosspt.demo import demo
 from crosspt.doctor import examine
 from crosspt.evaluation.results import RESULTS_NAME, write_json
 from crosspt.evaluation.run import evaluate, evaluate_bare, find_task, open_checkpoint, predict
+from crosspt.experiments.command import experiment
 from crosspt.report.tables import results_table, schemes_table
-from crosspt.runs import EMBEDDED, RUN_NAME, RunConfig, check_writable
+from crosspt.runs import EMBEDDED, RUN_NAME, RunConfig, check_writable, name_tasks
 from crosspt.tasks.config import DataConfig
 from crosspt.tasks.files import read_columns
 from crosspt.tasks.registry import SUITES, get_task
@@ -75,12 +76,6 @@ def _close_progress_bars() -> None:
         bar.close()
 
 
-def _names(value: str | list[str] | None) -> list[str]:
-    """Names separated by commas, or a list from YAML; empty where nothing is given."""
-    names = value.split(",") if isinstance(value, str) else value or []
-    return [name.strip() for name in names if name.strip()]
-
-
 def _field_names(config: type) -> list[str]:
     return [field.name for field in dataclasses.fields(config)]
 
@@ -100,15 +95,17 @@ Shown = list[Table | str]
 
 def _train(settings: Namespace) -> tuple[dict[str, Any], Shown]:
     task_files: dict[str, str] = {}
-    targets = _add_tasks(task_files, list(SUITES[settings.suite]) if settings.tasks is None else _names(settings.tasks))
-    sources = _add_tasks(task_files, _names(settings.source_tasks))
+    targets = name_tasks(
+        task_files, list(SUITES[settings.suite]) if settings.tasks is None else split_names(settings.tasks)
+    )
+    sources = name_tasks(task_files, split_names(settings.source_tasks))
     prompts = {name: settings[name] for name in _field_names(CrossPTConfig)}
     texts = [settings.init_texts] if isinstance(settings.init_texts, str) else settings.init_texts
     prompts |= {"tasks": targets, "source_tasks": sources or None, "init_texts": texts}
     run = RunConfig(
         model=settings.model,
         task_files=task_files,
-        source_prompts=_names(settings.source_prompts),
+        source_prompts=split_names(settings.source_prompts),
         prompts=CrossPTConfig(**prompts),
         training=_pick(TrainingConfig, settings),
         data=_pick(DataConfig, settings),
@@ -120,19 +117,6 @@ def _train(settings: Namespace) -> tuple[dict[str, Any], Shown]:
     content = train(run, folder, resume=settings.resume, device=settings.device)
     table = results_table(content["results"], f"{run.prompts.scheme}, {_shots(run.data)}")
     return content, [table, f"temperature {run.temperature_value:.4g}; results in {folder / RESULTS_NAME}"]
-
-
-def _add_tasks(task_files: dict[str, str], specifications: list[str]) -> list[str]:
-    """Names of tasks, given as names or as YAML files; the files are noted by the names of their tasks."""
-    names = []
-    for specification in specifications:
-        name = get_task(specification).name
-        if specification.endswith((".yaml", ".yml")):
-            file = str(Path(specification).resolve())
-            if task_files.setdefault(name, file) != file:
-                raise ValueError(f"{task_files[name]} and {file} both describe a task {name!r}")
-        names.append(name)
-    return names
 
 
 def _own_task(run: RunConfig, name: str) -> str:
@@ -178,14 +162,14 @@ def _evaluate(settings: Namespace) -> tuple[dict[str, Any], Shown]:
     _override(run, settings)
     run.decode = settings.decode or run.decode
     folder = _results_folder(settings.output or checkpoint / "evaluation")
-    names = _names(settings.tasks) or list(SUITES.get(settings.suite, ()))
+    names = split_names(settings.tasks) or list(SUITES.get(settings.suite, ()))
     content = evaluate(checkpoint, run, [_own_task(run, name) for name in names], **options)
     write_json(folder / RESULTS_NAME, content)
     return content, [results_table(content["results"], str(checkpoint)), f"results in {folder / RESULTS_NAME}"]
 
 
 def _evaluate_bare(settings: Namespace, options: dict[str, Any]) -> tuple[dict[str, Any], Shown]:
-    names = _names(settings.tasks) or SUITES[settings.suite or EMBEDDED]
+    names = split_names(settings.tasks) or SUITES[settings.suite or EMBEDDED]
     given = {name: settings[name] for name in _field_names(DataConfig) if settings.get(name) is not None}
     folder = _results_folder(settings.output or Path("runs", "no-prompt"))
     model = settings.model or EMBEDDED
@@ -280,7 +264,14 @@ def _doctor(settings: Namespace) -> tuple[dict[str, Any], Shown]:
     return content, [table]
 
 
-COMMANDS = {"demo": _demo, "train": _train, "evaluate": _evaluate, "predict": _predict, "doctor": _doctor}
+COMMANDS = {
+    "demo": _demo,
+    "train": _train,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "experiment": experiment,
+    "doctor": _doctor,
+}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -99,12 +100,36 @@ class RunConfig:
             reason = f"the key {error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{path} is not a run of this version: {reason}") from None
 
+    def check(self) -> None:
+        """Raise ValueError where something is given that the scheme has no use for."""
+        if not self.prompts.parsed_scheme.needs_source_prompts:
+            for setting, value in (
+                ("source prompts", self.source_prompts),
+                ("source tasks", self.prompts.source_tasks),
+            ):
+                if value:
+                    raise ValueError(f"scheme {self.prompts.scheme} starts from no {setting}, got {', '.join(value)}")
+        self.training.learning_rates(self.prompts)
+
     def positions(self) -> dict[int, Task]:
         """The run's tasks by position: the targets, then the other source tasks of schemes that use them."""
         names = list(self.prompts.tasks)
         if self.prompts.parsed_scheme.needs_source_prompts:
             names = list(dict.fromkeys([*names, *self.prompts.resolved_source_tasks]))
         return {position: get_task(self.task_files.get(name, name)) for position, name in enumerate(names)}
+
+
+def name_tasks(task_files: dict[str, str], specifications: Iterable[str]) -> list[str]:
+    """Names of tasks, given as names or as YAML files; the files are noted by the names of their tasks."""
+    names = []
+    for specification in specifications:
+        name = get_task(specification).name
+        if specification.endswith((".yaml", ".yml")):
+            file = str(Path(specification).resolve())
+            if task_files.setdefault(name, file) != file:
+                raise ValueError(f"{task_files[name]} and {file} both describe a task {name!r}")
+        names.append(name)
+    return names
 
 
 def load_t5(name: str) -> tuple[T5ForConditionalGeneration, Any]:
@@ -163,7 +188,7 @@ def prepare_folder(run: RunConfig, folder: Path, resume: bool) -> None:
         different = [
             f"{key} (there {was!r}, here {now!r})"
             for section in wanted
-            for key, was, now in _differences(section, saved[section], wanted[section])
+            for key, was, now in differences(section, saved[section], wanted[section])
         ]
         if different:
             raise ValueError(f"{folder} holds a run with other settings: {', '.join(different)}")
@@ -197,7 +222,12 @@ def _is_leftover(file: Path) -> bool:
     return file.name.startswith(f".{RUN_NAME}.") and file.suffix == ".tmp"
 
 
-def _differences(name: str, saved: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
-    if isinstance(saved, dict) and isinstance(wanted, dict) and saved.keys() == wanted.keys():
-        return [difference for key in wanted for difference in _differences(key, saved[key], wanted[key])]
+def differences(name: str, saved: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
+    """What differs between two JSON values: the innermost keys with both values, None where a key is missing."""
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        return [
+            difference
+            for key in {**wanted, **saved}
+            for difference in differences(key, saved.get(key), wanted.get(key))
+        ]
     return [] if saved == wanted else [(name, saved, wanted)]

@@ -1,6 +1,6 @@
 """The embedded suite as tasks: rows generated on demand, the same on every machine."""
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from crosspt.tasks.synthetic import SYNTHETIC_TASKS, generate_rows
@@ -10,6 +10,7 @@ ROWS = {"train": 2000, "validation": 1000, "test": 1000}
 """Rows of each split, from which a run draws its own."""
 
 
+@cache  # a process that does several runs draws the rows once
 def _generate(name: str, split: str) -> list[dict[str, Any]]:
     return generate_rows(name, split, ROWS[split])
 

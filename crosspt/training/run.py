@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,10 +95,7 @@ def _row_of_each_label(task: Task, rows: datasets.Dataset) -> datasets.Dataset:
 
 def prepare(run: RunConfig) -> Preparation:
     """Load the model and the rows and plan the jobs; every setting that does not fit raises here."""
-    if not run.prompts.parsed_scheme.needs_source_prompts:
-        for setting, value in (("source prompts", run.source_prompts), ("source tasks", run.prompts.source_tasks)):
-            if value:
-                raise ValueError(f"scheme {run.prompts.scheme} starts from no {setting}, got {', '.join(value)}")
+    run.check()
     t5, tokenizer = load_t5(run.model)
     given = load_source_prompts(run.source_prompts, t5.config.d_model)
     stage1 = plan_stage1(run.prompts, run.training, given)
@@ -115,8 +112,29 @@ def prepare(run: RunConfig) -> Preparation:
     return ready
 
 
+def train_source_prompts(run: RunConfig, folder: Path, *, device: str = "auto", progress: bool = True) -> None:
+    """Train the stage-1 prompts that a run starts from, or go on with it, and nothing else.
+
+    Args:
+        run: the settings.
+        folder: where everything goes; :func:`train` takes it as ``stage1``.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        progress: whether to show progress bars.
+    """
+    place = pick_device(device)
+    ready = prepare(run)
+    prepare_folder(run, folder, resume=True)
+    _run_jobs(ready, ready.stage1, run, folder, folder, device=place.type, progress=progress)
+
+
 def train(
-    run: RunConfig, folder: Path, *, resume: bool = False, device: str = "auto", progress: bool = True
+    run: RunConfig,
+    folder: Path,
+    *,
+    stage1: Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Train a run, report on its test rows and write ``results.json``.
 
@@ -126,6 +144,7 @@ def train(
     Args:
         run: the settings.
         folder: where everything goes.
+        stage1: folder that holds the stage-1 prompts, where several runs share them; by default the run's own.
         resume: whether the folder may hold this run already.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: whether to show progress bars.
@@ -141,25 +160,9 @@ def train(
     if results.is_file():
         return read_results(results)
     loaded = time.perf_counter()
-    for job in [*ready.stage1, *ready.stage2]:
-        if job.is_finished(folder):
-            shutil.rmtree(folder / job.folder / CHECKPOINTS, ignore_errors=True)
-            continue
-        source_prompts = None
-        if job.config.parsed_scheme.needs_source_prompts:
-            own = [folder / earlier.folder for earlier in ready.stage1]
-            source_prompts = load_source_prompts([*run.source_prompts, *own], ready.t5.config.d_model)
-        run_job(
-            job,
-            folder,
-            ready.t5,
-            ready.tokenizer,
-            ready.rows,
-            run.data,
-            source_prompts=source_prompts,
-            device=place.type,
-            progress=progress,
-        )
+    stage1 = stage1 or folder
+    _run_jobs(ready, ready.stage1, run, stage1, stage1, device=place.type, progress=progress)
+    _run_jobs(ready, ready.stage2, run, folder, stage1, device=place.type, progress=progress)
     trained = time.perf_counter()
     rows = evaluate_prompts(
         folder,
@@ -177,3 +180,35 @@ def train(
     content = make_results(run.to_dict(), seconds, rows, analyse(folder, run.prompts.tasks))
     write_json(results, content)
     return content
+
+
+def _run_jobs(
+    ready: Preparation,
+    jobs: Sequence[Job],
+    run: RunConfig,
+    folder: Path,
+    stage1: Path,
+    *,
+    device: str,
+    progress: bool,
+) -> None:
+    """Run those jobs that are not finished in a folder, starting from the stage-1 prompts in another."""
+    for job in jobs:
+        if job.is_finished(folder):
+            shutil.rmtree(folder / job.folder / CHECKPOINTS, ignore_errors=True)
+            continue
+        source_prompts = None
+        if job.config.parsed_scheme.needs_source_prompts:
+            trained = [stage1 / earlier.folder for earlier in ready.stage1]
+            source_prompts = load_source_prompts([*run.source_prompts, *trained], ready.t5.config.d_model)
+        run_job(
+            job,
+            folder,
+            ready.t5,
+            ready.tokenizer,
+            ready.rows,
+            run.data,
+            source_prompts=source_prompts,
+            device=device,
+            progress=progress,
+        )

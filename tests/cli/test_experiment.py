@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from crosspt.experiments.definition import load_definitions
+from tests.workspace import Workspace, crosspt, mistake
+
+
+def quick(workspace: Workspace, output: Path) -> list[object]:
+    few = ["--tasks", "mrpc,rte", "--scheme", "SL,PI", "--seeds", 1, "--jobs", 1]
+    return ["figure-3", "--suite", "glue", *workspace.settings(), *few, "--output", output]
+
+
+def test_list() -> None:
+    outcome = crosspt("experiment", "--list")
+    assert outcome.status == 0
+    for name in load_definitions():
+        assert f" {name}" in outcome.stdout
+    content = crosspt("experiment", "--list", "--json").json()
+    assert [row["name"] for row in content["experiments"]] == list(load_definitions())
+    assert content["experiments"][0]["cells"] == {"embedded": 18, "glue": 18, "group2": 18}
+
+
+def test_dry_run_writes_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    arguments = ["experiment", *quick(workspace, tmp_path / "grid"), "--shots", "2,4", "--dry-run"]
+    content = crosspt(*arguments, "--json").json()
+    assert list(tmp_path.iterdir()) == []
+    assert [cell["cell"] for cell in content["cells"]] == [
+        "SL-shots2-seed0",
+        "SL-shots4-seed0",
+        "PI-shots2-seed0",
+        "PI-shots4-seed0",
+    ]
+    seconds = content["estimated_seconds"]
+    assert all(value > 0 for name, value in seconds.items() if name != "batch")
+    # Batches of 4 rows in 1 epoch: 2 rows a task need 1 and 4 need 2, in each scheme; each task of stage 1 needs 1.
+    # Each of the 4 cells answers the 6 test rows of 2 tasks; there are 2 trainings of stage-1 prompts.
+    total = 6 * seconds["load"] + (2 * (1 + 2) + 2 * 2) * seconds["batch"] + 4 * 12 * seconds["answer"]
+    assert seconds["total"] == pytest.approx(total)
+    assert "SL-shots2-seed0" in crosspt(*arguments).stdout
+
+
+def test_failed_cells(workspace: Workspace, tmp_path: Path) -> None:
+    arguments = ["--scheme", "SL", "--source-learning-rate", "1e30", "--epochs", 3]
+    outcome = crosspt("experiment", *quick(workspace, tmp_path / "grid"), *arguments)
+    line = mistake(outcome, status=1)
+    assert line.startswith("crosspt experiment: 1 of 1 cells failed, such as SL-seed0: training: the loss must be")
+    assert line.endswith("; the same command runs them again")
+
+
+def test_settings_from_yaml(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("shots: [2, null]\nepochs: 3\nscheme: SLP\ntasks: [sst2]\n")
+    few = ["--config", tmp_path / "settings.yaml", "--suite", "glue", "--seeds", 2, "--seed", 5, "--dry-run", "--json"]
+    places = ["--model", workspace.model, "--data-dir", workspace.data]
+    content = crosspt("experiment", "figure-2", *few, *places).json()
+    assert [cell["cell"] for cell in content["cells"]] == [
+        "SLP-shots2-seed5",
+        "SLP-shots_all-seed5",
+        "SLP-shots2-seed6",
+        "SLP-shots_all-seed6",
+    ]
+    assert content["definition"]["settings"] == {"tasks": ["sst2"], "epochs": 3, "data_dir": str(workspace.data)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name an experiment; --list shows them"),
+        (["figure-33"], "unknown experiment 'figure-33'; did you mean 'figure-3'?"),
+        (["figure-3", "--suite", "group2"], "figure-3 is for the suites embedded, glue, got 'group2'"),
+        (["figure-3", "--suite", "super"], "argument --suite: invalid choice: 'super'"),
+        (["figure-3", "--scheme", "SL,ZZ"], "scheme: expected S[I][L][P[I]][number or N] or P[I]"),
+        (["figure-3", "--tasks", "syn_mrpcc"], "unknown task 'syn_mrpcc', did you mean syn_mrpc"),
+        (["figure-3", "--shots", "8,x"], "figure-3: shots must be int or null, got 'x'"),
+        (["figure-3", "--shots", "[8"], "argument --shots: values must have commas between them, got '[8'"),
+        (["figure-3", "--shots", "9999"], "few_shot_indices: shots must be from 1 to the 2000 rows, got 9999"),
+        (["figure-3", "--seeds", "0"], "--seeds must be at least 1, got 0"),
+        (["figure-3", "--jobs", "0"], "--jobs must be at least 1, got 0"),
+        (["figure-3", "--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["figure-3", "--data-dir", "none"], "the data directory none does not exist"),
+        (["figure-3", "--model", "none"], "model 'none' is no folder, nor to be had from the hub"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, tmp_path: Path) -> None:
+    assert message in mistake(crosspt("experiment", *arguments, "--output", tmp_path / "grid"))
+    assert not (tmp_path / "grid").exists()
