@@ -20,6 +20,7 @@ HELP = {
     "train": "train prompts over a frozen T5 and report their accuracy",
     "evaluate": "report the accuracy of saved prompts",
     "predict": "answer rows of a task with saved prompts",
+    "report": "make a page, tables and figures of an experiment",
     "doctor": "say what this machine can run, and check the operations",
 }
 METAVARS = {"int": "N", "int | None": "N", "float": "X", "float | None": "X", "str": "NAME", "str | None": "FOLDER"}
@@ -35,6 +36,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Namespace:
         "train": _train_parser(),
         "evaluate": _evaluate_parser(),
         "predict": _predict_parser(),
+        "report": _report_parser(),
         "doctor": _doctor_parser(),
     }
     options = _join(parsers).parse_args(arguments)
@@ -84,7 +86,7 @@ def _one_line(message: str) -> str:
         r"^Unexpected config: ?", "a YAML file must hold keys and values such as 'epochs: 3', got: ", message
     )
     message = re.sub(
-        r"\b(?:demo|train|evaluate|predict|doctor)\.(\w+)", lambda match: "--" + _dashed(match[1]), message
+        r"\b(?:demo|train|evaluate|predict|report|doctor)\.(\w+)", lambda match: "--" + _dashed(match[1]), message
     )
     return " ".join(message.split())
 
@@ -166,6 +168,16 @@ def _predict_parser() -> ArgumentParser:
         "--seed", type=int, metavar="N", default=0, help="of the random generators; greedy answers do not use them"
     )
     _add_data_overrides(parser, skip={"shots", "data_dir", "data_seed", "test_rows"})
+    return parser
+
+
+def _report_parser() -> ArgumentParser:
+    parser = _command_parser(
+        "Make report.html, a page that opens from disk, tables and figures of an experiment: means and deviations over "
+        "seeds, beside the paper's numbers. Unfinished cells and files that cannot be read are named and left out."
+    )
+    parser.add_argument("folder", type=str, metavar="FOLDER", help="the experiment's folder")
+    parser.add_argument("--output", type=str, metavar="FOLDER", help="for the report; by default the experiment's")
     return parser
 
 

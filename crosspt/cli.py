@@ -1,4 +1,4 @@
-"""The command line: ``crosspt demo | train | evaluate | predict | doctor``.
+"""The command line: ``crosspt demo | train | evaluate | predict | report | doctor``.
 
 Flags and YAML files set the fields of the same dataclasses. Exit status: 0 done, 1 the run failed, 2 a mistake in what
 was asked, 130 interrupted. Results go to stdout, everything else to stderr.
@@ -26,6 +26,7 @@ from crosspt.demo import demo
 from crosspt.doctor import examine
 from crosspt.evaluation.results import RESULTS_NAME, write_json
 from crosspt.evaluation.run import evaluate, evaluate_bare, find_task, open_checkpoint, predict
+from crosspt.report.command import report
 from crosspt.report.tables import results_table, schemes_table
 from crosspt.runs import EMBEDDED, RUN_NAME, RunConfig, check_writable
 from crosspt.tasks.config import DataConfig
@@ -276,7 +277,14 @@ def _doctor(settings: Namespace) -> tuple[dict[str, Any], Shown]:
     return content, [table]
 
 
-COMMANDS = {"demo": _demo, "train": _train, "evaluate": _evaluate, "predict": _predict, "doctor": _doctor}
+COMMANDS = {
+    "demo": _demo,
+    "train": _train,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "report": report,
+    "doctor": _doctor,
+}
 
 
 if __name__ == "__main__":
