@@ -57,10 +57,10 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], Sheet]:
     pictures = []
     files = []
     for chart in draw_charts(summary):
-        for suffix in ("png", "svg"):
-            files.append(f"figures/{chart.name}.{suffix}")
-            save(chart.figure, output / files[-1])
-        pictures.append(Picture.of(chart.name, chart.caption, (output / files[-1]).read_bytes()))
+        paths = [f"figures/{chart.name}.{suffix}" for suffix in ("png", "svg")]
+        save(chart.figure, *(output / path for path in paths))
+        pictures.append(Picture.of(chart.name, chart.caption, (output / paths[-1]).read_bytes()))
+        files += paths
     verdicts = check_statements(summary)
     sheets = list(make_sheets(summary, verdicts))
     numbers = number_notes(sheets)

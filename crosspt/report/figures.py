@@ -8,6 +8,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from crosspt.report.summary import Spread
@@ -16,18 +18,23 @@ COLOURS = ("#440154", "#2f6c8e", "#35b779", "#c8d930")  # of viridis, darkest fi
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 HATCHES = ("", "///", "...", "xx")
-FORMATS = {"png": {"dpi": 150}, "svg": {"metadata": {"Date": None}}}
+DPI = 150
 ERROR = {"ecolor": "black", "elinewidth": 1, "capsize": 3}
 MEAN_LABEL = "mean over tasks, percent"
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as what the file's suffix says, ``.png`` or ``.svg``; equal figures give equal bytes."""
-    if figure.get_layout_engine() is not None:  # once for all files
-        figure.draw_without_rendering()
-        figure.set_layout_engine(None)
-    with matplotlib.rc_context({"svg.hashsalt": "crosspt"}):
-        figure.savefig(path, **FORMATS[path.suffix[1:]])
+def save(figure: Figure, *paths: Path) -> None:
+    """Write a figure as what each file's suffix says, ``.png`` or ``.svg``; equal figures give equal bytes.
+
+    The canvases are asked directly: ``Figure.savefig`` draws everything twice.
+    """
+    for path in paths:
+        if path.suffix == ".svg":
+            with matplotlib.rc_context({"svg.hashsalt": "crosspt"}):
+                FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
+        else:
+            FigureCanvasAgg(figure).print_png(path)
+        figure.set_layout_engine("none")  # the first drawing has found it
 
 
 def draw_bars(
@@ -199,7 +206,7 @@ def draw_heatmap(
 
 
 def _start(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     figure.suptitle(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
