@@ -181,6 +181,8 @@ def _check_results(content: dict[str, Any], name: str) -> dict[str, Any]:
         raise ValueError("no rows of results")
     for key in ("config", "versions", "environment", "seconds"):
         _get(content, key, dict)
+    if not all(_is(value, float | int) for value in content["seconds"].values()):
+        raise ValueError("seconds must hold numbers")
     for bank in _get({"analysis": [], **content}, "analysis", list):
         _check_bank(bank)
     return content
@@ -190,6 +192,8 @@ def _check_bank(bank: Any) -> None:
     if not isinstance(bank, dict):
         raise ValueError(f"a bank of analysis must be an object, got {_name(bank)}")
     tasks, candidates = (_get(bank, key, list) for key in ("tasks", "candidates"))
+    if not all(isinstance(name, str) for name in (*tasks, *candidates)):
+        raise ValueError("tasks and candidates of analysis must be names")
     for key in _MATRICES:
         matrix, width = _get(bank, key, list), len(tasks if key == "task_similarity" else candidates)
         if len(matrix) != len(tasks) or any(not isinstance(row, list) or len(row) != width for row in matrix):

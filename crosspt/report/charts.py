@@ -12,7 +12,7 @@ from crosspt.report.summary import Condition, Spread, Summary, show, split_schem
 
 KINDS = ("bars", "lines", "groups", "heatmaps", "grid")
 WSSP_LABEL = "weighted similarity to source prompts, percent"
-MOST_HEATMAPS = 12  # conditions; without a limit the heatmaps of a large grid fill the page and take minutes
+MOST_HEATMAPS = 9  # conditions; without a limit the heatmaps of a large grid fill the page and take minutes
 AXES = {
     "shots": "training rows of each task",
     "sources": "source prompts",
@@ -100,7 +100,7 @@ def _bars(summary: Summary, name: str, label: str, quantity: Quantity) -> Iterat
         printed = {}
         for condition in conditions:
             table = table_of(condition, tables)
-            value = table.value(condition.scheme, "mean") if table else None
+            value = table.value(table.row(condition.scheme), "mean") if table else None
             if value is not None:
                 printed[condition.scheme] = value
         values = {condition.scheme: quantity(condition) for condition in conditions}
@@ -112,10 +112,10 @@ def _bars(summary: Summary, name: str, label: str, quantity: Quantity) -> Iterat
 
 def _groups(summary: Summary, name: str, label: str, quantity: Quantity) -> Iterator[Chart]:
     numeric, others = _split_axes(summary)
-    axis = (others or numeric or [None])[0]
-    if axis is None:
+    if not (others or numeric):
         yield from _bars(summary, name, label, quantity)
         return
+    axis = (others or numeric)[0]
     for suffix, where, conditions in _panels(summary, {"scheme", axis}):
         groups: dict[str, dict[str, Spread]] = {}
         for condition in conditions:
@@ -187,7 +187,7 @@ def _heatmaps(summary: Summary) -> Iterator[Chart]:
         cell = next(cell for cell in condition.cells if cell.results and cell.results.get("analysis"))
         banks = list((cell.results or {})["analysis"])
         where = "".join(
-            f", {axis_name(axis)} {show(condition.settings[axis])}" for axis in summary.varying if axis != "scheme"
+            f", {axis_name(axis)}: {show(condition.settings[axis])}" for axis in summary.varying if axis != "scheme"
         )
         for key, (what, file, (low, high)) in MATRICES.items():
             for columns, rows in _stack(banks, key):
@@ -223,7 +223,7 @@ def _panels(summary: Summary, inside: set[str]) -> Iterator[tuple[str, str, list
     panels: dict[str, tuple[str, list[Condition]]] = {}
     for condition in summary.find():
         words = "".join(
-            f", {axis_name(axis)} {show(condition.settings[axis])}" for axis in summary.varying if axis not in inside
+            f", {axis_name(axis)}: {show(condition.settings[axis])}" for axis in summary.varying if axis not in inside
         )
         panels.setdefault(_slug(condition, summary, inside), (words, []))[1].append(condition)
     for suffix, (words, conditions) in panels.items():

@@ -53,15 +53,17 @@ def draw_bars(
         printed: the paper's value of some names, drawn as a diamond.
     """
     shown = {name: value for name, value in values.items() if value.mean is not None}
-    figure, axes = _start(2.0 + 0.72 * max(len(shown), 3), 3.8, title)
+    figure, axes = _start(2.0 + 0.52 * max(len(shown), 4), 3.6, title)
     places = np.arange(len(shown))
     heights, deviations = _heights(shown.values())
     bars = axes.bar(places, heights, yerr=deviations, width=0.72, color=COLOURS[1], error_kw=ERROR)
-    axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
-    if printed:
+    if printed:  # above the bars the numbers would lie on the diamonds
+        axes.bar_label(bars, fmt="%.1f", fontsize=8, label_type="center", color="white")
         known = [(place, printed[name]) for place, name in zip(places, shown, strict=True) if name in printed]
         axes.plot(*zip(*known, strict=True), "D", color="white", markeredgecolor="black", markersize=6, label="paper")
         figure.legend(loc="outside lower right", frameon=False, fontsize=8)
+    else:
+        axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
     _name_places(axes, list(shown))
     _percent_axis(axes, label)
     return figure
@@ -197,7 +199,7 @@ def draw_heatmap(
     _write_numbers(axes, matrix, digits, size, (matrix - low) / (high - low), short=wide and digits == 2)
     bar = figure.colorbar(mesh, ax=axes, fraction=0.04, pad=0.02)
     bar.ax.tick_params(labelsize=name_size)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 

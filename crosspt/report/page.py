@@ -95,7 +95,7 @@ def _sections(summary: Summary, sheets: Sequence[Sheet], pictures: Sequence[Pict
     paper = load_paper()
     printed = [sheet for sheet in sheets if sheet.name.startswith("paper-")]
     beside = [f"{paper.source}, {paper.model}. {_comparable(summary)}".strip()]
-    results = ["Means are over tasks and then over seeds. A heading sorts its table."]
+    results = ["Means are over the tasks and then over the seeds."]
     if summary.decode != "generate":
         results.append("Answers are ranked label words; no cell has generated ones.")
     if any(entry.paper for sheet in sheets for row in sheet.rows for entry in row):

@@ -26,6 +26,7 @@ class PaperTable:
         columns: tasks, and ``mean``.
         rows: values of each method by column.
         deviations: of each method's mean, where printed.
+        methods: the row of a scheme that has another name here.
         footnotes: which note belongs to which rows and columns.
     """
 
@@ -38,6 +39,11 @@ class PaperTable:
     rows: Mapping[str, list[float]]
     footnotes: list[Mapping[str, Any]]
     deviations: Mapping[str, float] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
+
+    def row(self, scheme: str) -> str:
+        """The row that a scheme would have."""
+        return self.methods.get(scheme, scheme)
 
     def value(self, row: str, column: str) -> float | None:
         """A printed number; None where there is none."""
@@ -91,7 +97,7 @@ def tables_of(summary: Summary) -> list[PaperTable]:
 def table_of(condition: Condition, tables: list[PaperTable]) -> PaperTable | None:
     """The one of these tables that has a row for a condition."""
     for table in tables:
-        if table.shots == condition.settings["shots"] and condition.scheme in table.rows:
+        if table.shots == condition.settings["shots"] and table.row(condition.scheme) in table.rows:
             return table
     return None
 

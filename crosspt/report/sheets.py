@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from crosspt.report.charts import axis_name
 from crosspt.report.paper import PaperTable, Verdict, plain_task, table_of, tables_of
@@ -91,16 +92,18 @@ class Sheet:
             writer.writerow(["" if value is None else value for value in cells])
         return file.getvalue()
 
-    def markdown(self, notes: dict[str, int], texts: dict[str, str]) -> str:
+    def markdown(self, notes: Mapping[str, int], texts: Mapping[str, str]) -> str:
         """A table of GitHub's Markdown with its footnotes below; notes have the page's numbers."""
         lines = [f"**{_plain(self.title)}**", ""]
         lines.append(_line([column.heading for column in self.columns]))
         lines.append(_line(["---:" if column.numeric else "---" for column in self.columns]))
         for row in self.rows:
             lines.append(_line([_markdown(entry, notes) for entry in row]))
-        used = sorted({note for row in self.rows for entry in row for note in entry.notes}, key=notes.__getitem__)
+        used = {note for row in self.rows for entry in row for note in entry.notes}
+            {note for row in self.rows for entry in row for note in entry.notes}, key=lambda note: notes[note]
+        )
         if used:
-            lines += ["", *(f"{notes[note]}. {texts[note]}" for note in used)]
+            lines += ["", *(f"{notes[note]}. {texts[note]}" for note in sorted(used, key=lambda note: notes[note]))]
         return "\n".join(lines) + "\n"
 
 
@@ -138,7 +141,7 @@ def _means(summary: Summary) -> Sheet:
         row = [
             *_setting_entries(summary, condition),
             Entry(f"{len(condition.cells)} of {condition.planned}", number=len(condition.cells), digits=0),
-            _with_paper(spread, condition, tables, "mean") if spread.mean is not None else _missing(condition),
+            _with_paper(spread, condition, tables, "mean") if condition.cells else Entry("no result"),
             _entry(condition.invalid()),
         ]
         if summary.has_ranks:
@@ -221,7 +224,7 @@ def _metrics(summary: Summary) -> Sheet:
     columns += [Column("value"), Column("invalid"), Column("seeds"), Column("rows")]
     rows = []
     for condition in summary.find():
-        found: dict[tuple[str, str, str], list[dict]] = {}
+        found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for decode in ("generate", "rank"):
             for cell_rows in condition.rows(decode):
                 for row in cell_rows:
@@ -268,8 +271,8 @@ def _prompts(summary: Summary) -> Sheet:
 
 def _costs(condition: Condition) -> dict[str, float]:
     """The numbers of the inference cost, the first bank's of the first cell: all seeds cost the same."""
-    banks = next((banks for banks in condition.banks() if banks), [{}])
-    cost = banks[0].get("inference_cost")
+    bank = next(bank for banks in condition.banks() for bank in banks)
+    cost = bank.get("inference_cost")
     return {
         key: value
         for key, value in (cost.items() if isinstance(cost, dict) else ())
@@ -307,24 +310,21 @@ def _name(summary: Summary, condition: Condition) -> str:
 
 def _with_paper(spread: Spread, condition: Condition, tables: list[PaperTable], column: str) -> Entry:
     table = table_of(condition, tables)
-    if table is None or table.value(condition.scheme, column) is None:
+    row = table.row(condition.scheme) if table else ""
+    if table is None or table.value(row, column) is None:
         return _entry(spread)
     return Entry(
         text="" if spread.mean is not None else "undefined",
         number=spread.mean,
         deviation=spread.deviation,
-        printed=table.value(condition.scheme, column),
-        printed_deviation=table.deviations.get(condition.scheme) if column == "mean" else None,
-        notes=tuple(table.notes(condition.scheme, column)),
+        printed=table.value(row, column),
+        printed_deviation=table.deviations.get(row) if column == "mean" else None,
+        notes=tuple(table.notes(row, column)),
     )
 
 
 def _entry(spread: Spread) -> Entry:
     return Entry("" if spread.mean is not None else "undefined", spread.mean, spread.deviation)
-
-
-def _missing(condition: Condition) -> Entry:
-    return Entry("undefined" if condition.cells else "no result")
 
 
 def _text(heading: str) -> Column:
@@ -335,7 +335,7 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _markdown(entry: Entry, notes: dict[str, int]) -> str:
+def _markdown(entry: Entry, notes: Mapping[str, int]) -> str:
     marks = "".join(f" [{notes[note]}]" for note in entry.notes)
     paper = f" (paper {entry.paper})" if entry.paper else ""
     return _plain(entry.shown) + paper + marks

@@ -5,7 +5,7 @@ from tests.workspace import crosspt, mistake
 
 
 def test_no_command() -> None:
-    assert "{demo,train,evaluate,predict,doctor}" in mistake(crosspt())
+    assert "{demo,train,evaluate,predict,report,doctor}" in mistake(crosspt())
 
 
 def test_an_unknown_command() -> None:
@@ -15,11 +15,11 @@ def test_an_unknown_command() -> None:
 def test_help_names_the_commands() -> None:
     outcome = crosspt("--help")
     assert outcome.status == 0
-    for command in ("train", "evaluate", "predict", "doctor"):
+    for command in ("train", "evaluate", "predict", "report", "doctor"):
         assert f"    {command} " in outcome.stdout
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "doctor"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "report", "doctor"])
 def test_help_is_plain(command: str) -> None:
     outcome = crosspt(command, "--help")
     assert outcome.status == 0

@@ -1,9 +1,10 @@
 """Experiments that no model ran: their folders, with numbers from a seeded generator."""
 
+import contextlib
 import itertools
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,11 @@ def make_bank(generator: random.Random, scheme: Scheme, tasks: Sequence[str]) ->
         "trainable_parameters": (sources + len(tasks) * scheme.uses_privates) * 10 * 64 + 64 * 64 + 64,
         "inference_cost": {"prompt_rows": 10 * len(candidates), "multiplications": 64 * 64 * 10},
     }
+
+
+@contextlib.contextmanager
+def edit(path: Path) -> Iterator[Any]:
+    """Change the content of a JSON file."""
+    content = json.loads(path.read_text())
+    yield content
+    write(path, content)
