@@ -100,8 +100,6 @@ class Sheet:
         for row in self.rows:
             lines.append(_line([_markdown(entry, notes) for entry in row]))
         used = {note for row in self.rows for entry in row for note in entry.notes}
-            {note for row in self.rows for entry in row for note in entry.notes}, key=lambda note: notes[note]
-        )
         if used:
             lines += ["", *(f"{notes[note]}. {texts[note]}" for note in sorted(used, key=lambda note: notes[note]))]
         return "\n".join(lines) + "\n"
