@@ -1,7 +1,6 @@
 """An experiment's folder: ``experiment.json``, and of each of its cells ``results.json`` or ``error.json``."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,6 +107,8 @@ def read_experiment(folder: Path) -> Experiment:
             decided_by_construction=_get(content, "decided_by_construction", bool),
             definition=_get(content, "definition", dict),
         )
+        if not all(isinstance(axis, str) for axis in experiment.axes):
+            raise ValueError("axes must be names")
         entries = [_entry(entry, experiment.axes) for entry in _get(content, "cells", list)]
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -153,8 +154,8 @@ def _read_cell(folder: Path, name: str, seed: int, settings: dict[str, Any], war
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
         raise ValueError("truncated or not JSON") from None
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from None
@@ -166,6 +167,10 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"holds {name}, which is no JSON")
+
+
 def _check_results(content: dict[str, Any], name: str) -> dict[str, Any]:
     rows = _get(content, "results", list)
     for row in rows:
@@ -175,8 +180,6 @@ def _check_results(content: dict[str, Any], name: str) -> dict[str, Any]:
             _get(row, key, kind)
         if row["cell"] != name:
             raise ValueError(f"results of another cell, {row['cell']!r}")
-        if row["value"] is not None and not math.isfinite(row["value"]):
-            raise ValueError(f"a value of {row['task']} is not finite")
     if not rows:
         raise ValueError("no rows of results")
     for key in ("config", "versions", "environment", "seconds"):

@@ -10,10 +10,11 @@ from rich.text import Text
 
 from crosspt.report.cells import read_experiment
 from crosspt.report.charts import draw_charts
+from crosspt.report.contents import make_sheets
 from crosspt.report.figures import save
 from crosspt.report.page import Picture, number_notes, render_page
 from crosspt.report.paper import check_statements, load_paper
-from crosspt.report.sheets import Sheet, make_sheets
+from crosspt.report.sheets import Sheet
 from crosspt.report.summary import Summary, summarize
 from crosspt.runs import check_writable
 from crosspt.storage import write_atomically

@@ -213,7 +213,7 @@ def _write_numbers(
     places: dict[str, list[tuple[int, ...]]] = {}
     for place in np.ndindex(matrix.shape):
         if not np.isnan(matrix[place]):
-            text = f"{matrix[place]:.{digits}f}"
+            text = f"{round(matrix[place], digits) + 0.0:.{digits}f}"  # + 0.0: no -0.00
             places.setdefault(text.replace("0.", ".", 1) if short else text, []).append(place)  # .07 fits a small cell
     for text, same in places.items():
         numbers = PathCollection(
@@ -246,9 +246,11 @@ def _start(width: float, height: float, title: str) -> tuple[Figure, Axes]:
 
 
 def _heights(values: Any) -> tuple[list[float], list[float]]:
-    """Means and deviations; a deviation of one seed, which is undefined, is drawn as none."""
+    """Means and deviations; a deviation of one seed, which is undefined, is NaN, which draws no bar."""
     values = list(values)
-    return [value.mean for value in values], [value.deviation or 0.0 for value in values]
+    return [value.mean for value in values], [
+        np.nan if value.deviation is None else value.deviation for value in values
+    ]
 
 
 def _name_places(axes: Axes, names: Sequence[str]) -> None:
@@ -259,6 +261,6 @@ def _name_places(axes: Axes, names: Sequence[str]) -> None:
 
 def _percent_axis(axes: Axes, label: str) -> None:
     axes.set_ylabel(label)
-    axes.set_ylim(0, 108)
+    axes.set_ylim(min(0.0, axes.dataLim.y0 - 4), 108)
     axes.set_yticks(range(0, 101, 20))
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)

@@ -91,7 +91,7 @@ def test_nothing_has_finished(folder: Path) -> None:
     ("path", "value", "message"),
     [
         (["results", 0, "value"], "high", "value must be float | int | None, got str"),
-        (["results", 0, "value"], float("inf"), "a value of syn_rte is not finite"),
+        (["results", 0, "value"], float("inf"), "holds Infinity, which is no JSON"),
         (["results", 0], 3, "a row of results must be an object, got int"),
         (["results"], [], "no rows of results"),
         (["seconds"], None, "seconds must be dict, got null"),
@@ -119,6 +119,7 @@ def test_foreign_content(folder: Path, path: list[str | int], value: object, mes
     ("change", "message"),
     [
         ({"schema": 2}, "schema must be 1, got 2, which another version of crosspt wrote"),
+        ({"axes": [["scheme"]]}, "axes must be names"),
         ({"seeds": None}, "seeds must be list, got null"),
         ({"cells": [{"cell": "../x", "scheme": "P", "seed": 0, "settings": {}}]}, "must be that of a folder"),
         ({"cells": [{"cell": "x", "scheme": "P", "seed": 0, "settings": {}}]}, "cell x lacks a value for scheme_"),

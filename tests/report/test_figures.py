@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.colors
@@ -10,7 +11,7 @@ from crosspt.report.figures import COLOURS, draw_bars, draw_heatmap, draw_lines,
 from crosspt.report.summary import Spread
 
 
-def lightness(colour: str) -> float:
+def lightness(colour: Any) -> float:
     """CIE L*, which is what a grey print keeps."""
     linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in matplotlib.colors.to_rgb(colour)]
     luminance = float(np.dot([0.2126, 0.7152, 0.0722], linear))
@@ -45,16 +46,18 @@ def test_numbers_of_a_heatmap_stand_out_and_fit_their_cells(tasks: int, tmp_path
     save(figure, tmp_path / "heatmap.png")
     axes = figure.axes[0]
     mesh, *numbers = axes.collections
+    written = 0
     cell = axes.transData.transform((1, 1)) - axes.transData.transform((0, 0))
     inches = np.abs(cell) / figure.dpi
-    written = 0
     for collection in numbers:
         (outline,) = collection.get_paths()
         assert (outline.get_extents().size < 0.95 * inches).all(), "a number must fit its cell"
         assert outline.get_extents().height > 0.05, "and be of 5 points at least, 0.7 of which a digit takes"
-        for (column, row), colour in zip(collection.get_offsets(), collection.get_facecolors(), strict=True):
-            ground = mesh.to_rgba(values[int(row), int(column)])
-            contrast = abs(lightness(matplotlib.colors.to_hex(ground)) - lightness(matplotlib.colors.to_hex(colour)))
+        for (column, row), colour in zip(
+            np.asarray(collection.get_offsets()).astype(int), np.asarray(collection.get_facecolor()), strict=True
+        ):
+            ground = tuple(np.asarray(mesh.to_rgba(values[row, column])))
+            contrast = abs(lightness(ground) - lightness(tuple(colour)))
             assert contrast > 33
             written += 1
     assert written == values.size
@@ -77,7 +80,7 @@ def test_bars_for_names_with_a_mean(tmp_path: Path) -> None:
 def test_lines_go_through_their_means() -> None:
     lines = {"SL": {1.0: Spread.of([40.0, 44.0]), 8.0: Spread.of([50.0])}, "P": {8.0: Spread.of([None])}}
     figure = draw_lines(lines, "title", "shots")
-    heights = [list(line.get_ydata()) for line in figure.axes[0].lines if len(line.get_ydata()) == 2]
+    heights = [np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].lines]
     assert [42.0, 50.0] in heights
 
 

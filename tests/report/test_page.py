@@ -80,7 +80,7 @@ def test_every_image_is_visible(browser: webdriver.Chrome) -> None:
     images = browser.find_elements(By.TAG_NAME, "img")
     assert len(images) > 5
     for image in images:
-        assert int(image.get_property("naturalWidth") or 0) > 100  # type: ignore[call-overload]
+        assert browser.execute_script("return arguments[0].naturalWidth", image) > 100
         assert image.is_displayed()
         assert image.get_attribute("alt")
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
