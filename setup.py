@@ -18,7 +18,10 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["crosspt", "crosspt.*"]), "crosspt.kernels"],
     package_dir={"crosspt": "crosspt", "crosspt.kernels": "kernels/triton"},
-    package_data={"crosspt": ["py.typed", "assets/t5-crosspt-mini/*", "experiments/definitions/*.yaml"]},
+    package_data={
+        "crosspt": ["py.typed", "assets/t5-crosspt-mini/*", "experiments/definitions/*.yaml"],
+        "crosspt.report": ["paper.yaml", "page.html.j2", "page.css", "page.js"],
+    },
     install_requires=[
         "torch>=2.7",
         "triton>=3.3; platform_system == 'Linux'",
@@ -32,6 +35,7 @@ setup(
         "scipy>=1.11",
         "sentencepiece>=0.2",
         "matplotlib>=3.8",
+        "jinja2>=3.1",
         "jsonargparse[signatures]>=4.40",
         "pyyaml>=6.0",
         "rich>=13.7",
@@ -46,6 +50,7 @@ setup(
             "pytest-benchmark>=5.0",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
+            "selenium>=4.20",
         ],
         "lint": ["mypy>=1.15", "ruff>=0.11", "types-PyYAML"],
     },

@@ -22,6 +22,7 @@ HELP = {
     "evaluate": "report the accuracy of saved prompts",
     "predict": "answer rows of a task with saved prompts",
     "experiment": "run an experiment of the paper, or list them",
+    "report": "make a page, tables and figures of an experiment",
     "doctor": "say what this machine can run, and check the operations",
 }
 METAVARS = {"int": "N", "int | None": "N", "float": "X", "float | None": "X", "str": "NAME", "str | None": "FOLDER"}
@@ -38,6 +39,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Namespace:
         "evaluate": _evaluate_parser(),
         "predict": _predict_parser(),
         "experiment": _experiment_parser(),
+        "report": _report_parser(),
         "doctor": _doctor_parser(),
     }
     options = _join(parsers).parse_args(arguments)
@@ -86,9 +88,7 @@ def _one_line(message: str) -> str:
     message = re.sub(
         r"^Unexpected config: ?", "a YAML file must hold keys and values such as 'epochs: 3', got: ", message
     )
-    message = re.sub(
-        r"\b(?:demo|train|evaluate|predict|experiment|doctor)\.(\w+)", lambda match: "--" + _dashed(match[1]), message
-    )
+    message = re.sub(rf"\b(?:{'|'.join(HELP)})\.(\w+)", lambda match: "--" + _dashed(match[1]), message)
     return " ".join(message.split())
 
 
@@ -205,6 +205,15 @@ def _experiment_parser() -> ArgumentParser:
         (DataConfig, set()),
     ):
         _add_several(parser, config, skip)
+
+
+def _report_parser() -> ArgumentParser:
+    parser = _command_parser(
+        "Make report.html, a page that opens from disk, tables and figures of an experiment: means and deviations over "
+        "seeds, beside the paper's numbers. Unfinished cells and files that cannot be read are named and left out."
+    )
+    parser.add_argument("folder", type=str, metavar="FOLDER", help="the experiment's folder")
+    parser.add_argument("--output", type=str, metavar="FOLDER", help="for the report; by default the experiment's")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``crosspt demo | train | evaluate | predict | experiment | doctor``.
+"""The command line: ``crosspt demo | train | evaluate | predict | experiment | report | doctor``.
 
 Flags and YAML files set the fields of the same dataclasses. Exit status: 0 done, 1 the run failed, 2 a mistake in what
 was asked, 130 interrupted. Results go to stdout, everything else to stderr.
@@ -27,6 +27,7 @@ from crosspt.doctor import examine
 from crosspt.evaluation.results import RESULTS_NAME, write_json
 from crosspt.evaluation.run import evaluate, evaluate_bare, find_task, open_checkpoint, predict
 from crosspt.experiments.command import experiment
+from crosspt.report.command import report
 from crosspt.report.tables import results_table, schemes_table
 from crosspt.runs import EMBEDDED, RUN_NAME, RunConfig, check_writable, name_tasks
 from crosspt.tasks.config import DataConfig
@@ -270,6 +271,7 @@ COMMANDS = {
     "evaluate": _evaluate,
     "predict": _predict,
     "experiment": experiment,
+    "report": report,
     "doctor": _doctor,
 }
 

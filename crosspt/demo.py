@@ -10,7 +10,8 @@ from crosspt.config import CrossPTConfig
 from crosspt.evaluation.results import RESULTS_NAME, make_results, write_json
 from crosspt.evaluation.run import evaluate_bare
 from crosspt.model import CrossPTModel
-from crosspt.report.figures import draw_means, draw_weights
+from crosspt.report.figures import draw_bars, draw_heatmap, save
+from crosspt.report.summary import Spread
 from crosspt.report.tables import mean, primary_values, split_rows
 from crosspt.runs import EMBEDDED, RunConfig, load_t5
 from crosspt.tasks.config import DataConfig
@@ -69,8 +70,11 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
     )
     write_json(folder / RESULTS_NAME, content)
     means = {scheme: mean(list(values.values())) for scheme, values in primary_values(split_rows(rows)[0]).items()}
-    draw_means(means, folder / "means.png")
+    bars = {scheme: Spread.of([value]) for scheme, value in means.items()}
+    save(draw_bars(bars, "embedded suite, 32 training examples a task"), folder / "means.png")
     model = CrossPTModel.from_pretrained(load_t5(EMBEDDED)[0], folder / SCHEMES[-1])
     candidates = [f"source {number + 1}" for number in range(model.config.num_sources)]
-    draw_weights(model.embedding.mixing_weights(), names, [*candidates, "private"], folder / "weights.png")
+    weights = model.embedding.mixing_weights().tolist()
+    heatmap = draw_heatmap(weights, names, [*candidates, "private"], f"attention weights of {SCHEMES[-1]}")
+    save(heatmap, folder / "weights.png")
     return content

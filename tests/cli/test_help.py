@@ -15,11 +15,11 @@ def test_an_unknown_command() -> None:
 def test_help_names_the_commands() -> None:
     outcome = crosspt("--help")
     assert outcome.status == 0
-    for command in ("train", "evaluate", "predict", "experiment", "doctor"):
+    for command in ("train", "evaluate", "predict", "experiment", "report", "doctor"):
         assert f"    {command} " in outcome.stdout
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "experiment", "doctor"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "experiment", "report", "doctor"])
 def test_help_is_plain(command: str) -> None:
     outcome = crosspt(command, "--help")
     assert outcome.status == 0

@@ -1,0 +1,141 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.report.made_up import edit, make_experiment, write
+from tests.workspace import crosspt, mistake
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_experiment(
+        tmp_path / "x", tasks=["syn_rte", "syn_mrpc"], axes={"scheme": ["P", "SL"], "shots": [32]}, seeds=[0, 1]
+    )
+
+
+def test_a_report_and_its_summary(folder: Path, tmp_path: Path) -> None:
+    outcome = crosspt("report", folder, "--output", tmp_path / "there", "--json")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    content = outcome.json()
+    assert (content["schema"], content["cells"], content["finished"], content["warnings"]) == (1, 4, 4, [])
+    assert [condition["settings"]["scheme"] for condition in content["conditions"]] == ["P", "SL"]
+    made = {str(path.relative_to(tmp_path / "there")) for path in (tmp_path / "there").rglob("*") if path.is_file()}
+    assert made == set(content["files"])
+    assert {"report.html", "tables/means.csv", "tables/means.md", "figures/means.png", "figures/means.svg"} <= made
+    assert {path.name for path in folder.iterdir()} == {"cells", "experiment.json"}, "only read"
+
+
+def test_it_shows_the_means_and_where_the_page_is(folder: Path) -> None:
+    outcome = crosspt("report", folder)
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert "Mean over tasks" in outcome.stdout
+    assert f"4 of 4 cells; {folder / 'report.html'}" in outcome.stdout
+    page = (folder / "report.html").read_bytes()
+    assert crosspt("report", folder).status == 0
+    assert (folder / "report.html").read_bytes() == page, "the same cells make the same page"
+
+
+def spoil(folder: Path) -> list[str]:
+    """Spoil a file of every cell, and add a cell of something else; the warnings that are due."""
+    places = [folder / "cells" / f"{scheme}-shots32-seed{seed}" for scheme in ("P", "SL") for seed in (0, 1)]
+    text = (places[0] / "results.json").read_text()
+    (places[0] / "results.json").write_text(text[: len(text) // 2])
+    with edit(places[1] / "results.json") as content:
+        content["schema"] = 2
+    with edit(places[2] / "results.json") as content:
+        content["results"][0]["cell"] = "another"
+    (folder / "cells" / "other").mkdir()
+    return [
+        "cells/P-shots32-seed0/results.json: truncated or not JSON, left out",
+        "cells/P-shots32-seed1/results.json: schema must be 1, got 2, which another version of crosspt wrote, left out",
+        "cells/SL-shots32-seed0/results.json: results of another cell, 'another', left out",
+        "cells/other: no cell of this experiment, left out",
+    ]
+
+
+def test_a_file_that_cannot_be_used_costs_its_cell_alone(folder: Path) -> None:
+    warnings = spoil(folder)
+    outcome = crosspt("report", folder, "--json")
+    assert outcome.status == 0
+    assert outcome.stderr.splitlines() == [f"crosspt report: {warning}" for warning in warnings]
+    assert outcome.json()["finished"] == 1
+    page = (folder / "report.html").read_text()
+    assert "no cell of this experiment" in page
+    assert "no result" in (folder / "tables" / "means.md").read_text()
+
+
+def test_failed_and_unfinished_cells_are_listed(folder: Path) -> None:
+    failed, waiting = (folder / "cells" / f"P-shots32-seed{seed}" for seed in (0, 1))
+    for place in (failed, waiting):
+        (place / "results.json").unlink()
+    write(failed / "error.json", {"schema": 1, "cell": failed.name, "error": "loss is <nan>", "type": "RuntimeError"})
+    outcome = crosspt("report", folder, "--json")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert outcome.json()["unfinished"] == [
+        {"cell": failed.name, "reason": "RuntimeError: loss is <nan>"},
+        {"cell": waiting.name, "reason": "not run yet"},
+    ]
+    assert "RuntimeError: loss is &lt;nan&gt;" in (folder / "report.html").read_text()
+
+
+def test_nothing_has_finished(folder: Path) -> None:
+    for path in folder.glob("cells/*/results.json"):
+        path.unlink()
+    outcome = crosspt("report", folder, "--json")
+    assert (outcome.status, outcome.json()["finished"]) == (0, 0)
+    assert (folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["results", 0, "value"], "high", "value must be float | int | None, got str"),
+        (["results", 0, "value"], float("inf"), "holds Infinity, which is no JSON"),
+        (["results", 0], 3, "a row of results must be an object, got int"),
+        (["results"], [], "no rows of results"),
+        (["seconds"], None, "seconds must be dict, got null"),
+        (["seconds", "train"], "long", "seconds must hold numbers"),
+        (["analysis", 0, "weights"], [[1.0]], "weights of analysis must be of shape (2, 1)"),
+        (["analysis", 0, "weights", 0, 0], "x", "weights of analysis must hold numbers and null"),
+        (["analysis", 0, "tasks", 0], 3, "tasks and candidates of analysis must be names"),
+    ],
+)
+def test_foreign_content(folder: Path, path: list[str | int], value: object, message: str) -> None:
+    name = "SL-shots32-seed0"
+    file = folder / "cells" / name / "results.json"
+    content = json.loads(file.read_text())
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    file.write_text(json.dumps(content))
+    outcome = crosspt("report", folder)
+    assert outcome.status == 0
+    assert outcome.stderr == f"crosspt report: cells/{name}/results.json: {message}, left out\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 2}, "schema must be 1, got 2, which another version of crosspt wrote"),
+        ({"axes": [["scheme"]]}, "axes must be names"),
+        ({"seeds": None}, "seeds must be list, got null"),
+        ({"cells": [{"cell": "../x", "scheme": "P", "seed": 0, "settings": {}}]}, "must be that of a folder"),
+        ({"cells": [{"cell": "x", "scheme": "P", "seed": 0, "settings": {}}]}, "cell x lacks a value for scheme_"),
+    ],
+)
+def test_an_experiment_of_another_kind(folder: Path, change: dict[str, object], message: str) -> None:
+    with edit(folder / "experiment.json") as content:
+        content.update({"axes": ["scheme_"]} if "lacks" in message else {})
+        content.update(change)
+    assert message in mistake(crosspt("report", folder))
+    assert not (folder / "report.html").exists()
+
+
+def test_no_experiment(tmp_path: Path, folder: Path) -> None:
+    assert "holds no experiment.json" in mistake(crosspt("report", tmp_path / "none"))
+    (folder / "experiment.json").write_text("{")
+    assert "truncated or not JSON" in mistake(crosspt("report", folder))
+    assert "required" in mistake(crosspt("report"))
+    assert "unrecognized" in mistake(crosspt("report", folder, "--figure", "2"))

@@ -1,0 +1,121 @@
+"""The page in a real browser, from disk."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from crosspt.report.command import make_report
+from tests.report.made_up import SYNTHETIC, edit, make_experiment
+
+HEADLESS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1400,1000",
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with every kind of section: heatmaps, footnotes, a failed cell, a file that cannot be read."""
+    folder = make_experiment(
+        tmp_path_factory.mktemp("report"),
+        tasks=SYNTHETIC,
+        axes={"scheme": ["P", "SLPN"], "shots": [8, 32]},
+        seeds=[0, 1],
+        figures=[{"kind": "lines"}, {"kind": "heatmaps"}],
+        decided=True,
+    )
+    with edit(folder / "cells" / "P-shots8-seed0" / "results.json") as content:
+        for row in content["results"]:
+            row["value"] = 5.0 if row["scheme"] == "P" else row["value"]  # sorts before 50 as a number alone
+    with edit(folder / "cells" / "P-shots8-seed1" / "results.json") as content:
+        for row in content["results"]:
+            row["value"] = 5.0 if row["scheme"] == "P" else row["value"]
+    (folder / "cells" / "SLPN-shots8-seed1" / "results.json").write_text('{"schema": 1, "resu')
+    make_report(folder, folder)
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    driver = shutil.which("chromedriver")
+    binary = shutil.which("chromium") or shutil.which("google-chrome")
+    if not driver or not binary:
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in (*HEADLESS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    opened.get(page.as_uri())
+    yield opened
+    opened.quit()
+
+
+def test_it_loads_without_a_word_on_the_console(browser: webdriver.Chrome) -> None:
+    assert browser.title == "Comparison <of> figure-2 - CrossPT"
+    assert browser.find_element(By.TAG_NAME, "h1").text == "Comparison <of> figure-2"
+    assert browser.get_log("browser") == []
+
+
+def test_it_asks_for_nothing_outside_the_file(browser: webdriver.Chrome, page: Path) -> None:
+    requested = browser.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert [name for name in requested if not name.startswith("data:")] == []
+    assert "http" not in page.read_text().replace("http-equiv", "")
+
+
+def test_every_image_is_visible(browser: webdriver.Chrome) -> None:
+    images = browser.find_elements(By.TAG_NAME, "img")
+    assert len(images) > 5
+    for image in images:
+        assert browser.execute_script("return arguments[0].naturalWidth", image) > 100
+        assert image.is_displayed()
+        assert image.get_attribute("alt")
+    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_tables_sort_both_ways(browser: webdriver.Chrome) -> None:
+    table = browser.find_element(By.ID, "table-means")
+    headings = [heading.text for heading in table.find_elements(By.CSS_SELECTOR, "thead th")]
+    column = headings.index("mean")
+    heading = table.find_elements(By.CSS_SELECTOR, "thead th")[column]
+
+    def values() -> list[float]:
+        cells = table.find_elements(By.CSS_SELECTOR, f"tbody tr > :nth-child({column + 1})")
+        return [float(str(cell.get_attribute("data-value"))) for cell in cells]
+
+    before = values()
+    heading.find_element(By.TAG_NAME, "button").click()
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert values() == sorted(before, reverse=True) != before
+    assert values()[-1] == 5.0
+    heading.find_element(By.TAG_NAME, "button").click()
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert values() == sorted(before)
+    first = table.find_elements(By.CSS_SELECTOR, "thead th")[0]
+    first.find_element(By.TAG_NAME, "button").click()
+    names = [cell.text for cell in table.find_elements(By.CSS_SELECTOR, "tbody tr > :first-child")]
+    assert names == sorted(names, key=str.lower)
+    assert heading.get_attribute("aria-sort") is None, "one heading sorts at a time"
+
+
+def test_it_says_what_is_missing_and_what_to_beware_of(browser: webdriver.Chrome) -> None:
+    text = browser.find_element(By.TAG_NAME, "body").text
+    assert "Decided by construction" in text
+    assert "cells/SLPN-shots8-seed1/results.json: truncated or not JSON, left out" in text
+    assert "7 of 8 cells finished" in text
+    mark = browser.find_element(By.CSS_SELECTOR, ".paper sup a")
+    note = browser.find_element(By.CSS_SELECTOR, str(mark.get_dom_attribute("href")))
+    assert "Multiples of" in note.text

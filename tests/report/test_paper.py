@@ -1,0 +1,87 @@
+import statistics
+from pathlib import Path
+
+import pytest
+
+from crosspt.report.cells import read_experiment
+from crosspt.report.paper import check_statements, load_paper, tables_of
+from crosspt.report.summary import summarize
+from tests.report.made_up import GLUE, SYNTHETIC, edit, make_experiment
+
+
+def test_printed_means_are_those_of_the_printed_cells() -> None:
+    """Finds a slip in any number; the one mean that the paper itself gets wrong has a footnote."""
+    tables = load_paper().tables
+    assert [(table.table, len(table.rows)) for table in tables] == [
+        ("Table 2", 13),
+        ("Table 3, 16 samples", 4),
+        ("Table 3, 32 samples", 4),
+        ("Table A.1, 16 samples", 9),
+        ("Table A.1, 32 samples", 9),
+        ("Table A.2", 9),
+    ]
+    for table in tables:
+        for method, values in table.rows.items():
+            assert len(values) == len(table.columns)
+            cells = [value for value, column in zip(values, table.columns, strict=True) if column != "mean"]
+            off = abs(statistics.fmean(cells) - (table.value(method, "mean") or 0))
+            one_decimal = all(round(value, 1) == value for value in values)
+            assert (off > (0.0505 if one_decimal else 0.011)) == ("mean-off" in table.notes(method, "mean")), method
+
+
+def test_qnli_and_qqp_are_exchanged_between_two_tables() -> None:
+    tables = {table.table: table for table in load_paper().tables}
+    for shots in (16, 32):
+        third, appendix = tables[f"Table 3, {shots} samples"], tables[f"Table A.1, {shots} samples"]
+        for task in GLUE:
+            other = {"qnli": "qqp", "qqp": "qnli"}.get(task, task)
+            assert third.value("SLPN", task) == appendix.value("SLPN", other)
+            for table in (third, appendix):
+                assert ("exchanged" in table.notes("SLPN", task)) == (task != other)
+
+
+def test_every_footnote_is_there() -> None:
+    paper = load_paper()
+    named = {note["note"] for table in paper.tables for note in table.footnotes}
+    named |= {note for statement in paper.statements for note in statement.get("footnotes", [])}
+    assert named | {"embedded"} == set(paper.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "suite", "tasks", "expected"),
+    [
+        ("figure-2", "embedded", SYNTHETIC, ["Table A.1, 16 samples", "Table A.1, 32 samples"]),
+        ("table-3", "glue", GLUE, ["Table 3, 16 samples", "Table 3, 32 samples"]),
+        ("figure-2", "glue", ["qqp", "mrpc"], []),
+        ("figure-5", "glue", GLUE, []),
+    ],
+)
+def test_numbers_stand_beside_the_same_experiment_alone(
+    name: str, suite: str, tasks: list[str], expected: list[str], tmp_path: Path
+) -> None:
+    folder = make_experiment(tmp_path / "x", name=name, suite=suite, tasks=tasks, axes={"scheme": ["P"]}, seeds=[0])
+    assert [table.table for table in tables_of(summarize(read_experiment(folder)))] == expected
+
+
+def test_verdicts(tmp_path: Path) -> None:
+    folder = make_experiment(tmp_path / "x", axes={"scheme": ["P", "SL", "SLPN", "SILP"], "shots": [32]}, seeds=[0])
+    for scheme, value in (("P", 60.0), ("SL", 50.0), ("SLPN", 62.0), ("SILP", 55.0)):
+        with edit(folder / "cells" / f"{scheme}-shots32-seed0" / "results.json") as content:
+            for row in content["results"]:
+                row["value"] = value
+    verdicts = {verdict.text: verdict for verdict in check_statements(summarize(read_experiment(folder)))}
+
+    def find(start: str) -> tuple[str, str]:
+        (verdict,) = [verdict for text, verdict in verdicts.items() if text.startswith(start)]
+        return verdict.ours, verdict.verdict
+
+    assert find("SLPN is slightly better") == ("SLPN 62.0 / SILP 55.0", "agrees")
+    assert find("CrossPT (SLPN) is 3 to 5 points") == ("SLPN 62.0 / P 60.0", "differs")
+    assert find("Private prompts with sources")[1] == "cannot be told", "PI was not run"
+    assert find("The weighted similarity to source prompts of SL is 100") == ("SL 100.0", "agrees")
+    assert find("The weighted similarity to source prompts is undefined")[1] == "cannot be told"
+    with edit(folder / "cells" / "SL-shots32-seed0" / "results.json") as content:
+        content["analysis"][0]["wssp"] = 99.0
+    assert {verdict.text: verdict.verdict for verdict in check_statements(summarize(read_experiment(folder)))}[
+        "The weighted similarity to source prompts of SL is 100."
+    ] == "differs"

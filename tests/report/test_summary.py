@@ -1,0 +1,82 @@
+import csv
+import io
+from dataclasses import astuple
+from pathlib import Path
+
+import pytest
+
+from crosspt.report.cells import read_experiment
+from crosspt.report.contents import make_sheets
+from crosspt.report.summary import Spread, split_scheme, summarize
+from tests.report.made_up import edit, make_experiment
+
+
+def test_a_spread_by_hand() -> None:
+    assert astuple(Spread.of([80.0, 90.0, 82.0])) == pytest.approx((84.0, 5.2915026, 3))  # sqrt((16 + 36 + 4) / 2)
+    assert Spread.of([80.0, None]) == Spread(80.0, None, 1)
+    assert Spread.of([None]) == Spread(None, None, 0)
+
+
+def test_a_schemes_number_of_sources() -> None:
+    assert [split_scheme(name) for name in ("SL", "SL3", "SLP8", "SLPN", "P")] == [
+        ("SL", 1),
+        ("SL", 3),
+        ("SLP", 8),
+        ("SLPN", None),
+        ("P", None),
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One condition on two tasks, whose primary metrics are (70, 90), (75, 80) and (60, undefined)."""
+    folder = make_experiment(
+        tmp_path / "x", tasks=["syn_mrpc", "syn_rte"], axes={"scheme": ["SLP"]}, decodes=("generate", "rank")
+    )
+    for seed, values in enumerate([(70.0, 90.0), (75.0, 80.0), (60.0, None)]):
+        with edit(folder / "cells" / f"SLP-seed{seed}" / "results.json") as content:
+            for row in content["results"]:
+                if row["scheme"] == "SLP" and row["primary"] and row["decode"] == "generate":
+                    row["value"] = values[row["task"] == "syn_rte"]
+    return folder
+
+
+def test_mean_and_deviation_are_over_the_seeds_task_means(folder: Path) -> None:
+    (condition,) = summarize(read_experiment(folder)).conditions
+    assert astuple(condition.overall()) == pytest.approx((78.75, 1.7677670, 2))  # of 80 and 77.5
+    assert astuple(condition.task("syn_mrpc")) == pytest.approx((68.333333, 7.6376262, 3))
+    assert astuple(condition.task("syn_rte")) == pytest.approx((85.0, 7.0710678, 2))
+
+
+def test_tables_hold_every_number_in_full(folder: Path) -> None:
+    sheets = {sheet.name: sheet for sheet in make_sheets(summarize(read_experiment(folder)), [])}
+    means = list(csv.DictReader(io.StringIO(sheets["means"].csv())))
+    assert [row["scheme"] for row in means] == ["SLP", "majority"]
+    assert (means[0]["seeds"], means[0]["mean"]) == ("3", "78.75")
+    assert float(means[0]["mean std"]) == pytest.approx(1.7677670)
+    assert means[0]["mean, ranked"] != ""
+    metrics = list(csv.DictReader(io.StringIO(sheets["metrics"].csv())))
+    assert {(row["metric"], row["answers"]) for row in metrics if row["task"] == "syn_mrpc"} == {
+        ("accuracy *", "generated"),
+        ("f1", "generated"),
+        ("accuracy *", "ranked"),
+        ("f1", "ranked"),
+    }
+    assert "| SLP | 3 of 3 | 78.8 ± 1.8 |" in sheets["means"].markdown({}, {})
+
+
+def test_banks_of_single_targets_count_together(folder: Path) -> None:
+    with edit(folder / "cells" / "SLP-seed0" / "results.json") as content:
+        bank = content["analysis"][0]
+        content["analysis"] = [
+            {**bank, "folder": f"targets/{task}", "tasks": [task], "wssp": wssp}
+            | {key: [bank[key][0]] for key in ("weights", "similarity")}
+            | {"task_similarity": [[1.0]]}
+            for task, wssp in (("syn_mrpc", 20.0), ("syn_rte", 40.0))
+        ]
+        content["analysis"][0]["weights"] = [[0.25, 0.75]]
+    (condition,) = summarize(read_experiment(folder)).find(scheme="SLP")
+    cell = condition.cells[0]
+    condition.cells = [cell]
+    assert condition.wssp().mean == 30.0
+    assert condition.source_weight("syn_mrpc").mean == 25.0
