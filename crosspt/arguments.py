@@ -205,6 +205,7 @@ def _experiment_parser() -> ArgumentParser:
         (DataConfig, set()),
     ):
         _add_several(parser, config, skip)
+    return parser
 
 
 def _report_parser() -> ArgumentParser:
