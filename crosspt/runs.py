@@ -188,7 +188,7 @@ def prepare_folder(run: RunConfig, folder: Path, resume: bool) -> None:
         different = [
             f"{key} (there {was!r}, here {now!r})"
             for section in wanted
-            for key, was, now in differences(section, saved[section], wanted[section])
+            for key, was, now in _differences(section, saved[section], wanted[section])
         ]
         if different:
             raise ValueError(f"{folder} holds a run with other settings: {', '.join(different)}")
@@ -222,12 +222,7 @@ def _is_leftover(file: Path) -> bool:
     return file.name.startswith(f".{RUN_NAME}.") and file.suffix == ".tmp"
 
 
-def differences(name: str, saved: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
-    """What differs between two JSON values: the innermost keys with both values, None where a key is missing."""
-    if isinstance(saved, dict) and isinstance(wanted, dict):
-        return [
-            difference
-            for key in {**wanted, **saved}
-            for difference in differences(key, saved.get(key), wanted.get(key))
-        ]
+def _differences(name: str, saved: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
+    if isinstance(saved, dict) and isinstance(wanted, dict) and saved.keys() == wanted.keys():
+        return [difference for key in wanted for difference in _differences(key, saved[key], wanted[key])]
     return [] if saved == wanted else [(name, saved, wanted)]

@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from crosspt.evaluation.results import RESULTS_NAME, write_json
 from crosspt.experiments.grid import SCHEMA, Cell, Grid, cell_folder, most_rows, stage1_folder
 from crosspt.experiments.worker import ERROR_NAME, LOCK_NAME, Work, do_work, start_worker
-from crosspt.runs import check_writable, differences, prepare_folder
+from crosspt.runs import check_writable, prepare_folder
 from crosspt.training.run import prepare
 
 EXPERIMENT_NAME = "experiment.json"
@@ -70,15 +70,11 @@ def check_folder(grid: Grid, folder: Path) -> None:
     """Raise ValueError unless a folder is new or empty, or holds this very grid. Writes nothing."""
     path = folder / EXPERIMENT_NAME
     if path.is_file():
-        saved = read_versioned(path)
-        wanted = grid.to_dict()
-        # What the cells are follows from the rest, and a title is of no account.
-        keys = [key for key in wanted if key not in ("cells", "axes", "title")]
+        saved, wanted = _identity(read_versioned(path)), _identity(grid.to_dict())
         different = [
-            f"{name} (there {was!r}, here {now!r})"
-            for key in keys
-            for name, was, now in differences(key, saved.get(key), wanted[key])
-            if name not in ("title", "source", "aliases")
+            f"{name} (there {saved.get(name)!r}, here {wanted.get(name)!r})"
+            for name in {**wanted, **saved}
+            if saved.get(name) != wanted.get(name)
         ]
         if different:
             raise ValueError(f"{folder} holds an experiment with other settings: {', '.join(different)}")
@@ -213,6 +209,19 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _identity(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a grid's cells, by name, from ``experiment.json``; the values of an axis are a list."""
+    definition = content.get("definition", {})
+    suite = definition.get("suites", {}).get(content.get("suite"), {})
+    identity = {name: content.get(name) for name in ("experiment", "suite", "model", "seeds")}
+    return {
+        **identity,
+        **definition.get("settings", {}),
+        **definition.get("axes", {}),
+        "variants": suite.get("variants"),
+    }
 
 
 def _is_leftover(file: Path) -> bool:
