@@ -262,6 +262,7 @@ def _name_places(axes: Axes, names: Sequence[str]) -> None:
 
 def _percent_axis(axes: Axes, label: str) -> None:
     axes.set_ylabel(label)
-    axes.set_ylim(min(0.0, axes.dataLim.y0 - 4), 108)
+    lowest = axes.dataLim.y0
+    axes.set_ylim(lowest - 4 if lowest < 0 else 0, 108)
     axes.set_yticks(range(0, 101, 20))
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
