@@ -11,7 +11,7 @@ from crosspt.report.paper import plain_task, table_of, tables_of
 from crosspt.report.summary import Condition, Spread, Summary, show, split_scheme
 
 KINDS = ("bars", "lines", "groups", "heatmaps", "grid")
-WSSP_LABEL = "weighted similarity to source prompts, percent"
+WSSP_LABEL = "weighted similarity to sources, percent"
 MOST_HEATMAPS = 9  # conditions; without a limit the heatmaps of a large grid fill the page and take minutes
 AXES = {
     "shots": "training rows of each task",

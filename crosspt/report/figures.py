@@ -1,6 +1,7 @@
 """Figures. Colours differ in lightness, and lines in marker and dash, so that they survive greyscale."""
 
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import cycle
@@ -239,7 +240,7 @@ def _outline(text: str, size: float) -> Path:
 def _start(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(textwrap.fill(title, int(12 * width)), fontsize=10)  # 12 letters an inch
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     return figure, axes
@@ -261,6 +262,7 @@ def _name_places(axes: Axes, names: Sequence[str]) -> None:
 
 def _percent_axis(axes: Axes, label: str) -> None:
     axes.set_ylabel(label)
-    axes.set_ylim(min(0.0, axes.dataLim.y0 - 4), 108)
+    lowest = axes.dataLim.y0
+    axes.set_ylim(lowest - 4 if lowest < 0 else 0, 108)
     axes.set_yticks(range(0, 101, 20))
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)

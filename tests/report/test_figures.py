@@ -90,3 +90,12 @@ def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
         save(figure, tmp_path / f"{name}.png", tmp_path / f"{name}.svg")
     for suffix in ("png", "svg"):
         assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
+
+
+def test_a_long_title_fits_its_figure() -> None:
+    figure = draw_bars(
+        {"P": Spread.of([40.0])}, "One source prompt beside private prompts, and two source prompts alone"
+    )
+    figure.draw_without_rendering()
+    (title,) = figure.texts
+    assert title.get_window_extent().width < figure.bbox.width

@@ -36,12 +36,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         figures=[{"kind": "lines"}, {"kind": "heatmaps"}],
         decided=True,
     )
-    with edit(folder / "cells" / "P-shots8-seed0" / "results.json") as content:
-        for row in content["results"]:
-            row["value"] = 5.0 if row["scheme"] == "P" else row["value"]  # sorts before 50 as a number alone
-    with edit(folder / "cells" / "P-shots8-seed1" / "results.json") as content:
-        for row in content["results"]:
-            row["value"] = 5.0 if row["scheme"] == "P" else row["value"]
+    for shots, value in ((8, 5.25), (32, 5.3)):  # as text, 5.25 would come after 5.3, and 5.3 after 50
+        for seed in (0, 1):
+            with edit(folder / "cells" / f"P-shots{shots}-seed{seed}" / "results.json") as content:
+                for row in content["results"]:
+                    row["value"] = value if row["scheme"] == "P" else row["value"]
     (folder / "cells" / "SLPN-shots8-seed1" / "results.json").write_text('{"schema": 1, "resu')
     make_report(folder, folder)
     return folder / "report.html"
@@ -100,7 +99,7 @@ def test_tables_sort_both_ways(browser: webdriver.Chrome) -> None:
     heading.find_element(By.TAG_NAME, "button").click()
     assert heading.get_attribute("aria-sort") == "descending"
     assert values() == sorted(before, reverse=True) != before
-    assert values()[-1] == 5.0
+    assert values()[-1] == pytest.approx(5.25)
     heading.find_element(By.TAG_NAME, "button").click()
     assert heading.get_attribute("aria-sort") == "ascending"
     assert values() == sorted(before)
