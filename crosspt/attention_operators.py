@@ -61,6 +61,7 @@ class _Attention(torch.autograd.Function):
         ctx.save_for_backward(out, stats, *arguments[:9])
         ctx.settings = arguments[9:]
         ctx.mark_non_differentiable(stats)
+        ctx.set_materialize_grads(False)  # of stats there is none, and zeros would be a launch
         return out, stats
 
     @staticmethod

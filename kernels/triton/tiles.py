@@ -134,7 +134,7 @@ def attention_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
     """
     columns = _columns(width)
     if dtype.itemsize == 2:
-        return AttentionTiles(64, 64, columns, 4 if columns <= 64 else 8, 2)
+        return AttentionTiles(64, 64, columns, 4, 2) if columns <= 64 else AttentionTiles(64, 32, columns, 8, 2)
     return AttentionTiles(16, 16, columns, 4, 2)
 
 
@@ -152,7 +152,7 @@ def attention_key_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
     """Tiles of the launch that gives the keys' and values' gradients, likewise."""
     columns = _columns(width)
     if dtype.itemsize == 2:
-        return AttentionTiles(32, 64, columns, 4 if columns <= 64 else 8, 1)
+        return AttentionTiles(32, 64, columns, 4, 1) if columns <= 64 else AttentionTiles(16, 64, columns, 8, 1)
     return AttentionTiles(16, 16, columns, 4, 1)
 
 
