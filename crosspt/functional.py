@@ -1,17 +1,26 @@
 """The public operations of CrossPT.
 
 Symbols: B batch, L input tokens, m prompt length, d model width, V vocabulary, n source prompts, T target tasks, N
-candidates a task mixes (n, plus 1 when it has a private prompt). Every function checks its arguments once and raises
-``ValueError``, ``TypeError`` or ``RuntimeError`` with the operation, what was expected and what came. Ids out of range
-raise on CPU tensors.
+candidates a task mixes (n, plus 1 when it has a private prompt), H heads, D width of a head. Every function checks its
+arguments once and raises ``ValueError``, ``TypeError`` or ``RuntimeError`` with the operation, what was expected and
+what came. Ids out of range raise on CPU tensors.
 """
 
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
-from crosspt import operators, torch_backend
-from crosspt.validation import Mixture, check_devices, check_floating, check_mixture, check_rows, check_weights
+from crosspt import attention_operators, operators, torch_attention, torch_backend
+from crosspt.validation import (
+    Mixture,
+    check_attention,
+    check_devices,
+    check_floating,
+    check_mixture,
+    check_rows,
+    check_weights,
+)
 
 Backend = Literal["auto", "torch", "triton"]
 
@@ -137,6 +146,56 @@ def prompted_embedding(
     if _use_triton("prompted_embedding", backend, table):
         return operators.prompted_embedding(input_ids, task_ids, table, *_operator_arguments(mixture))
     return torch_backend.prompted_embedding(input_ids, task_ids, table, mixture)
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    *,
+    prefix_key: Tensor | None = None,
+    prefix_value: Tensor | None = None,
+    task_ids: Tensor | None = None,
+    causal: bool = False,
+    dropout: float = 0.0,
+    seed: Tensor | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """T5's attention, ``dropout(softmax(Q K^T + bias)) V`` without scaling, over a task's prefix and a row's own keys.
+
+    With ``backend="triton"`` nothing of shape (Lq, Lk) is formed, and the prefix is read by task id, never copied.
+
+    Args:
+        query: (B, H, Lq, D).
+        key: (B, H, Lk, D).
+        value: (B, H, Lk, D).
+        bias: relative position bias (H, Lq + m + Lk - 1), or None; that of key j for query i is at
+            ``j - i + Lq - 1``, where keys are counted from the first of the prefix on. It may hold -inf, and takes no
+            gradient.
+        mask: (B, Lk) bool, True where a key counts; those of the prefix always do.
+        prefix_key: (T, H, m, D), the keys that a task puts in front of a row's own, or None.
+        prefix_value: (T, H, m, D), or None.
+        task_ids: (B,) int64 in [0, T), whose prefix a row sees; given with the prefix.
+        causal: hide key j from query i where ``j > i + m + Lk - Lq``.
+        dropout: probability in [0, 1) with which a weight is dropped.
+        seed: (1,) int64, decides what the Triton backend drops; by default drawn from torch's generator. The torch
+            backend drops by torch's generator and takes none.
+        backend: see :func:`compose_prompts`.
+
+    Returns:
+        (B, Lq, H, D) in the dtype of ``query``. A query that sees no key gets zero.
+    """
+    check_attention(query, key, value, bias, mask, prefix_key, prefix_value, task_ids, dropout, seed)
+    if _use_triton("attention", backend, query):
+        if dropout > 0 and seed is None:
+            seed = torch.randint(2**63 - 1, (1,), device=query.device)
+        tensors = (query, key, value, bias, mask, prefix_key, prefix_value, task_ids, seed)
+        return attention_operators.attention(*tensors, causal, dropout)[0]
+    if seed is not None:
+        raise ValueError("attention: backend 'torch' takes no seed; use torch.manual_seed")
+    return torch_attention.attention(query, key, value, bias, mask, prefix_key, prefix_value, task_ids, causal, dropout)
 
 
 def _use_triton(operation: str, backend: str, tensor: Tensor) -> bool:

@@ -1,8 +1,8 @@
-"""The equations of the paper, literally: encode every prompt, mix, gather, concatenate.
+"""The equations of the paper and of T5's attention, literally: encode every prompt, mix, gather, concatenate.
 
 Slow and obvious on purpose. These functions are the oracle that every backend is tested against; they check nothing,
 run in the dtype they are given and are differentiated by autograd. Symbols: B batch, L input tokens, m prompt length,
-d model width, V vocabulary, n source prompts, T target tasks, N candidates a task mixes.
+d model width, V vocabulary, n source prompts, T target tasks, N candidates a task mixes, H heads, D width of a head.
 """
 
 import torch
@@ -153,3 +153,56 @@ def prompted_embedding(
         encode_privates=encode_privates,
     )
     return prepend_prompts(prompts, task_ids, input_ids, table)
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    *,
+    prefix_key: Tensor | None = None,
+    prefix_value: Tensor | None = None,
+    task_ids: Tensor | None = None,
+    causal: bool = False,
+    keep: Tensor | None = None,
+) -> Tensor:
+    """T5's attention, ``softmax(Q K^T + bias) V`` without scaling, over a task's prefix and a row's own keys.
+
+    Args:
+        query: (B, H, Lq, D).
+        key: (B, H, Lk, D).
+        value: (B, H, Lk, D).
+        bias: (H, Lq + m + Lk - 1), the bias of key j for query i at ``j - i + Lq - 1``; keys are counted from the first
+            of the prefix on.
+        mask: (B, Lk) bool, True where a key counts; those of the prefix always do.
+        prefix_key: (T, H, m, D), keys in front of the row's own.
+        prefix_value: (T, H, m, D).
+        task_ids: (B,) int64, whose prefix a row sees.
+        causal: hide key j from query i where ``j > i + m + Lk - Lq``.
+        keep: (B, H, Lq, m + Lk), factors of the weights, such as 0 or 1 / (1 - p) of dropout.
+
+    Returns:
+        (B, Lq, H, D). A query without any key gets zero.
+    """
+    if prefix_key is not None:
+        key = torch.cat([prefix_key[task_ids], key], dim=2)
+        value = torch.cat([prefix_value[task_ids], value], dim=2)
+    queries, keys = query.shape[2], key.shape[2]
+    scores = query @ key.transpose(2, 3)
+    i = torch.arange(queries, device=query.device)[:, None]
+    j = torch.arange(keys, device=query.device)[None, :]
+    if bias is not None:
+        scores = scores + bias[:, j - i + queries - 1]
+    hidden = torch.zeros_like(scores, dtype=torch.bool)
+    if mask is not None:
+        hidden[..., keys - mask.shape[1] :] |= ~mask[:, None, None, :]
+    if causal:
+        hidden |= j > i + keys - queries
+    scores = scores.masked_fill(hidden, float("-inf"))
+    empty = (scores == float("-inf")).all(dim=-1, keepdim=True)
+    weights = torch.softmax(scores.masked_fill(empty, 0.0), dim=-1).masked_fill(empty, 0.0)
+    if keep is not None:
+        weights = weights * keep
+    return (weights @ value).transpose(1, 2)

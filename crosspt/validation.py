@@ -163,3 +163,57 @@ def check_rows(operation: str, input_ids: Tensor, task_ids: Tensor, table: Tenso
     check_ids(operation, "input_ids", input_ids, "(B, L)", table.shape[0])
     check_ids(operation, "task_ids", task_ids, "(B,)", tasks, batch=input_ids.shape[0])
     check_devices(operation, table=table, prompts=prompt, input_ids=input_ids, task_ids=task_ids)
+
+
+def check_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    prefix_key: Tensor | None,
+    prefix_value: Tensor | None,
+    task_ids: Tensor | None,
+    dropout: float,
+    seed: Tensor | None,
+) -> None:
+    """Raise unless the arguments of ``crosspt.functional.attention`` fit together."""
+    operation = "attention"
+    check_floating(operation, "query", query, "(B, H, Lq, D)")
+    check_floating(operation, "key", key, "(B, H, Lk, D)")
+    batch, heads, queries, width = query.shape
+    keys = key.shape[2]
+    check_shape(operation, "key", key, "(B, H, Lk, D)", (batch, heads, keys, width))
+    check_shape(operation, "value", value, "(B, H, Lk, D)", (batch, heads, keys, width))
+    given = [prefix_key is not None, prefix_value is not None, task_ids is not None]
+    if any(given) != all(given):
+        raise ValueError(f"{operation}: prefix_key, prefix_value and task_ids go together, got {given}")
+    if prefix_key is not None and prefix_value is not None and task_ids is not None:
+        check_floating(operation, "prefix_key", prefix_key, "(T, H, m, D)")
+        tasks, _, length, _ = prefix_key.shape
+        check_shape(operation, "prefix_key", prefix_key, "(T, H, m, D)", (tasks, heads, length, width))
+        check_shape(operation, "prefix_value", prefix_value, "(T, H, m, D)", (tasks, heads, length, width))
+        check_ids(operation, "task_ids", task_ids, "(B,)", tasks, batch=batch)
+        keys += length
+    if bias is not None:
+        check_floating(operation, "bias", bias, "(H, Lq + m + Lk - 1)")
+        check_shape(operation, "bias", bias, "(H, Lq + m + Lk - 1)", (heads, max(queries + keys - 1, 0)))
+        if bias.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"{operation}: bias must need no gradient, which is not computed; freeze the T5")
+    if mask is not None:
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+            raise TypeError(f"{operation}: mask must be a bool tensor of shape (B, Lk), got {got}")
+        check_shape(operation, "mask", mask, "(B, Lk)", (batch, key.shape[2]))
+    if not 0 <= dropout < 1:
+        raise ValueError(f"{operation}: dropout must lie in [0, 1), got {dropout}")
+    if seed is not None:
+        if dropout == 0:
+            raise ValueError(f"{operation}: seed needs a dropout above 0, got a seed and dropout {dropout}")
+        if seed.dtype != torch.int64 or seed.shape != (1,):
+            raise ValueError(f"{operation}: seed must be int64 of shape (1,), got {seed.dtype} of {tuple(seed.shape)}")
+    tensors = {"key": key, "value": value, "prefix_key": prefix_key, "prefix_value": prefix_value}
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.dtype is not query.dtype:
+            raise TypeError(f"{operation}: {name} must have query's dtype {query.dtype}, got {tensor.dtype}")
+    check_devices(operation, query=query, **tensors, bias=bias, mask=mask, task_ids=task_ids, seed=seed)

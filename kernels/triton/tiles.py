@@ -1,4 +1,4 @@
-"""Tile sizes, from the prompt length, the width, the number of sources and the dtype alone.
+"""Tile sizes, from the prompt length, the widths, the number of sources and the dtype alone.
 
 Batch size, input length and number of tasks never enter, so training never compiles a kernel twice.
 """
@@ -112,3 +112,50 @@ def copy_tiles(width: int) -> CopyTiles:
     """Tiles for moving rows of d elements: 2048 elements a step."""
     columns = _fit(width, 256, 16)
     return CopyTiles(2048 // columns, columns, 4)
+
+
+class AttentionTiles(NamedTuple):
+    """Block sizes of an attention kernel; each name is the kernel's constexpr."""
+
+    BM: int  # queries
+    BN: int  # keys
+    BD: int  # columns, those of a head or more
+    num_warps: int
+    num_stages: int
+
+
+@lru_cache(maxsize=64)
+def attention_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
+    """Tiles of the attention's forward launch: 64 rows for half precision, as in :func:`compose_tiles`.
+
+    Args:
+        width: D, of a head.
+        dtype: of queries, keys and values.
+    """
+    columns = _columns(width)
+    if dtype.itemsize == 2:
+        return AttentionTiles(64, 64, columns, 4, 2) if columns <= 64 else AttentionTiles(64, 32, columns, 8, 2)
+    return AttentionTiles(16, 16, columns, 4, 2)
+
+
+@lru_cache(maxsize=64)
+def attention_query_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
+    """Tiles of the launch that gives the queries' gradient; the arguments are those of :func:`attention_tiles`."""
+    columns = _columns(width)
+    if dtype.itemsize == 2:
+        return AttentionTiles(64, 32, columns, 4 if columns <= 64 else 8, 1)
+    return AttentionTiles(16, 16, columns, 4, 1)
+
+
+@lru_cache(maxsize=64)
+def attention_key_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
+    """Tiles of the launch that gives the keys' and values' gradients, likewise."""
+    columns = _columns(width)
+    if dtype.itemsize == 2:
+        return AttentionTiles(32, 64, columns, 4, 1) if columns <= 64 else AttentionTiles(16, 64, columns, 8, 1)
+    return AttentionTiles(16, 16, columns, 4, 1)
+
+
+def _columns(width: int) -> int:
+    """Columns of a tile that holds whole rows of a head."""
+    return max(16, triton.next_power_of_2(width))
