@@ -25,14 +25,7 @@ Batch = Callable[..., dict[str, Tensor]]
 
 def make_mt5(**settings: Any) -> Any:
     config = MT5Config(
-        vocab_size=VOCABULARY,
-        d_model=16,
-        d_kv=8,
-        d_ff=32,
-        num_layers=2,
-        num_heads=2,
-        decoder_start_token_id=0,
-        **settings,
+        vocab_size=VOCABULARY, d_model=16, d_kv=8, d_ff=32, num_heads=2, decoder_start_token_id=0, **settings
     )
     torch.manual_seed(0)
     return MT5ForConditionalGeneration(config).eval()
@@ -41,11 +34,12 @@ def make_mt5(**settings: Any) -> Any:
 MAKERS: dict[str, Callable[..., Any]] = {
     "1.0": functools.partial(make_t5, "1.0"),
     "1.1": functools.partial(make_t5, "1.1"),
-    "mt5": make_mt5,
+    "mt5": functools.partial(make_mt5, num_layers=2),
 }
 
 
 def frozen(kind: str, implementation: str, **settings: Any) -> Any:
+    """A T5 that is as a user of transformers alone would freeze it."""
     t5 = MAKERS[kind](**settings).requires_grad_(False)
     t5.set_attn_implementation(implementation)
     return t5
@@ -58,11 +52,11 @@ def plain(rows: dict[str, Tensor]) -> dict[str, Tensor]:
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_plain_t5_equals_eager(kind: str, implementation: str, batch: Batch) -> None:
-    rows = batch()
+    rows, layers = batch(), 1 if implementation == "crosspt_triton" else 2  # the interpreter is slow
     rows.pop("task_ids")
     with torch.no_grad():
-        expected = frozen(kind, "eager")(**rows)
-        output = frozen(kind, implementation)(**rows)
+        expected = frozen(kind, "eager", num_layers=layers)(**rows)
+        output = frozen(kind, implementation, num_layers=layers)(**rows)
     kept = rows["attention_mask"].bool()
     torch.testing.assert_close(output.logits, expected.logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(output.loss, expected.loss)
@@ -85,7 +79,7 @@ def test_prompts_get_the_gradients_of_eager(version: str, scheme: str, backend: 
     for implementation in ("eager", backend):
         torch.manual_seed(0)
         tasks, sources = ["mrpc", "rte"], {"mrpc": torch.randn(3, 16), "rte": torch.randn(3, 16)}
-        t5 = make_t5(version)
+        t5 = make_t5(version, num_layers=1 if backend == "crosspt_triton" else 2)
         t5.set_attn_implementation(implementation)
         model = CrossPTModel(t5, CrossPTConfig(tasks=tasks, scheme=scheme, prompt_length=3), source_prompts=sources)
         output = model(**batch())
