@@ -20,7 +20,8 @@ import torch
 from rich.console import Console
 
 from benchmarks import growth, report, steps
-from benchmarks.comparisons import compare_embedding, compare_steps
+from benchmarks.comparisons import compare_operation, compare_steps
+from benchmarks.operations import EMBEDDING
 from benchmarks.shapes import REFERENCE
 from crosspt.evaluation.results import environment, package_versions, write_json
 
@@ -82,7 +83,7 @@ def measure(grid: str, tell: Callable[[str], None]) -> dict[str, Any]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loads, start = [os.getloadavg()[0]], time.perf_counter()
     tell("measuring peers beside each other")
-    comparisons = compare_embedding(REFERENCE, device, rounds=31)
+    comparisons = compare_operation(EMBEDDING, REFERENCE, device, rounds=31)
     comparisons += compare_steps(steps.T5_SMALL, REFERENCE, device, rounds=11, budget=3 * BUDGETS[grid])
     rows: list[dict[str, Any]] = []
     for size, values in growth.VALUES.items():

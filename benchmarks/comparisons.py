@@ -3,28 +3,30 @@
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import peers, steps
-from benchmarks.shapes import Shape, make_batch
+from benchmarks import steps
+from benchmarks.operations import Operation
+from benchmarks.providers import Provider, UnavailableError, check
+from benchmarks.shapes import Dimensions, Shape
 from benchmarks.timing import Work, provider_work, take_turns
 
 
-def compare_embedding(shape: Shape, device: str, rounds: int) -> list[dict[str, Any]]:
-    """Forward, backward and both of every peer; ratios are to the literal formulation.
+def compare_operation(operation: Operation, shape: Dimensions, device: str, rounds: int) -> list[dict[str, Any]]:
+    """Forward, backward and both of every peer; ratios are to the operation's plain peer.
 
     Returns:
         rows {operation, pass, peer, lacks, shape, baseline, ...}, or with ``missing`` for a peer that cannot run here.
     """
-    batch = make_batch(shape, device)
-    about = {"operation": "embedding", "shape": shape.to_json(), "baseline": "literal"}
+    batch = operation.make_batch(shape, device)
+    about = {"operation": operation.name, "shape": shape.to_json(), "baseline": operation.plain}
     rows: list[dict[str, Any]] = []
-    providers: dict[str, peers.Provider] = {}
-    for name, peer in peers.PEERS.items():
+    providers: dict[str, Provider] = {}
+    for name, peer in operation.peers.items():
         try:
             provider = peer.build(shape, batch)
-        except peers.UnavailableError as reason:
+        except UnavailableError as reason:
             rows.append({**about, "peer": name, "missing": str(reason)})
             continue
-        wrong = peers.check(provider, batch)
+        wrong = check(provider, batch.constant)
         if wrong:
             rows.append({**about, "peer": name, "missing": f"wrong: {wrong}"})
         else:
@@ -35,8 +37,9 @@ def compare_embedding(shape: Shape, device: str, rounds: int) -> list[dict[str, 
             for name, provider in providers.items()
             if what == "forward" or provider.parameters
         }
-        for name, timing in take_turns(works, rounds, baseline=lambda _: "literal").items():
-            rows.append({**about, "pass": what, "peer": name, "lacks": peers.PEERS[name].lacks, **timing.to_json()})
+        for name, timing in take_turns(works, rounds, baseline=lambda _: operation.plain).items():
+            lacks = operation.peers[name].lacks
+            rows.append({**about, "pass": what, "peer": name, "lacks": lacks, **timing.to_json()})
     return rows
 
 
@@ -49,7 +52,7 @@ def compare_steps(
     baseline: str = "bare prompt",
     budget: float = float("inf"),
 ) -> list[dict[str, Any]]:
-    """A training step of every model that can run here; rows as in :func:`compare_embedding`."""
+    """A training step of every model that can run here; rows as in :func:`compare_operation`."""
     bench = steps.make_bench(sizes, shape, device)
     about = {"operation": "training_step", "pass": "step", "shape": bench.shape.to_json(), "baseline": baseline}
     rows: list[dict[str, Any]] = []
@@ -58,7 +61,7 @@ def compare_steps(
     for name in names:
         try:
             prompted = steps.MODELS[name](bench)
-        except peers.UnavailableError as reason:
+        except UnavailableError as reason:
             rows.append({**about, "peer": name, "missing": str(reason)})
             continue
         wrong = steps.check(prompted, bench)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from benchmarks import steps
-from benchmarks.peers import PEERS, Provider, UnavailableError, check
+from benchmarks.peers import PEERS
+from benchmarks.providers import Provider, UnavailableError, check
 from benchmarks.shapes import REFERENCE, STEP, TINY, Shape, make_batch, shapes
 from benchmarks.timing import Work, peak_bytes, synchronize
 
@@ -57,7 +58,7 @@ def _provider(peer: str, shape: Shape) -> Provider | str:
         provider = PEERS[peer].build(shape, batch)
     except UnavailableError as reason:
         return str(reason)
-    wrong = check(provider, batch)
+    wrong = check(provider, batch.constant)
     if wrong:
         raise AssertionError(f"{peer} is wrong and is not timed: {wrong}")
     return provider

@@ -10,7 +10,7 @@ matplotlib.use("agg")
 
 from matplotlib import pyplot as plt
 
-from benchmarks.shapes import Shape
+from benchmarks.shapes import label
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -25,7 +25,7 @@ def markdown(results: dict[str, Any]) -> str:
         "Wall time of one call, the device waited for. Peers took turns; ratios are medians of those within rounds.",
     ]
     for operation, shape in _groups(results["comparisons"]):
-        rows = [r for r in results["comparisons"] if (r["operation"], str(Shape(**r["shape"]))) == (operation, shape)]
+        rows = [r for r in results["comparisons"] if (r["operation"], label(r["shape"])) == (operation, shape)]
         baseline = rows[0]["baseline"]
         headings = ["peer", "pass", "median ms", "q10 to q90", "ratio", "peak MB", "does not do"]
         if results["gpu"]:
@@ -37,7 +37,7 @@ def markdown(results: dict[str, Any]) -> str:
         ]
     ledger = results["ledger"]
     for operation, shape in _groups(ledger["rows"]):
-        rows = [r for r in ledger["rows"] if (r["operation"], str(Shape(**r["shape"]))) == (operation, shape)]
+        rows = [r for r in ledger["rows"] if (r["operation"], label(r["shape"])) == (operation, shape)]
         headings = [
             "peer",
             "pass",
@@ -81,7 +81,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def _groups(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((row["operation"], str(Shape(**row["shape"]))) for row in rows))
+    return list(dict.fromkeys((row["operation"], label(row["shape"])) for row in rows))
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

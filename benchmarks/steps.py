@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from benchmarks import peers
+from benchmarks.providers import TOLERANCE
 from benchmarks.shapes import Batch, Shape, make_batch
 from benchmarks.timing import Work
 from crosspt import CrossPTConfig, CrossPTModel, reference
@@ -123,7 +124,7 @@ def embedded(bench: Bench, name: str) -> Prompted:
     """One of the peers' embedding operations in front of the T5."""
     peer = peers.PEERS[name]
     provider = peer.build(bench.shape, bench.batch)
-    rows = bench.batch.table[bench.batch.input_ids]
+    rows = bench.batch.constant
 
     def embeds() -> Tensor:
         values = provider.forward()
@@ -146,7 +147,7 @@ def peft(bench: Bench, kind: str) -> Prompted:
     if kind == "multitask":
         inputs["task_ids"] = bench.batch.task_ids
     learned = peers.peft_parameters(model)
-    rows = bench.batch.table[bench.batch.input_ids]
+    rows = bench.batch.constant
     name = f"PEFT {kind}"
     return Prompted(
         name,
@@ -170,8 +171,8 @@ MODELS: dict[str, Callable[[Bench], Prompted]] = {
 
 
 def check(prompted: Prompted, bench: Bench, tokens: int = ANSWER_TOKENS) -> str | None:
-    """Compare loss and answers with those of the T5 on the reference's embeddings; see ``peers.check``."""
-    tolerance = peers.TOLERANCE[bench.shape.torch_dtype]
+    """Compare loss and answers with those of the T5 on the reference's embeddings; see ``providers.check``."""
+    tolerance = TOLERANCE[bench.shape.torch_dtype]
     bench.t5.eval()
     try:
         with torch.no_grad():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.peers import Provider
+from benchmarks.providers import Provider
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
