@@ -1,5 +1,9 @@
-"""Cross-task prompt tuning (arXiv 2509.14253) of a frozen T5."""
+"""Cross-task prompt tuning (arXiv 2509.14253) of a frozen T5.
 
+Importing the package registers ``attn_implementation="crosspt"`` with transformers; see ``crosspt.attention``.
+"""
+
+import crosspt.attention  # noqa: F401
 from crosspt.config import CrossPTConfig
 from crosspt.embedding import CrossPTEmbedding
 from crosspt.model import CrossPTModel
