@@ -1,13 +1,13 @@
 """Peers beside each other in one run: the embedding operation, and a T5's training step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks import steps
 from benchmarks.operations import Operation
 from benchmarks.providers import Provider, UnavailableError, check
-from benchmarks.shapes import Dimensions, Shape
-from benchmarks.timing import Work, provider_work, take_turns
+from benchmarks.shapes import Dimensions
+from benchmarks.timing import Timing, Work, provider_work, take_turns
 
 
 def compare_operation(operation: Operation, shape: Dimensions, device: str, rounds: int) -> list[dict[str, Any]]:
@@ -43,31 +43,54 @@ def compare_operation(operation: Operation, shape: Dimensions, device: str, roun
     return rows
 
 
-def compare_steps(
-    sizes: steps.Sizes,
-    shape: Shape,
-    device: str,
+MODEL_OPERATIONS: dict[str, tuple[str, Callable[[steps.Prompted], Work], Callable[[steps.Prompted], str]]] = {
+    "training_step": ("step", steps.training_work, lambda prompted: prompted.name),
+    "gradient": ("forward and backward", steps.gradient_work, lambda prompted: prompted.name),
+    "answers": (f"{steps.ANSWER_TOKENS} tokens", steps.answering_work, steps.answering_name),
+}
+"""What whole T5s are compared at: the name of the pass, the work, and the name that a model goes by."""
+
+
+def time_models(
+    operation: str,
+    bench: steps.Bench,
+    models: Mapping[str, Callable[[steps.Bench], steps.Prompted]],
     rounds: int,
-    names: Sequence[str] = tuple(steps.MODELS),
-    baseline: str = "bare prompt",
+    baseline: str,
     budget: float = float("inf"),
-) -> list[dict[str, Any]]:
-    """A training step of every model that can run here; rows as in :func:`compare_operation`."""
-    bench = steps.make_bench(sizes, shape, device)
-    about = {"operation": "training_step", "pass": "step", "shape": bench.shape.to_json(), "baseline": baseline}
-    rows: list[dict[str, Any]] = []
+) -> tuple[list[dict[str, Any]], dict[str, Timing]]:
+    """Models beside each other on one batch, checked on two rows of every task.
+
+    Args:
+        operation: one of MODEL_OPERATIONS.
+        bench: the T5 and the batch.
+        models: what builds them, by name.
+        rounds: most rounds.
+        baseline: the name that ratios are to.
+        budget: seconds after which no further round starts.
+
+    Returns:
+        rows as in :func:`compare_operation`, and the timings by name.
+    """
+    what, make_work, describe = MODEL_OPERATIONS[operation]
+    about = {"operation": operation, "pass": what, "shape": bench.shape.to_json(), "baseline": baseline}
+    few = bench.first(2 * bench.shape.T)
+    missing: list[dict[str, Any]] = []
     works: dict[str, Work] = {}
-    lacks: dict[str, str] = {}
-    for name in names:
+    prompteds: dict[str, steps.Prompted] = {}
+    for name, build in models.items():
         try:
-            prompted = steps.MODELS[name](bench)
+            wrong = steps.check(build(few), few)
+            if wrong:
+                missing.append({**about, "peer": name, "missing": f"wrong: {wrong}"})
+                continue
+            prompteds[name] = build(bench)
+            works[name] = make_work(prompteds[name])
         except UnavailableError as reason:
-            rows.append({**about, "peer": name, "missing": str(reason)})
-            continue
-        wrong = steps.check(prompted, bench)
-        if wrong:
-            rows.append({**about, "peer": name, "missing": f"wrong: {wrong}"})
-        else:
-            works[name], lacks[name] = steps.training_work(prompted), prompted.lacks
+            missing.append({**about, "peer": name, "missing": str(reason)})
     timings = take_turns(works, rounds, baseline=lambda _: baseline, budget=budget)
-    return rows + [{**about, "peer": name, "lacks": lacks[name], **t.to_json()} for name, t in timings.items()]
+    rows = [
+        {**about, "peer": describe(prompteds[name]), "lacks": prompteds[name].lacks, **timing.to_json()}
+        for name, timing in timings.items()
+    ]
+    return missing + rows, timings

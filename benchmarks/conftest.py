@@ -45,9 +45,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ]
         metafunc.parametrize(("peer", "shape"), cases, ids=[f"{p.replace(' ', '-')}-{s}" for p, s in cases])
     if "model" in metafunc.fixturenames:
-        step_shapes = [TINY] if checked_only else STEP_GRIDS[grid]
+        names = getattr(metafunc.module, "MODELS", list(steps.MODELS))
+        step_shapes = [TINY] if checked_only else getattr(metafunc.module, "GRIDS", STEP_GRIDS)[grid]
         metafunc.parametrize("shape", step_shapes, ids=map(str, step_shapes), scope="module")
-        metafunc.parametrize("model", list(steps.MODELS), ids=lambda name: name.replace(" ", "-"))
+        metafunc.parametrize("model", names, ids=lambda name: name.replace(" ", "-"))
 
 
 @lru_cache(maxsize=1)

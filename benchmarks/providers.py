@@ -91,9 +91,9 @@ def check(
         got = _outcome(output, provider.parameters, cotangent)
     rounded = _outcome(*run_reference(dtype), cotangent) if dtype.itemsize < 4 else {}
     for name, truth in _outcome(*exact, cotangent.double()).items():
-        error, allowed = _error(got[name], truth), TOLERANCE[dtype]
+        error, allowed = relative_error(got[name], truth), TOLERANCE[dtype]
         if rounded:
-            allowed = max(allowed, 3 * _error(rounded[name], truth))
+            allowed = max(allowed, 3 * relative_error(rounded[name], truth))
         if not error <= allowed:
             return f"{name} is off by {error:.2g} of its largest entry, allowed is {allowed:.2g}"
     return None
@@ -108,7 +108,7 @@ def _outcome(output: Tensor, parameters: Parameters, cotangent: Tensor) -> dict[
     return {"the output": output.detach(), **dict(zip(names, gradients, strict=True))}
 
 
-def _error(value: Tensor, truth: Tensor) -> float:
+def relative_error(value: Tensor, truth: Tensor) -> float:
     """Largest error as a share of the largest entry."""
     return ((value.double() - truth).abs().max() / truth.abs().max().clamp(min=1e-30)).item()
 

@@ -46,6 +46,10 @@ class Timing:
         """Median of the ratios to the baseline."""
         return statistics.median(self.ratios)
 
+    def ratio_to(self, other: "Timing") -> float:
+        """Median of the ratios to another timing that took turns with this one."""
+        return statistics.median(mine / theirs for mine, theirs in zip(self.wall, other.wall, strict=True))
+
     def to_json(self) -> dict[str, Any]:
         """Quantiles of all that was measured."""
         return {
