@@ -8,9 +8,10 @@ what came. Ids out of range raise on CPU tensors.
 
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
-from crosspt import operators, torch_attention, torch_backend
+from crosspt import attention_operators, operators, torch_attention, torch_backend
 from crosspt.validation import (
     Mixture,
     check_attention,
@@ -188,7 +189,10 @@ def attention(
     """
     check_attention(query, key, value, bias, mask, prefix_key, prefix_value, task_ids, dropout, seed)
     if _use_triton("attention", backend, query):
-        raise RuntimeError("attention: the kernels are not there yet")
+        if dropout > 0 and seed is None:
+            seed = torch.randint(2**63 - 1, (1,), device=query.device)
+        tensors = (query, key, value, bias, mask, prefix_key, prefix_value, task_ids, seed)
+        return attention_operators.attention(*tensors, causal, dropout)[0]
     if seed is not None:
         raise ValueError("attention: backend 'torch' takes no seed; use torch.manual_seed")
     return torch_attention.attention(query, key, value, bias, mask, prefix_key, prefix_value, task_ids, causal, dropout)

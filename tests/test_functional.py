@@ -256,6 +256,6 @@ def test_bad_mixing_weights() -> None:
 
 
 def test_a_forced_backend_that_cannot_run_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operators._load(), "interpreted", False)
+    monkeypatch.setattr(dispatch._load(), "interpreted", False)
     with pytest.raises(RuntimeError, match=r"^compose_prompts: backend 'triton' needs tensors on a GPU, got cpu"):
         functional.compose_prompts(**make_operands(), backend="triton")

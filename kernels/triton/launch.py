@@ -57,6 +57,11 @@ def _tf32_allowed() -> bool:
 _HAS_FP32_PRECISION = hasattr(torch.backends.cuda.matmul, "fp32_precision")
 
 
+def precision(operand: torch.dtype) -> str:
+    """How a matrix product multiplies float32 operands: exactly, unless torch's own switch is on."""
+    return "tf32" if operand is torch.float32 and _tf32_allowed() else "ieee"
+
+
 def compose_arguments(
     logits: Tensor,
     sources: Tensor | None,
@@ -93,7 +98,6 @@ def compose_arguments(
     raw = raw_sources or raw_privates
     dtype = logits.dtype
     operand = dtype if table_dtype is None or dtype is torch.float64 else table_dtype
-    precision = "tf32" if operand is torch.float32 and _tf32_allowed() else "ieee"
     _, length, width = prompts.shape
     return Composition(
         logits.contiguous(),
@@ -110,7 +114,7 @@ def compose_arguments(
         raw_sources,
         raw_privates,
         operand,
-        precision,
+        precision(operand),
     )
 
 

@@ -1,4 +1,4 @@
-"""Tile sizes, from the prompt length, the width, the number of sources and the dtype alone.
+"""Tile sizes, from the prompt length, the widths, the number of sources and the dtype alone.
 
 Batch size, input length and number of tasks never enter, so training never compiles a kernel twice.
 """
@@ -112,3 +112,45 @@ def copy_tiles(width: int) -> CopyTiles:
     """Tiles for moving rows of d elements: 2048 elements a step."""
     columns = _fit(width, 256, 16)
     return CopyTiles(2048 // columns, columns, 4)
+
+
+class AttentionTiles(NamedTuple):
+    """Block sizes of an attention kernel; each name is the kernel's constexpr."""
+
+    BM: int  # queries
+    BN: int  # keys
+    BD: int  # columns, those of a head or more
+    num_warps: int
+    num_stages: int
+
+
+@lru_cache(maxsize=64)
+def attention_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
+    """Tiles of the attention's forward launch.
+
+    Args:
+        width: D, of a head.
+        dtype: of queries, keys and values.
+    """
+    columns = max(16, triton.next_power_of_2(width))
+    if dtype.itemsize == 2:
+        return AttentionTiles(64, 64, columns, 4, 2)
+    return AttentionTiles(16, 16, columns, 4, 2)
+
+
+@lru_cache(maxsize=64)
+def attention_query_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
+    """Tiles of the launch that gives the queries' gradient; the arguments are those of :func:`attention_tiles`."""
+    columns = max(16, triton.next_power_of_2(width))
+    if dtype.itemsize == 2:
+        return AttentionTiles(64, 64, columns, 4, 2)
+    return AttentionTiles(16, 16, columns, 4, 2)
+
+
+@lru_cache(maxsize=64)
+def attention_key_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
+    """Tiles of the launch that gives the keys' and values' gradients, likewise."""
+    columns = max(16, triton.next_power_of_2(width))
+    if dtype.itemsize == 2:
+        return AttentionTiles(64, 64, columns, 4, 2)
+    return AttentionTiles(16, 16, columns, 4, 2)

@@ -135,9 +135,9 @@ def test_unsupported_dtype(device: str) -> None:
 
 @pytest.fixture
 def fresh_load() -> Iterator[None]:
-    operators._load.cache_clear()
+    dispatch._load.cache_clear()
     yield
-    operators._load.cache_clear()
+    dispatch._load.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_load")

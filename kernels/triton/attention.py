@@ -1,0 +1,256 @@
+"""attention: T5's attention over a task's prefix and a row's own keys, in one launch."""
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from crosspt.kernels.launch import launch, precision
+from crosspt.kernels.mixing import dot
+from crosspt.kernels.scores import kept, load_rows, scores, seen_keys, store_rows
+from crosspt.kernels.tiles import attention_tiles
+
+
+@triton.jit
+def attend(
+    b_q, b_out, b_max, b_sum, p_key, p_value, p_bias, p_mask, p_seed, dropout, i_row, o_i, i_first, n_seen, count,
+    Lq, n_keys, stride_kj, stride_vj,
+    CAUSAL: tl.constexpr, D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Let a block of queries see the keys of one place: the running output, maximum and sum of exponentials.
+
+    Args:
+        b_q: queries [BM, BD].
+        b_out: sum of the values so far, weighted by ``exp(score - b_max)`` [BM, BD].
+        b_max: largest score so far [BM].
+        b_sum: sum of ``exp(score - b_max)`` so far, whatever was dropped [BM].
+        p_key: keys of the place, of one head.
+        p_value: their values.
+        p_bias: see ``scores``, as are p_mask, i_first, count, Lq, n_keys, CAUSAL and PRECISION.
+        p_mask: which keys count, or None.
+        p_seed: seed of the dropout, or None.
+        dropout: its probability.
+        i_row: number of the row and head.
+        o_i: numbers of the queries [BM].
+        i_first: keys in front of this place.
+        n_seen: keys that any of the queries sees, from the first on.
+        count: keys of this place.
+        Lq: queries.
+        n_keys: keys of all places.
+        stride_kj: stride between keys.
+        stride_vj: stride between values.
+        CAUSAL: whether later keys are hidden.
+        D: width of the head.
+        BN: keys a step.
+        BD: columns of a tile, D or more.
+        PRECISION: how float32 operands are multiplied.
+    """
+    for i_j in range(0, n_seen, BN):
+        o_j = i_j + tl.arange(0, BN)  # [BN]
+        b_k = load_rows(p_key, o_j, count, stride_kj, 1, D, BD)  # [BN, BD]
+        b_s = scores(
+            b_q, b_k, p_bias, p_mask, o_i[:, None], o_j[None, :], i_first, count, Lq, n_keys,
+            CAUSAL, b_out.dtype, PRECISION,
+        )  # fmt: skip # [BM, BN]
+        b_new = tl.maximum(b_max, tl.max(b_s, 1))  # [BM]
+        b_ref = tl.where(b_new == float("-inf"), 0.0, b_new)  # [BM]
+        b_p = tl.exp(b_s - b_ref[:, None])  # [BM, BN]
+        b_old = tl.exp(b_max - b_ref)  # [BM]
+        b_sum = b_sum * b_old + tl.sum(b_p, 1)
+        b_max = b_new
+        if p_seed is not None:
+            b_p = tl.where(kept(p_seed, dropout, i_row, o_i[:, None], i_first + o_j[None, :]), b_p, 0.0)
+        b_v = load_rows(p_value, o_j, count, stride_vj, 1, D, BD)  # [BN, BD]
+        b_out = dot(b_p.to(b_v.dtype), b_v, b_out * b_old[:, None], PRECISION)
+    return b_out, b_max, b_sum
+
+
+@triton.jit(do_not_specialize=["H", "Lq", "Lk", "T", "m"])
+def attention_kernel(
+    p_out, p_lse, p_query, p_key, p_value, p_bias, p_mask, p_prefix_key, p_prefix_value, p_task_ids, p_seed,
+    dropout: tl.float64, H, Lq, Lk, T, m,
+    stride_qb, stride_qh, stride_qi, stride_kb, stride_kh, stride_kj, stride_vb, stride_vh, stride_vj,
+    stride_pt, stride_ph, stride_pj, stride_rt, stride_rh, stride_rj,
+    CAUSAL: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """BM queries of one row and head a program: first over the prefix of the row's task, then over the row's own keys.
+
+    Args:
+        p_out: (B, Lq, H, D), written.
+        p_lse: logarithm of each query's sum of exponentials (B, H, Lq), written; infinity if it sees no key.
+        p_query: (B, H, Lq, D), strided but along D, as are all keys and values.
+        p_key: (B, H, Lk, D).
+        p_value: (B, H, Lk, D).
+        p_bias: (H, Lq + m + Lk - 1), or None.
+        p_mask: (B, Lk) bool, or None.
+        p_prefix_key: (T, H, m, D), or None.
+        p_prefix_value: (T, H, m, D), or None.
+        p_task_ids: (B,), or None.
+        p_seed: (1,) int64, or None: nothing is dropped.
+        dropout: probability with which a weight is dropped.
+        H: heads.
+        Lq: queries.
+        Lk: a row's own keys.
+        T: tasks.
+        m: keys of a prefix; 0 without one.
+        stride_qb: stride of the queries between batch rows.
+        stride_qh: between heads.
+        stride_qi: between queries.
+        stride_kb: stride of the keys between batch rows.
+        stride_kh: between heads.
+        stride_kj: between keys.
+        stride_vb: stride of the values between batch rows.
+        stride_vh: between heads.
+        stride_vj: between values.
+        stride_pt: stride of the prefix keys between tasks.
+        stride_ph: between heads.
+        stride_pj: between keys.
+        stride_rt: stride of the prefix values between tasks.
+        stride_rh: between heads.
+        stride_rj: between values.
+        CAUSAL: whether later keys are hidden.
+        D: width of a head.
+        BM: queries of a program.
+        BN: keys a step.
+        BD: columns of a tile, D or more.
+        PRECISION: "ieee" or "tf32", how float32 operands are multiplied.
+    """
+    ACC: tl.constexpr = tl.float64 if p_query.dtype.element_ty == tl.float64 else tl.float32
+    n_i = tl.cdiv(Lq, BM)
+    i_row = (tl.program_id(0) // n_i).to(tl.int64)
+    i_i = tl.program_id(0) % n_i * BM
+    i_b = i_row // H
+    i_h = i_row % H
+    o_i = i_i + tl.arange(0, BM)  # [BM]
+    n_keys = m + Lk
+    p_head = p_bias
+    if p_bias is not None:
+        p_head = p_bias + i_h * (Lq + n_keys - 1)
+    b_q = load_rows(p_query + i_b * stride_qb + i_h * stride_qh, o_i, Lq, stride_qi, 1, D, BD)  # [BM, BD]
+    b_out = tl.zeros([BM, BD], ACC)  # [BM, BD]
+    b_max = tl.full([BM], float("-inf"), ACC)  # [BM]
+    b_sum = tl.zeros([BM], ACC)  # [BM]
+    valid = True
+    if p_task_ids is not None:
+        i_t = tl.load(p_task_ids + i_b)
+        valid = (i_t >= 0) & (i_t < T)
+        tl.device_assert(valid, "crosspt: task_ids must lie in [0, T)")
+        n_seen = tl.where(valid, seen_keys(i_i, 0, m, Lq, n_keys, BM, CAUSAL), 0)
+        p_k = p_prefix_key + i_t * stride_pt + i_h * stride_ph
+        p_v = p_prefix_value + i_t * stride_rt + i_h * stride_rh
+        b_out, b_max, b_sum = attend(
+            b_q, b_out, b_max, b_sum, p_k, p_v, p_head, None, p_seed, dropout, i_row, o_i, 0, n_seen, m,
+            Lq, n_keys, stride_pj, stride_rj, CAUSAL, D, BN, BD, PRECISION,
+        )  # fmt: skip
+    p_row_mask = p_mask
+    if p_mask is not None:
+        p_row_mask = p_mask + i_b * Lk
+    p_k = p_key + i_b * stride_kb + i_h * stride_kh
+    p_v = p_value + i_b * stride_vb + i_h * stride_vh
+    n_seen = seen_keys(i_i, m, Lk, Lq, n_keys, BM, CAUSAL)
+    b_out, b_max, b_sum = attend(
+        b_q, b_out, b_max, b_sum, p_k, p_v, p_head, p_row_mask, p_seed, dropout, i_row, o_i, m, n_seen, Lk,
+        Lq, n_keys, stride_kj, stride_vj, CAUSAL, D, BN, BD, PRECISION,
+    )  # fmt: skip
+    m_none = b_sum == 0.0  # [BM]
+    b_inv = tl.where(m_none, 0.0, 1.0 / tl.where(m_none, 1.0, b_sum))  # [BM]
+    if p_seed is not None:
+        b_inv *= tl.full([1], 1.0 / (1.0 - dropout), ACC)
+    b_lse = tl.where(m_none, float("inf"), b_max + tl.log(tl.where(m_none, 1.0, b_sum)))  # [BM]
+    b_out *= b_inv[:, None]
+    if p_task_ids is not None:
+        # A row without a valid task is filled with NaN: never a silent result.
+        b_out = tl.where(valid, b_out, float("nan"))
+        b_lse = tl.where(valid, b_lse, float("nan"))
+    store_rows(p_out + (i_b * Lq * H + i_h) * D, o_i, Lq, H * D, b_out, D, BD)
+    tl.store(p_lse + i_row * Lq + o_i, b_lse, mask=o_i < Lq)
+
+
+class Attention(NamedTuple):
+    """The prepared arguments of an attention: of queries, keys and values the columns lie side by side."""
+
+    query: Tensor  # (B, H, Lq, D)
+    key: Tensor  # (B, H, Lk, D)
+    value: Tensor  # (B, H, Lk, D)
+    bias: Tensor | None  # (H, Lq + m + Lk - 1), contiguous
+    mask: Tensor | None  # (B, Lk) bool, contiguous
+    prefix_key: Tensor | None  # (T, H, m, D)
+    prefix_value: Tensor | None  # (T, H, m, D)
+    task_ids: Tensor | None  # (B,), contiguous
+    seed: Tensor | None  # (1,) int64
+    causal: bool
+    dropout: float
+
+    @property
+    def accumulator(self) -> torch.dtype:
+        """The dtype of sums."""
+        return torch.float64 if self.query.dtype is torch.float64 else torch.float32
+
+    @property
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """H, Lq, Lk, T and m, as the kernels take them."""
+        _, heads, queries, _ = self.query.shape
+        tasks, length = (0, 0) if self.prefix_key is None else (self.prefix_key.shape[0], self.prefix_key.shape[2])
+        return heads, queries, self.key.shape[2], tasks, length
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Three strides each of queries, keys, values, prefix keys and prefix values."""
+        tensors = (self.query, self.key, self.value, self.prefix_key, self.prefix_value)
+        return tuple(stride for x in tensors for stride in ((0, 0, 0) if x is None else x.stride()[:3]))
+
+
+def attention_arguments(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    prefix_key: Tensor | None,
+    prefix_value: Tensor | None,
+    task_ids: Tensor | None,
+    seed: Tensor | None,
+    causal: bool,
+    dropout: float,
+) -> Attention:
+    """Prepare the arguments of an attention; see ``crosspt.functional.attention``."""
+
+    def rows(x: Tensor) -> Tensor:
+        return x if x.stride(3) == 1 else x.contiguous()
+
+    def dense(x: Tensor | None) -> Tensor | None:
+        return None if x is None else x.contiguous()
+
+    return Attention(
+        rows(query),
+        rows(key),
+        rows(value),
+        dense(bias),
+        dense(mask),
+        None if prefix_key is None else rows(prefix_key),
+        None if prefix_value is None else rows(prefix_value),
+        dense(task_ids),
+        seed,
+        causal,
+        dropout,
+    )
+
+
+def attention(x: Attention) -> tuple[Tensor, Tensor]:
+    """The output (B, Lq, H, D), and the logarithm of every query's sum of exponentials (B, H, Lq)."""
+    batch, heads, queries, width = x.query.shape
+    out = x.query.new_empty((batch, queries, heads, width))
+    lse = x.query.new_empty((batch, heads, queries), dtype=x.accumulator)
+    tiles = attention_tiles(width, x.query.dtype)
+    grid = (-(-queries // tiles.BM) * batch * heads,)
+    if grid[0]:
+        launch(
+            attention_kernel, grid, out,
+            out, lse, x.query, x.key, x.value, x.bias, x.mask, x.prefix_key, x.prefix_value, x.task_ids, x.seed,
+            x.dropout, *x.counts, *x.strides, x.causal, width, *tiles[:3], precision(x.query.dtype),
+            num_warps=tiles.num_warps, num_stages=tiles.num_stages,
+        )  # fmt: skip
+    return out, lse

@@ -1,0 +1,87 @@
+"""Device functions that the attention kernels share: rows of a head, scores, dropout.
+
+Keys come from two places, a task's prefix and a row's own. Those of one place are numbered from 0; their place in the
+concatenation is that number plus the number ``i_first`` of the place's first key. A tile holds queries x keys, or keys x
+queries where its transpose is the operand of a product: indices come as [BM, 1] and [1, BN], or [1, BM] and [BN, 1].
+"""
+
+import triton
+import triton.language as tl
+
+from crosspt.kernels.mixing import dot
+
+
+@triton.jit
+def load_rows(p_x, o_r, n_rows, stride_r, stride_d, D: tl.constexpr, BD: tl.constexpr):
+    """Rows ``o_r`` of one head [BR, BD]; 0 beyond ``n_rows`` rows and D columns."""
+    o_d = tl.arange(0, BD)  # [BD]
+    p_r = p_x + o_r.to(tl.int64)[:, None] * stride_r + o_d[None, :] * stride_d  # [BR, BD]
+    return tl.load(p_r, mask=(o_r < n_rows)[:, None] & (o_d < D)[None, :], other=0.0)
+
+
+@triton.jit
+def store_rows(p_x, o_r, n_rows, stride_r, b_x, D: tl.constexpr, BD: tl.constexpr):
+    """Store rows ``o_r`` of one head [BR, BD], whose columns lie side by side."""
+    o_d = tl.arange(0, BD)  # [BD]
+    p_r = p_x + o_r.to(tl.int64)[:, None] * stride_r + o_d[None, :]  # [BR, BD]
+    tl.store(p_r, b_x.to(p_x.dtype.element_ty), mask=(o_r < n_rows)[:, None] & (o_d < D)[None, :])
+
+
+@triton.jit
+def scores(
+    b_x, b_y, p_bias, p_mask, o_i, o_j, i_first, count, Lq, n_keys,
+    CAUSAL: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """``Q K^T + bias`` on a tile; minus infinity where the query does not see the key.
+
+    Args:
+        b_x: queries [BM, BD], or keys [BN, BD]: the rows of the tile.
+        b_y: the other ones: its columns.
+        p_bias: of the head (Lq + n_keys - 1,), or None.
+        p_mask: which keys of this place count (count,) bool, or None.
+        o_i: numbers of the queries, broadcast along the tile.
+        o_j: numbers of the keys in their place, broadcast along the tile.
+        i_first: keys in front of this place.
+        count: keys of this place.
+        Lq: queries.
+        n_keys: keys of all places.
+        CAUSAL: whether later keys are hidden.
+        ACC: type of the scores.
+        PRECISION: "ieee" or "tf32", how float32 operands are multiplied.
+    """
+    b_s = dot(b_x, tl.trans(b_y), tl.zeros([b_x.shape[0], b_y.shape[0]], ACC), PRECISION)
+    o_at = i_first + o_j
+    m_see = (o_j < count) & (o_i < Lq)
+    if p_bias is not None:
+        b_s += tl.load(p_bias + (o_at - o_i + Lq - 1), mask=m_see, other=0.0).to(ACC)
+    if p_mask is not None:
+        m_see = m_see & (tl.load(p_mask + o_j, mask=o_j < count, other=0) != 0)
+    if CAUSAL:
+        m_see = m_see & (o_at <= o_i + (n_keys - Lq))
+    return tl.where(m_see, b_s, float("-inf"))
+
+
+@triton.jit
+def seen_keys(i_i, i_first, count, Lq, n_keys, BM: tl.constexpr, CAUSAL: tl.constexpr):
+    """How many of a place's keys, from its first on, any of the BM queries from ``i_i`` on may see."""
+    n_seen = count
+    if CAUSAL:
+        i_last = tl.minimum(i_i + BM, Lq) - 1
+        n_seen = tl.maximum(tl.minimum(count, i_last + (n_keys - Lq) + 1 - i_first), 0)
+    return n_seen
+
+
+@triton.jit
+def kept(p_seed, dropout, i_row, o_i, o_j):
+    """Which weights dropout keeps, on a tile.
+
+    A function of the seed, the row and head, and the numbers of query and key in the concatenation alone, so that every
+    launch finds the same whatever its blocks. Seven rounds of Philox are the fewest that pass BigCrush (Salmon et al.,
+    2011).
+    """
+    o_zero = tl.zeros_like(o_i + o_j)
+    b_random, _, _, _ = tl.philox(
+        tl.load(p_seed), o_j + o_zero, o_i + o_zero, i_row.to(tl.int32) + o_zero, o_zero, n_rounds=7
+    )
+    # A float32 would round the probability.
+    return b_random >= tl.full([1, 1], dropout * 4294967296.0, tl.float64).to(tl.uint32)
