@@ -1,8 +1,8 @@
 """``attn_implementation="crosspt"``: T5's attention through ``crosspt.functional.attention``.
 
 Importing this module registers the implementation with transformers, for T5 and mT5: ``"crosspt"`` runs the Triton
-kernels on GPU tensors and PyTorch on others, ``"crosspt_torch"`` and ``"crosspt_triton"`` force one of them. The T5 must
-be frozen, because its relative position bias gets no gradient.
+kernels on GPU tensors and PyTorch on others; ``"crosspt_torch"`` and ``"crosspt_triton"`` force one of them. The T5
+must be frozen, because its relative position bias gets no gradient.
 
 Under these implementations a T5's position bias is a vector over the distance of key and query, and its mask is
 (B, Lk): nothing of shape (Lq, Lk) is formed outside the operation. Under any other they are what transformers makes.

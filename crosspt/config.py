@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 TemperatureSchedule = Literal["log", "sqrt", "reciprocal"]
 Encoder = Literal["linear", "none", "mlp", "lstm"]
 Initialization = Literal["uniform", "vocabulary", "text"]
+PrefixMode = Literal["full", "isolated"]
 
 _SCHEME = re.compile(r"(?P<s>S(?P<si>I)?(?P<sl>L)?(?P<inner>N|\d+)?)?(?P<p>P(?P<pi>I)?)?(?P<count>N|\d+)?")
 
@@ -108,6 +109,8 @@ class CrossPTConfig:
         initialization: how prompts that do not start from saved ones start: ``"uniform"`` in (-0.5, 0.5),
             ``"vocabulary"`` from random rows of the token table, ``"text"`` from the tokens of ``init_texts``.
         init_texts: for ``"text"``, one text, or one for every such prompt, sources first.
+        prefix_mode: ``"full"``: prompt and text attend to each other, as in the paper. ``"isolated"``: prompt rows
+            attend to prompt rows alone, so that what they leave in every layer is computed once for each task.
     """
 
     tasks: list[str]
@@ -120,6 +123,7 @@ class CrossPTConfig:
     temperature: float | TemperatureSchedule = "log"
     initialization: Initialization = "uniform"
     init_texts: list[str] | None = None
+    prefix_mode: PrefixMode = "full"
 
     def __post_init__(self) -> None:
         self.tasks = _task_list("tasks", self.tasks)
@@ -128,6 +132,7 @@ class CrossPTConfig:
         _check_positive("prompt_length", self.prompt_length)
         _check_choice("encoder", self.encoder, get_args(Encoder))
         _check_choice("initialization", self.initialization, get_args(Initialization))
+        _check_choice("prefix_mode", self.prefix_mode, get_args(PrefixMode))
         if self.encoder_per_prompt is not None and not isinstance(self.encoder_per_prompt, bool):
             raise TypeError(
                 f"CrossPTConfig: encoder_per_prompt must be a bool or None, got {self.encoder_per_prompt!r}"

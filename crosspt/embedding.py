@@ -24,6 +24,7 @@ class CrossPTEmbedding(nn.Module):
 
     The learned parameters are ``bank.sources``, ``bank.privates``, ``bank.logits`` and ``bank.encoder.*``. With
     gradients disabled the composed prompts and the mixing weights are kept between calls until a parameter changes.
+    Rows that carry their prompts are ``prefix_mode="full"``; the isolated mode is :class:`crosspt.CrossPTModel`'s.
     """
 
     def __init__(
@@ -45,8 +46,8 @@ class CrossPTEmbedding(nn.Module):
         self.bank = PromptBank(config, embedding.weight)
         if initialize:
             self.bank.initialize(embedding.weight, source_prompts=source_prompts, tokenizer=tokenizer)
-        self._prompts = ParameterCache()
-        self._weights = ParameterCache()
+        self._prompts: ParameterCache[Tensor] = ParameterCache()
+        self._weights: ParameterCache[Tensor] = ParameterCache()
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, task_ids: Tensor | None = None
@@ -61,17 +62,34 @@ class CrossPTEmbedding(nn.Module):
         Returns:
             inputs_embeds (B, m + L, d) in the embedding's dtype, and attention_mask (B, m + L) that covers the prompt.
         """
+        if self.config.prefix_mode != "full":
+            raise ValueError(
+                "CrossPTEmbedding: rows that carry their prompts need prefix_mode 'full', "
+                f"got {self.config.prefix_mode!r}; use CrossPTModel"
+            )
+        attention_mask, task_ids = self.check_rows(input_ids, attention_mask, task_ids)
+        table = self.token_embedding.weight
+        if torch.is_grad_enabled():
+            embeds = prompted_embedding(input_ids, task_ids, table, **self.bank.operands(), backend=self.backend)
+        else:
+            embeds = prepend_prompts(self.compose(), task_ids, input_ids, table, backend=self.backend)
+        ones = attention_mask.new_ones(attention_mask.shape[0], self.config.prompt_length)
+        return embeds, torch.cat([ones, attention_mask], dim=1)
+
+    def check_rows(
+        self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The mask (B, L) and the task ids (B,) of a batch, filled in where they may be left out; see :meth:`forward`.
+
+        Raises:
+            ValueError: the task ids are missing beside several tasks, or the mask has another shape than the ids.
+        """
         if task_ids is None:
             if len(self.config.tasks) > 1:
                 raise ValueError(
                     f"CrossPTEmbedding: task_ids must say which of {self.config.tasks} each row is, got None"
                 )
             task_ids = input_ids.new_zeros(input_ids.shape[0])
-        table = self.token_embedding.weight
-        if torch.is_grad_enabled():
-            embeds = prompted_embedding(input_ids, task_ids, table, **self.bank.operands(), backend=self.backend)
-        else:
-            embeds = prepend_prompts(self.compose(), task_ids, input_ids, table, backend=self.backend)
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         elif attention_mask.shape != input_ids.shape:
@@ -79,8 +97,7 @@ class CrossPTEmbedding(nn.Module):
                 f"CrossPTEmbedding: attention_mask must have shape (B, L) = {tuple(input_ids.shape)}, "
                 f"got {tuple(attention_mask.shape)}"
             )
-        ones = attention_mask.new_ones(attention_mask.shape[0], self.config.prompt_length)
-        return embeds, torch.cat([ones, attention_mask], dim=1)
+        return attention_mask, task_ids
 
     def compose(self) -> Tensor:
         """Every task's prompt, P (T, m, d)."""

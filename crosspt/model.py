@@ -10,11 +10,16 @@ from torch import Tensor, nn
 from transformers import MT5ForConditionalGeneration, T5ForConditionalGeneration
 from transformers.modeling_outputs import Seq2SeqLMOutput
 
+from crosspt.attention import IMPLEMENTATIONS
 from crosspt.config import CrossPTConfig
 from crosspt.embedding import CrossPTEmbedding
 from crosspt.functional import Backend
+from crosspt.prefix import Prefix, PrefixedEncoderOutput, compute_prefix, hand_on_prefix, prefix_parameters
+from crosspt.prefix_cache import ParameterCache
 from crosspt.prompts import TextTokenizer
 from crosspt.storage import SavedPrompts, check_state, load_prompts, save_prompts
+
+PREFIX_CACHE_BYTES = 2**31
 
 
 class CrossPTModel(nn.Module):
@@ -27,6 +32,12 @@ class CrossPTModel(nn.Module):
         tokenizer: for initialisation from text.
         backend: ``"auto"``, ``"torch"`` or ``"triton"``.
         initialize: False leaves the prompts at zero, for a saved state to be loaded.
+
+    With ``prefix_mode="isolated"`` the T5's ``attn_implementation`` is set to ``"crosspt"`` (``"crosspt_torch"`` or
+    ``"crosspt_triton"`` where a backend is forced), and ``generate`` finds the prefix by a hook on the T5; with
+    ``"full"`` the T5's attention is left as it is. At inference the prefixes of all tasks are kept in ``prefix_cache``
+    until a parameter they depend on, its dtype or device, or autocast changes: ``prefix_cache.nbytes`` is their size,
+    ``prefix_cache.limit`` the most that is kept, by default 2 GiB.
     """
 
     # The Trainer would otherwise take **kwargs as a sign that the loss is normalised over accumulation steps.
@@ -57,6 +68,11 @@ class CrossPTModel(nn.Module):
             backend=backend,
             initialize=initialize,
         )
+        self.prefix_cache: ParameterCache[Prefix] = ParameterCache(PREFIX_CACHE_BYTES)
+        if config.prefix_mode == "isolated":
+            t5.set_attn_implementation(next(name for name, value in IMPLEMENTATIONS.items() if value == backend))
+            if hand_on_prefix not in t5._forward_pre_hooks.values():
+                t5.register_forward_pre_hook(hand_on_prefix, with_kwargs=True)
 
     @property
     def device(self) -> torch.device:
@@ -81,8 +97,13 @@ class CrossPTModel(nn.Module):
             kwargs: handed to the T5, such as ``decoder_input_ids``.
 
         Returns:
-            The T5's output; ``loss`` is set when labels are given, ``encoder_last_hidden_state`` is (B, m + L, d).
+            The T5's output; ``loss`` is set when labels are given, ``encoder_last_hidden_state`` is (B, m + L, d), or
+            (B, L, d) with isolated prefixes.
         """
+        if self.config.prefix_mode == "isolated":
+            mask, task_ids = self.embedding.check_rows(input_ids, attention_mask, task_ids)
+            reads: dict[str, Any] = {"prefix": self.prefix(), "task_ids": task_ids}
+            return self.t5(input_ids=input_ids, attention_mask=mask, labels=labels, **reads, **kwargs)
         embeds, mask = self.embedding(input_ids, attention_mask, task_ids)
         return self.t5(inputs_embeds=embeds, attention_mask=mask, labels=labels, **kwargs)
 
@@ -95,9 +116,47 @@ class CrossPTModel(nn.Module):
         **kwargs: Any,
     ) -> Any:
         """Generate from prompted inputs, with every option of transformers' ``generate``; see :meth:`forward`."""
-        embeds, mask = self.embedding(input_ids, attention_mask, task_ids)
         t5: Any = self.t5  # transformers types generate() for a protocol that its own T5 does not meet
+        if self.config.prefix_mode == "isolated":
+            mask, task_ids = self.embedding.check_rows(input_ids, attention_mask, task_ids)
+            reads: dict[str, Any] = {"prefix": self.prefix(), "task_ids": task_ids}
+            states = kwargs.get("output_hidden_states")
+            encoded = t5.encoder(input_ids=input_ids, attention_mask=mask, output_hidden_states=states, **reads)
+            return t5.generate(encoder_outputs=PrefixedEncoderOutput(**encoded, **reads), attention_mask=mask, **kwargs)
+        embeds, mask = self.embedding(input_ids, attention_mask, task_ids)
         return t5.generate(inputs_embeds=embeds, attention_mask=mask, **kwargs)
+
+    def prefix(self) -> Prefix:
+        """The keys and values that each task's prompt leaves in the T5's layers, for ``prefix_mode="isolated"``.
+
+        Raises:
+            RuntimeError: the T5 no longer has a crosspt attention, or checkpoints its layers with reentrant autograd.
+        """
+        for stack in (self.t5.encoder, self.t5.decoder):
+            implementation = stack.config._attn_implementation
+            if implementation not in IMPLEMENTATIONS:
+                raise RuntimeError(
+                    f"CrossPTModel: prefix_mode 'isolated' needs attn_implementation {' or '.join(IMPLEMENTATIONS)}, "
+                    f"got {implementation}"
+                )
+            block: Any = stack.block[0]
+            if block.gradient_checkpointing and block._gradient_checkpointing_func.keywords.get("use_reentrant", True):
+                raise RuntimeError(
+                    "CrossPTModel: prefix_mode 'isolated' needs gradient checkpointing with use_reentrant=False"
+                )
+        if self.t5.training:  # with dropout no two are alike
+            return self._compute_prefix()
+        device = self.device.type
+        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        parameters = [
+            *self.embedding.bank.parameters(),
+            *prefix_parameters(self.t5),
+            self.embedding.token_embedding.weight,
+        ]
+        return self.prefix_cache.get(parameters, self._compute_prefix, autocast)
+
+    def _compute_prefix(self) -> Prefix:
+        return compute_prefix(self.t5, self.embedding.compose().to(self.embedding.token_embedding.weight.dtype))
 
     def count_parameters(self) -> tuple[int, int]:
         """Number of trainable and of all parameters, the shared token table counted once."""

@@ -73,21 +73,23 @@ def compute_prefix(t5: Any, prompts: Tensor) -> Prefix:
         hidden, bias, _ = block.layer[0](hidden, position_bias=bias, past_key_values=cache)
         hidden = block.layer[-1](hidden)
     states = encoder.dropout(encoder.final_layer_norm(hidden))
+    layers: list[Any] = cache.layers
     cross = [block.layer[1].EncDecAttention for block in t5.decoder.block]
     return Prefix(
-        tuple(KeysAndValues(layer.keys, layer.values) for layer in cache.layers),
+        tuple(KeysAndValues(layer.keys, layer.values) for layer in layers),
         tuple(KeysAndValues(_heads(layer, layer.k(states)), _heads(layer, layer.v(states))) for layer in cross),
     )
 
 
-def prefix_parameters(t5: Any) -> list[nn.Parameter]:
+def prefix_parameters(t5: Any) -> list[Tensor]:
     """The parameters of a T5 that :func:`compute_prefix` depends on."""
-    encoder = t5.encoder
-    parameters = [*encoder.block.parameters(), *encoder.final_layer_norm.parameters()]
-    for block in t5.decoder.block:
-        layer = block.layer[1].EncDecAttention
-        parameters += [*layer.k.parameters(), *layer.v.parameters()]
-    return parameters
+    cross = [block.layer[1].EncDecAttention for block in t5.decoder.block]
+    modules = [t5.encoder.block, t5.encoder.final_layer_norm, *(module for a in cross for module in (a.k, a.v))]
+    found: list[Tensor] = []
+    for module in modules:  # it grows; module.parameters() takes several times as long, and this runs in every call
+        found += [parameter for parameter in module._parameters.values() if parameter is not None]
+        modules += module._modules.values()
+    return found
 
 
 def hand_on_prefix(t5: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
