@@ -32,8 +32,9 @@ T5_SMALL: Sizes = {
 }
 T5_TINY: Sizes = {"vocab_size": 64, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 2}
 ANSWER_TOKENS = 4
-GRADIENT_TOLERANCE = 1e-3
-"""Largest error of a prompt's gradient through a float32 T5, as a share of its largest entry."""
+GRADIENT_TOLERANCE = 1e-2
+"""Largest error of a prompt's gradient through a float32 T5, as a share of its largest entry. Rounding alone makes 1e-3
+of it at T5-small's size."""
 
 
 @dataclass(frozen=True)
