@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from crosspt import functional, operators, reference
+from crosspt import dispatch, functional, reference
 from tests.mixtures import VARIANTS, make_operands, make_rows
 
 TENSORS = ("table", "logits", "sources", "privates", "weight", "bias")

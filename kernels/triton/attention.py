@@ -15,9 +15,9 @@ from crosspt.kernels.tiles import attention_tiles
 
 @triton.jit
 def attend(
-    b_q, b_out, b_max, b_sum, p_key, p_value, p_bias, p_mask, p_seed, dropout, i_row, o_i, i_first, n_seen, count,
-    Lq, n_keys, stride_kj, stride_vj,
-    CAUSAL: tl.constexpr, D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
+    b_q, b_out, b_max, b_sum, p_key, p_value, p_bias, p_mask, p_seed, dropout, i_row, i_place, o_i, i_first, n_seen,
+    count, Lq, n_keys, stride_kj, stride_vj,
+    CAUSAL: tl.constexpr, D: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Let a block of queries see the keys of one place: the running output, maximum and sum of exponentials.
 
@@ -33,6 +33,7 @@ def attend(
         p_seed: seed of the dropout, or None.
         dropout: its probability.
         i_row: number of the row and head.
+        i_place: number of the place: 0 the prefix, 1 the row's own keys.
         o_i: numbers of the queries [BM].
         i_first: keys in front of this place.
         n_seen: keys that any of the queries sees, from the first on.
@@ -44,9 +45,9 @@ def attend(
         CAUSAL: whether later keys are hidden.
         D: width of the head.
         BN: keys a step.
-        BD: columns of a tile, D or more.
         PRECISION: how float32 operands are multiplied.
     """
+    BD: tl.constexpr = b_q.shape[1]
     for i_j in range(0, n_seen, BN):
         o_j = i_j + tl.arange(0, BN)  # [BN]
         b_k = load_rows(p_key, o_j, count, stride_kj, 1, D, BD)  # [BN, BD]
@@ -61,7 +62,7 @@ def attend(
         b_sum = b_sum * b_old + tl.sum(b_p, 1)
         b_max = b_new
         if p_seed is not None:
-            b_p = tl.where(kept(p_seed, dropout, i_row, o_i[:, None], i_first + o_j[None, :]), b_p, 0.0)
+            b_p = tl.where(kept(p_seed, dropout, i_row, i_place, o_i, i_j, BN), b_p, 0.0)
         b_v = load_rows(p_value, o_j, count, stride_vj, 1, D, BD)  # [BN, BD]
         b_out = dot(b_p.to(b_v.dtype), b_v, b_out * b_old[:, None], PRECISION)
     return b_out, b_max, b_sum
@@ -142,8 +143,8 @@ def attention_kernel(
         p_k = p_prefix_key + i_t * stride_pt + i_h * stride_ph
         p_v = p_prefix_value + i_t * stride_rt + i_h * stride_rh
         b_out, b_max, b_sum = attend(
-            b_q, b_out, b_max, b_sum, p_k, p_v, p_head, None, p_seed, dropout, i_row, o_i, 0, n_seen, m,
-            Lq, n_keys, stride_pj, stride_rj, CAUSAL, D, BN, BD, PRECISION,
+            b_q, b_out, b_max, b_sum, p_k, p_v, p_head, None, p_seed, dropout, i_row, 0, o_i, 0, n_seen, m,
+            Lq, n_keys, stride_pj, stride_rj, CAUSAL, D, BN, PRECISION,
         )  # fmt: skip
     p_row_mask = p_mask
     if p_mask is not None:
@@ -152,8 +153,8 @@ def attention_kernel(
     p_v = p_value + i_b * stride_vb + i_h * stride_vh
     n_seen = seen_keys(i_i, m, Lk, Lq, n_keys, BM, CAUSAL)
     b_out, b_max, b_sum = attend(
-        b_q, b_out, b_max, b_sum, p_k, p_v, p_head, p_row_mask, p_seed, dropout, i_row, o_i, m, n_seen, Lk,
-        Lq, n_keys, stride_kj, stride_vj, CAUSAL, D, BN, BD, PRECISION,
+        b_q, b_out, b_max, b_sum, p_k, p_v, p_head, p_row_mask, p_seed, dropout, i_row, 1, o_i, m, n_seen, Lk,
+        Lq, n_keys, stride_kj, stride_vj, CAUSAL, D, BN, PRECISION,
     )  # fmt: skip
     m_none = b_sum == 0.0  # [BM]
     b_inv = tl.where(m_none, 0.0, 1.0 / tl.where(m_none, 1.0, b_sum))  # [BM]

@@ -26,12 +26,13 @@ from crosspt.kernels.tiles import attention_key_tiles, attention_query_tiles
 
 @triton.jit
 def query_gradient(
-    b_q, b_do, b_dq, b_lse, b_delta, p_key, p_value, p_bias, p_mask, p_seed, dropout, i_row, o_i, i_first, n_seen, count,
-    Lq, n_keys, stride_kj, stride_vj,
-    CAUSAL: tl.constexpr, D: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
+    b_q, b_do, b_dq, b_lse, b_delta, p_key, p_value, p_bias, p_mask, p_seed, dropout, i_row, i_place, o_i, i_first,
+    n_seen, count, Lq, n_keys, stride_kj, stride_vj,
+    CAUSAL: tl.constexpr, D: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``b_dq + dS K`` over the keys of one place [BM, BD]; see ``attend`` for the arguments."""
     ACC: tl.constexpr = b_dq.dtype
+    BD: tl.constexpr = b_q.shape[1]
     for i_j in range(0, n_seen, BN):
         o_j = i_j + tl.arange(0, BN)  # [BN]
         b_k = load_rows(p_key, o_j, count, stride_kj, 1, D, BD)  # [BN, BD]
@@ -42,7 +43,7 @@ def query_gradient(
         b_p = tl.exp(b_s - b_lse[:, None])  # [BM, BN]
         b_dp = dot(b_do, tl.trans(b_v), tl.zeros_like(b_p), PRECISION)  # [BM, BN]
         if p_seed is not None:
-            m_kept = kept(p_seed, dropout, i_row, o_i[:, None], i_first + o_j[None, :])  # [BM, BN]
+            m_kept = kept(p_seed, dropout, i_row, i_place, o_i, i_j, BN)  # [BM, BN]
             b_dp = tl.where(m_kept, b_dp * tl.full([1, 1], 1.0 / (1.0 - dropout), ACC), 0.0)
         b_ds = b_p * (b_dp - b_delta[:, None])  # [BM, BN]
         b_dq = dot(b_ds.to(b_k.dtype), b_k, b_dq, PRECISION)
@@ -60,25 +61,9 @@ def attention_query_kernel(
 ):  # fmt: skip
     """BM queries of one row and head a program.
 
-    Args:
-        p_dquery: dQ (B, Lq, H, D), written; or None.
-        p_delta: (B, H, Lq), written; or None.
-        p_grad: dO (B, Lq, H, D), strided.
-        p_out: O (B, Lq, H, D).
-        p_lse: logarithm of the sums of exponentials (B, H, Lq).
-        p_query: see ``attention_kernel``, as all that are not listed here.
-        p_key: (B, H, Lk, D).
-        p_value: (B, H, Lk, D).
-        p_bias: (H, Lq + m + Lk - 1), or None.
-        p_mask: (B, Lk) bool, or None.
-        p_prefix_key: (T, H, m, D), or None.
-        p_prefix_value: (T, H, m, D), or None.
-        p_task_ids: (B,), or None.
-        p_seed: (1,) int64, or None.
-        stride_gb: stride of dO between batch rows.
-        stride_gi: between queries.
-        stride_gh: between heads.
-        stride_gd: along a row.
+    Arguments that are not named here are those of ``attention_kernel``. Written, unless None: ``p_dquery`` dQ
+    (B, Lq, H, D) and ``p_delta`` (B, H, Lq). Read: ``p_grad`` dO (B, Lq, H, D) through its four strides ``stride_g*``,
+    ``p_out`` O (B, Lq, H, D) and ``p_lse`` (B, H, Lq).
     """
     ACC: tl.constexpr = p_lse.dtype.element_ty
     n_i = tl.cdiv(Lq, BM)
@@ -107,8 +92,8 @@ def attention_query_kernel(
             p_k = p_prefix_key + i_t * stride_pt + i_h * stride_ph
             p_v = p_prefix_value + i_t * stride_rt + i_h * stride_rh
             b_dq = query_gradient(
-                b_q, b_do, b_dq, b_lse, b_delta, p_k, p_v, p_head, None, p_seed, dropout, i_row, o_i, 0, n_seen, m,
-                Lq, n_keys, stride_pj, stride_rj, CAUSAL, D, BN, BD, PRECISION,
+                b_q, b_do, b_dq, b_lse, b_delta, p_k, p_v, p_head, None, p_seed, dropout, i_row, 0, o_i, 0, n_seen, m,
+                Lq, n_keys, stride_pj, stride_rj, CAUSAL, D, BN, PRECISION,
             )  # fmt: skip
         p_row_mask = p_mask
         if p_mask is not None:
@@ -117,18 +102,18 @@ def attention_query_kernel(
         p_v = p_value + i_b * stride_vb + i_h * stride_vh
         n_seen = seen_keys(i_i, m, Lk, Lq, n_keys, BM, CAUSAL)
         b_dq = query_gradient(
-            b_q, b_do, b_dq, b_lse, b_delta, p_k, p_v, p_head, p_row_mask, p_seed, dropout, i_row, o_i, m, n_seen, Lk,
-            Lq, n_keys, stride_kj, stride_vj, CAUSAL, D, BN, BD, PRECISION,
+            b_q, b_do, b_dq, b_lse, b_delta, p_k, p_v, p_head, p_row_mask, p_seed, dropout, i_row, 1, o_i, m, n_seen,
+            Lk, Lq, n_keys, stride_kj, stride_vj, CAUSAL, D, BN, PRECISION,
         )  # fmt: skip
         store_rows(p_dquery + (i_b * Lq * H + i_h) * D, o_i, Lq, H * D, b_dq, D, BD)
 
 
 @triton.jit
 def key_gradients(
-    b_k, b_v, b_dk, b_dv, p_query, p_grad, p_lse, p_delta, p_bias, p_mask, p_seed, dropout, i_row, o_j, i_first,
-    i_lo, i_hi, count, Lq, n_keys, stride_qi, stride_gi, stride_gd,
+    b_k, b_v, b_dk, b_dv, p_query, p_grad, p_lse, p_delta, p_bias, p_mask, p_seed, dropout, i_row, i_place, i_j,
+    i_first, i_lo, i_hi, count, Lq, n_keys, stride_qi, stride_gi, stride_gd,
     KEYS: tl.constexpr, VALUES: tl.constexpr, CAUSAL: tl.constexpr, D: tl.constexpr, BM: tl.constexpr,
-    BD: tl.constexpr, PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``b_dk + dS^T Q`` and ``b_dv + (Z * P)^T dO`` over the queries ``i_lo ... i_hi`` of one row and head [BN, BD].
 
@@ -146,7 +131,8 @@ def key_gradients(
         p_seed: seed of the dropout, or None.
         dropout: its probability.
         i_row: number of the row and head.
-        o_j: numbers of the keys in their place [BN].
+        i_place: number of the place: 0 the prefix, 1 the row's own keys.
+        i_j: number of the first key in its place.
         i_first: keys in front of this place.
         i_lo: first query.
         i_hi: end of the queries.
@@ -161,10 +147,12 @@ def key_gradients(
         CAUSAL: whether later keys are hidden.
         D: width of the head.
         BM: queries a step.
-        BD: columns of a tile, D or more.
         PRECISION: how float32 operands are multiplied.
     """
     ACC: tl.constexpr = b_dk.dtype
+    BN: tl.constexpr = b_k.shape[0]
+    BD: tl.constexpr = b_k.shape[1]
+    o_j = i_j + tl.arange(0, BN)  # [BN]
     for i_i in range(i_lo, i_hi, BM):
         o_i = i_i + tl.arange(0, BM)  # [BM]
         b_q = load_rows(p_query, o_i, Lq, stride_qi, 1, D, BD)  # [BM, BD]
@@ -176,7 +164,7 @@ def key_gradients(
         b_p = tl.exp(b_s - b_lse[None, :])  # [BN, BM]
         b_zp = b_p  # [BN, BM]
         if p_seed is not None:
-            m_kept = kept(p_seed, dropout, i_row, o_i[None, :], i_first + o_j[:, None])  # [BN, BM]
+            m_kept = tl.trans(kept(p_seed, dropout, i_row, i_place, o_i, i_j, BN))  # [BN, BM]
             b_zp = tl.where(m_kept, b_p, 0.0)
         if VALUES:
             b_dv = dot(b_zp.to(b_do.dtype), b_do, b_dv, PRECISION)
@@ -210,28 +198,9 @@ def attention_key_kernel(
 ):  # fmt: skip
     """First the programs over prefixes, BN keys of one task and head each, then those over the rows' own keys.
 
-    Args:
-        p_dkey: dK (B, Lk, H, D), written; or None.
-        p_dvalue: dV (B, Lk, H, D), written; or None.
-        p_dprefix_key: (T, m, H, D), written; or None.
-        p_dprefix_value: (T, m, H, D), written; or None.
-        p_grad: dO (B, Lq, H, D), strided.
-        p_lse: logarithm of the sums of exponentials (B, H, Lq).
-        p_delta: (B, H, Lq), or None when no key needs a gradient.
-        p_query: see ``attention_kernel``, as all that are not listed here.
-        p_key: (B, H, Lk, D).
-        p_value: (B, H, Lk, D).
-        p_bias: (H, Lq + m + Lk - 1), or None.
-        p_mask: (B, Lk) bool, or None.
-        p_prefix_key: (T, H, m, D), or None.
-        p_prefix_value: (T, H, m, D), or None.
-        p_task_ids: (B,), or None.
-        p_seed: (1,) int64, or None.
-        B: batch.
-        stride_gb: stride of dO between batch rows.
-        stride_gi: between queries.
-        stride_gh: between heads.
-        stride_gd: along a row.
+    Arguments that are not named here are those of ``attention_kernel`` and ``attention_query_kernel``. Written, unless
+    None: ``p_dkey`` and ``p_dvalue`` (B, Lk, H, D), ``p_dprefix_key`` and ``p_dprefix_value`` (T, m, H, D). Read:
+    ``p_delta`` (B, H, Lq), or None when no keys need a gradient. ``B`` is the batch.
     """
     ACC: tl.constexpr = p_lse.dtype.element_ty
     i_tile = tl.program_id(0)
@@ -264,9 +233,9 @@ def attention_key_kernel(
                 b_dk, b_dv = key_gradients(
                     b_k, b_v, b_dk, b_dv, p_query + i_b * stride_qb + i_h * stride_qh,
                     p_grad + i_b * stride_gb + i_h * stride_gh, p_lse + i_row * Lq, p_row_delta,
-                    p_head, None, p_seed, dropout, i_row, o_j, 0, i_lo, i_hi, m, Lq, n_keys,
+                    p_head, None, p_seed, dropout, i_row, 0, i_j, 0, i_lo, i_hi, m, Lq, n_keys,
                     stride_qi, stride_gi, stride_gd,
-                    p_dprefix_key is not None, p_dprefix_value is not None, CAUSAL, D, BM, BD, PRECISION,
+                    p_dprefix_key is not None, p_dprefix_value is not None, CAUSAL, D, BM, PRECISION,
                 )  # fmt: skip
             p_first = (i_t * m * H + i_h) * D
             if p_dprefix_key is not None:
@@ -297,9 +266,9 @@ def attention_key_kernel(
         b_dk, b_dv = key_gradients(
             b_k, b_v, b_dk, b_dv, p_query + i_b * stride_qb + i_h * stride_qh,
             p_grad + i_b * stride_gb + i_h * stride_gh, p_lse + i_row * Lq, p_row_delta,
-            p_head, p_row_mask, p_seed, dropout, i_row, o_j, m, first_query(i_j, m, Lq, n_keys, BM, CAUSAL), Lq,
+            p_head, p_row_mask, p_seed, dropout, i_row, 1, i_j, m, first_query(i_j, m, Lq, n_keys, BM, CAUSAL), Lq,
             Lk, Lq, n_keys, stride_qi, stride_gi, stride_gd,
-            p_dkey is not None, p_dvalue is not None, CAUSAL, D, BM, BD, PRECISION,
+            p_dkey is not None, p_dvalue is not None, CAUSAL, D, BM, PRECISION,
         )  # fmt: skip
         p_first = (i_b * Lk * H + i_h) * D
         if p_dkey is not None:

@@ -1,7 +1,7 @@
 """Device functions that the attention kernels share: rows of a head, scores, dropout.
 
 Keys come from two places, a task's prefix and a row's own. Those of one place are numbered from 0; their place in the
-concatenation is that number plus the number ``i_first`` of the place's first key. A tile holds queries x keys, or keys x
+concatenation is that number plus the number ``i_first`` of the first key there. A tile holds queries x keys, or keys x
 queries where its transpose is the operand of a product: indices come as [BM, 1] and [1, BN], or [1, BM] and [BN, 1].
 """
 
@@ -72,16 +72,18 @@ def seen_keys(i_i, i_first, count, Lq, n_keys, BM: tl.constexpr, CAUSAL: tl.cons
 
 
 @triton.jit
-def kept(p_seed, dropout, i_row, o_i, o_j):
-    """Which weights dropout keeps, on a tile.
+def kept(p_seed, dropout, i_row, i_place, o_i, i_j, BN: tl.constexpr):
+    """Which weights dropout keeps, for queries ``o_i`` and the BN keys of a place from ``i_j`` on [BM, BN].
 
-    A function of the seed, the row and head, and the numbers of query and key in the concatenation alone, so that every
-    launch finds the same whatever its blocks. Seven rounds of Philox are the fewest that pass BigCrush (Salmon et al.,
-    2011).
+    A function of the seed, the row and head, the place, and the numbers of query and key alone, so that every launch
+    finds the same whatever its blocks. Four keys share a call of Philox: its cost would exceed that of the products.
     """
-    o_zero = tl.zeros_like(o_i + o_j)
-    b_random, _, _, _ = tl.philox(
-        tl.load(p_seed), o_j + o_zero, o_i + o_zero, i_row.to(tl.int32) + o_zero, o_zero, n_rounds=7
-    )
+    o_j = i_j // 4 + tl.arange(0, BN // 4)  # [BN / 4]
+    o_zero = (o_i * 0)[:, None] + (o_j * 0)[None, :]  # [BM, BN / 4]
+    b_0, b_1, b_2, b_3 = tl.philox(
+        tl.load(p_seed), o_zero + o_j[None, :], o_zero + o_i[:, None], o_zero + i_row.to(tl.int32), o_zero + i_place
+    )  # [BM, BN / 4]
+    b_random = tl.join(tl.join(b_0, b_2), tl.join(b_1, b_3))  # [BM, BN / 4, 2, 2]
     # A float32 would round the probability.
-    return b_random >= tl.full([1, 1], dropout * 4294967296.0, tl.float64).to(tl.uint32)
+    m_kept = b_random >= tl.full([1, 1, 1, 1], dropout * 4294967296.0, tl.float64).to(tl.uint32)
+    return tl.reshape(m_kept, [o_i.shape[0], BN])

@@ -143,7 +143,7 @@ def attention_query_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
     """Tiles of the launch that gives the queries' gradient; the arguments are those of :func:`attention_tiles`."""
     columns = max(16, triton.next_power_of_2(width))
     if dtype.itemsize == 2:
-        return AttentionTiles(64, 64, columns, 4, 2)
+        return AttentionTiles(64, 32, columns, 4, 1)
     return AttentionTiles(16, 16, columns, 4, 2)
 
 
@@ -152,5 +152,5 @@ def attention_key_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
     """Tiles of the launch that gives the keys' and values' gradients, likewise."""
     columns = max(16, triton.next_power_of_2(width))
     if dtype.itemsize == 2:
-        return AttentionTiles(64, 64, columns, 4, 2)
+        return AttentionTiles(32, 64, columns, 4, 1)
     return AttentionTiles(16, 16, columns, 4, 2)

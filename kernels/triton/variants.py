@@ -13,14 +13,16 @@ import triton
 from torch import Tensor
 
 from crosspt.kernels import launch
+from crosspt.kernels.attention import attention, attention_arguments
+from crosspt.kernels.attention_backward import AttentionNeeds, attention_backward
 from crosspt.kernels.compose_prompts import compose_prompts
 from crosspt.kernels.compose_prompts_backward import Needs, compose_prompts_backward
 from crosspt.kernels.launch import Composition, compose_arguments
 from crosspt.kernels.prepend_prompts import prepend_prompts, sum_task_rows
 from crosspt.kernels.prompted_embedding import prompted_embedding
 
-B, L, T, N_SOURCES, LENGTH, WIDTH, VOCABULARY = 16, 64, 8, 8, 10, 768, 32128
-"""The reference shape: batch, tokens, tasks, sources, prompt length, width, vocabulary."""
+B, L, T, N_SOURCES, LENGTH, WIDTH, VOCABULARY, HEADS = 16, 64, 8, 8, 10, 768, 32128, 12
+"""The reference shape: batch, tokens, tasks, sources, prompt length, width, vocabulary, heads of 64 columns."""
 
 FLOAT16, BFLOAT16, FLOAT32, FLOAT64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
 DTYPES = (FLOAT16, BFLOAT16, FLOAT32, FLOAT64)
@@ -83,6 +85,13 @@ def variants() -> Iterator[Variant]:
         yield from _record("raw", dtype, _backward, _mixture(dtype))
     yield from _record("no encoder", half, _backward, _mixture(half, encoder=False))
     yield from _record("encoded sources, rows", half, _backward, _mixture(half, raw_sources=False), 4)
+    for dtype in DTYPES:
+        yield from _record("prefix, mask, dropout", dtype, _attended, dtype)
+    for dtype in (half, FLOAT32):
+        yield from _record("no prefix, no mask", dtype, _attended, dtype, prefix=False, mask=False, dropout=0.0)
+        for width in (32, 128):
+            yield from _record(f"heads of {width}", dtype, _attended, dtype, width=width)
+    yield from _record("causal", half, _attended, half, causal=True)
 
 
 def launch_kernel() -> object:
@@ -142,14 +151,39 @@ def _backward(mixture: Composition, rows: int | None = None) -> None:
         compose_prompts_backward(_rows(mixture.operand)[:rows], mixture, needs, _ids(rows))
 
 
-def _record(name: str, dtype: torch.dtype, launcher: Callable[..., object], *args: object) -> Iterator[Variant]:
+def _attended(
+    dtype: torch.dtype,
+    *,
+    width: int = 64,
+    prefix: bool = True,
+    mask: bool = True,
+    dropout: float = 0.1,
+    causal: bool = False,
+) -> None:
+    def rows(batch: int, length: int) -> Tensor:
+        return _meta(batch, length, HEADS, width, dtype=dtype).transpose(1, 2)
+
+    tensors = (rows(B, L), rows(B, L), rows(B, L))
+    bias = _meta(HEADS, (LENGTH if prefix else 0) + 2 * L - 1, dtype=dtype)
+    prefixes = (rows(T, LENGTH), rows(T, LENGTH), _ids(B)) if prefix else (None, None, None)
+    inputs = attention_arguments(
+        *tensors, bias, _meta(B, L, dtype=torch.bool) if mask else None, *prefixes, _ids(1) if dropout else None,
+        causal, dropout,
+    )  # fmt: skip
+    out, lse = attention(inputs)
+    attention_backward(torch.empty_like(out), out, lse, inputs, AttentionNeeds(*[True] * 5))
+
+
+def _record(
+    name: str, dtype: torch.dtype, launcher: Callable[..., object], *args: object, **options: object
+) -> Iterator[Variant]:
     found: list[Variant] = []
 
     def start(kernel: triton.JITFunction, grid: object, values: tuple[object, ...], warps: int, stages: int) -> None:
         found.append(_variant(kernel, name, str(dtype).removeprefix("torch."), values, warps, stages))
 
     with mock.patch.object(launch, "start", start):
-        launcher(*args)
+        launcher(*args, **options)
     yield from found
 
 

@@ -110,18 +110,25 @@ def make_inputs(
     )
 
 
-def keep_factors(sizes: Sizes, dropout: float, seed: Tensor) -> Tensor:
+def keep_factors(sizes: Sizes, dropout: float, seed: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
     """What dropout multiplies the weights with (B, H, Lq, m + Lk), as the forward kernel shows it.
 
-    All scores are equal and the values of a pass are unit vectors of as many keys as the head is wide.
+    All scores are equal, and the values are unit vectors.
     """
     B, H, Lq, Lk, _, _, m = sizes
     keys = m + Lk
-    nothing = torch.zeros(B, H, Lq, keys, device=seed.device, dtype=torch.float64)
-    ones = torch.eye(keys, device=seed.device, dtype=torch.float64).expand(B, H, keys, keys)
-    zeros = torch.zeros_like(ones)
-    weights = functional.attention(nothing, zeros, ones, dropout=dropout, seed=seed, backend="triton")
-    return (weights * keys).transpose(1, 2)
+    values = torch.eye(keys, device=seed.device, dtype=dtype).expand(B, H, keys, keys)
+    prefix = {}
+    if m:
+        prefix_value = values[:, :, :m]
+        ids = torch.arange(B, device=seed.device)
+        prefix = {"prefix_key": torch.zeros_like(prefix_value), "prefix_value": prefix_value, "task_ids": ids}
+    own = values[:, :, m:]
+    query = own.new_zeros(B, H, Lq, keys)
+    weights = functional.attention(
+        query, torch.zeros_like(own), own, **prefix, dropout=dropout, seed=seed, backend="triton"
+    )
+    return (weights.double() * keys).transpose(1, 2)
 
 
 def attended(x: Inputs, backend: Any) -> Tensor:

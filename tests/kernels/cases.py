@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,19 @@ from crosspt import functional, reference
 
 PARAMETERS = ("logits", "sources", "privates", "weight", "bias")
 Operation = Callable[["Inputs", str], Tensor]
+SMALLEST = {torch.float16: 2e-4, torch.bfloat16: 1e-3, torch.float32: 1e-6}
+
+
+class Differentiable(Protocol):
+    """Inputs of an operation, of which the given tensors may require gradients."""
+
+    @property
+    def given(self) -> dict[str, Tensor]: ...
+
+    def map(self: D, change: Callable[[Tensor], Tensor]) -> D: ...
+
+
+D = TypeVar("D", bound=Differentiable)
 
 
 class Sizes(NamedTuple):
@@ -141,7 +154,7 @@ def prepended(x: Inputs, backend: Any) -> Tensor:
     return functional.prepend_prompts(prompts, x.task_ids, x.input_ids, x.table, backend=backend)
 
 
-def results(operation: Operation, x: Inputs, backend: str, grad: Tensor | None = None) -> dict[str, Tensor]:
+def results(operation: Callable[[D, str], Tensor], x: D, backend: str, grad: Tensor | None = None) -> dict[str, Tensor]:
     """The output and every parameter's gradient; a parameter that took no part has gradient zero."""
     out = operation(x, backend)
     leaves = {name: tensor for name, tensor in x.given.items() if tensor.requires_grad}
@@ -166,6 +179,20 @@ def assert_same(got: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: fl
     assert got.keys() == wanted.keys()
     for name, tensor in got.items():
         torch.testing.assert_close(tensor, wanted[name], rtol=0.0, atol=tolerance, msg=_prefix(name))
+
+
+def assert_as_accurate(x: D, operation: Callable[[D, str], Tensor], low: D, dtype: torch.dtype) -> None:
+    """The rule of accuracy: an error at most twice that of the reference run in the low precision, plus a little."""
+    exact = x.map(lambda tensor: tensor.double())
+    grad = output_gradient(operation(low, "reference"))
+    wanted = results(operation, exact, "reference", grad.double())
+    own = results(operation, low, "reference", grad)
+    got = results(operation, x, "triton", grad)
+    for name, tensor in got.items():
+        scale = wanted[name].abs().max().item() + 1e-30
+        error = (tensor.double() - wanted[name]).abs().max().item()
+        bound = 2 * (own[name].double() - wanted[name]).abs().max().item() + SMALLEST[dtype] * scale
+        assert error <= bound, f"{name}: error {error:.3g} exceeds {bound:.3g}"
 
 
 def _prefix(name: str) -> Callable[[str], str]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from crosspt import functional, operators
+from crosspt import dispatch, functional, operators
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,

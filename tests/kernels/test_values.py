@@ -15,6 +15,7 @@ from tests.kernels.cases import (
     Inputs,
     Operation,
     Sizes,
+    assert_as_accurate,
     assert_same,
     composed,
     make_inputs,
@@ -117,21 +118,6 @@ def test_gradcheck_of_every_element(device: str) -> None:
 
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
-SMALLEST = {torch.float16: 2e-4, torch.bfloat16: 1e-3, torch.float32: 1e-6}
-
-
-def assert_as_accurate(x: Inputs, operation: Operation, low: Inputs, dtype: torch.dtype) -> None:
-    """The rule of accuracy: an error at most twice that of the reference run in the low precision, plus a little."""
-    exact = x.map(lambda tensor: tensor.double())
-    grad = output_gradient(operation(low, "reference"))
-    wanted = results(operation, exact, "reference", grad.double())
-    own = results(operation, low, "reference", grad)
-    got = results(operation, x, "triton", grad)
-    for name, tensor in got.items():
-        scale = wanted[name].abs().max().item() + 1e-30
-        error = (tensor.double() - wanted[name]).abs().max().item()
-        bound = 2 * (own[name].double() - wanted[name]).abs().max().item() + SMALLEST[dtype] * scale
-        assert error <= bound, f"{name}: error {error:.3g} exceeds {bound:.3g}"
 
 
 @DTYPES
