@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -45,11 +46,19 @@ def make_eager(version: str, **settings: Any) -> Any:
 TASK_IDS = {"mixed": [0, 1, 1, 0], "in order": [0, 0, 1, 1], "single": [1, 1, 1, 1]}
 
 
-@pytest.mark.parametrize("task_ids", TASK_IDS)
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_logits_and_gradients_equal_the_mask_of_blocks(version: str, task_ids: str, batch: Batch) -> None:
+@pytest.mark.parametrize(
+    ("version", "task_ids", "backend"),
+    [
+        *itertools.product(["1.0", "1.1"], TASK_IDS, ["torch"]),
+        ("1.0", "mixed", "triton"),
+        ("1.1", "single", "triton"),
+    ],
+)
+def test_logits_and_gradients_equal_the_mask_of_blocks(
+    version: str, task_ids: str, backend: Backend, batch: Batch
+) -> None:
     rows = batch() | {"task_ids": torch.tensor(TASK_IDS[task_ids])}
-    model, eager = make_model(version), make_eager(version)
+    model, eager = make_model(version, backend=backend), make_eager(version)
     states, mask = encode_concatenation(model, rows, eager)
     expected = eager(encoder_outputs=states, attention_mask=mask, labels=rows["labels"])
     wanted = torch.autograd.grad(expected.loss, list(model.embedding.bank.parameters()))
@@ -83,10 +92,16 @@ def test_logits_and_gradients_equal_the_mask_of_blocks(version: str, task_ids: s
 )
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_generated_ids_equal_the_mask_of_blocks(version: str, options: dict[str, Any], batch: Batch) -> None:
-    rows = batch()
+    check_generation(version, "torch", {"max_new_tokens": 9, "min_new_tokens": 7, **options}, batch())
+
+
+def test_generated_ids_of_the_kernels_equal_the_mask_of_blocks(batch: Batch) -> None:
+    check_generation("1.0", "triton", {"max_new_tokens": 3, "num_beams": 2}, batch(rows=2, tokens=5))
+
+
+def check_generation(version: str, backend: Backend, settings: dict[str, Any], rows: dict[str, Tensor]) -> None:
     rows.pop("labels")
-    settings = {"max_new_tokens": 9, "min_new_tokens": 7, **options}
-    model, eager = make_model(version), make_eager(version)
+    model, eager = make_model(version, backend=backend), make_eager(version)
     with torch.no_grad():
         states, mask = encode_concatenation(model, rows, eager)
     torch.manual_seed(1)
@@ -131,24 +146,18 @@ def test_gradient_checkpointing_gives_the_same_gradients(rate: float, batch: Bat
         torch.testing.assert_close(ours, theirs)
 
 
-def test_training_is_repeatable_and_its_dropout_right_in_the_mean(batch: Batch) -> None:
-    model, rows = make_model(num_layers=1, dropout_rate=0.0), batch()
+def test_dropout_is_repeatable_and_right_in_the_mean(batch: Batch) -> None:
+    model, rows = make_model(num_layers=1), batch()
+    layer: Any = model.t5.get_submodule("encoder.block.0.layer.0.SelfAttention")
     with torch.no_grad():
-        expected = model(**rows).encoder_last_hidden_state
-        attention: Any = model.t5.encoder.block[0].layer[0]
-        attention.SelfAttention.dropout = 0.1
-        # Beyond the text's attention the model is not linear, so only the weights on the prefix are dropped from.
-        attention.SelfAttention.train()
-        prefix = model.prefix()
+        hidden = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(0))
+        reads = {"mask": rows["attention_mask"].bool(), "prefix": model.prefix(), "task_ids": rows["task_ids"]}
+        expected = layer(hidden, **reads)[0]
+        layer.train()
         outputs = []
         for seed in (*range(300), 0):
             torch.manual_seed(seed)
-            hidden = model.t5.get_input_embeddings()(rows["input_ids"])
-            mask = rows["attention_mask"].bool()
-            reads = {"prefix": prefix, "task_ids": rows["task_ids"]}
-            outputs.append(attention(hidden, attention_mask=mask, **reads)[0])
-        attention.SelfAttention.eval()
-        expected = attention(hidden, attention_mask=mask, **reads)[0]
+            outputs.append(layer(hidden, **reads)[0])
     assert torch.equal(outputs[0], outputs[-1])
     assert not torch.equal(outputs[0], outputs[1])
     spread = torch.stack(outputs).std(dim=0) / 300**0.5
@@ -160,7 +169,12 @@ def test_a_training_step_has_one_prefix_and_one_dropout_mask_a_task(
 ) -> None:
     prefixes: list[Prefix] = []
     theirs = crosspt.model.compute_prefix
-    monkeypatch.setattr(crosspt.model, "compute_prefix", lambda *args: prefixes.append(theirs(*args)) or prefixes[-1])
+
+    def compute(*args: Any) -> Prefix:
+        prefixes.append(theirs(*args))
+        return prefixes[-1]
+
+    monkeypatch.setattr(crosspt.model, "compute_prefix", compute)
     model, rows = make_model(dropout_rate=0.1).train(), batch(rows=6)
     model(**rows).loss.backward()
     model(**rows).loss.backward()
@@ -215,11 +229,9 @@ def test_two_models_on_one_t5(batch: Batch) -> None:
     expected = make_model().generate(**rows, max_new_tokens=6)
     second.generate(**rows, max_new_tokens=6)
     assert torch.equal(first.generate(**rows, max_new_tokens=6), expected)
-    plain: Any = first.t5
-    assert torch.equal(
-        plain.generate(rows["input_ids"], attention_mask=rows["attention_mask"], max_new_tokens=6),
-        make_t5().generate(rows["input_ids"], attention_mask=rows["attention_mask"], max_new_tokens=6),  # type: ignore[operator]
-    )
+    plain: list[Any] = [first.t5, make_t5()]
+    rows.pop("task_ids")
+    assert torch.equal(*(t5.generate(**rows, max_new_tokens=6) for t5 in plain))
 
 
 def test_the_backend_decides_the_implementation() -> None:
