@@ -170,8 +170,8 @@ def _attended(
         *tensors, bias, _meta(B, L, dtype=torch.bool) if mask else None, *prefixes, _ids(1) if dropout else None,
         causal, dropout,
     )  # fmt: skip
-    out, lse = attention(inputs)
-    attention_backward(torch.empty_like(out), out, lse, inputs, AttentionNeeds(*[True] * 5))
+    out, stats = attention(inputs)
+    attention_backward(torch.empty_like(out), out, stats, inputs, AttentionNeeds(*[True] * 5))
 
 
 def _record(
