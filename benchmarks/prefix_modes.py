@@ -100,9 +100,11 @@ def print_goals(goals: list[dict[str, Any]]) -> None:
     """A table on standard output."""
     table = Table("operation", "model", "beside", "ratio", "at most", "rounds", title="time ratios within rounds")
     for goal in goals:
-        figures = [goal["missing"], "", ""]
-        if "missing" not in goal:
-            figures = [f"{goal['ratio']:.3f}", f"{goal['at_most']:.3f}", str(goal["rounds"])]
+        figures = ["", f"{goal['at_most']:.3f}", ""]
+        if "missing" in goal:
+            figures[0] = goal["missing"]
+        else:
+            figures[0], figures[2] = f"{goal['ratio']:.3f}", str(goal["rounds"])
         table.add_row(goal["operation"], goal["model"], goal["beside"], *figures)
     Console(width=max(110, Console().width)).print(table)
 

@@ -85,13 +85,17 @@ def test_answers_of_the_isolated_mode_are_timed_with_a_warm_cache(
     assert steps.answering_name(prompted) == "CrossPTModel isolated, warm cache"
 
 
-def test_goals_are_judged_by_ratios_within_rounds() -> None:
+def test_goals_are_judged_by_ratios_within_rounds(capsys: pytest.CaptureFixture[str]) -> None:
     timings = {"PEFT prompt tuning": Timing(wall=[4.0, 40.0, 400.0]), "plain": Timing(wall=[1.0, 10.0, 100.0])}
     timings["CrossPTModel isolated"] = Timing(wall=[1.3, 12.0, 110.0])
     peft, plain, full = (prefix_modes._judge(goal, timings) for goal in GOALS[:3])
     assert (peft["ratio"], peft["met"], peft["rounds"]) == (0.3, True, 3)
     assert (plain["ratio"], plain["met"]) == (1.2, True)
     assert full["missing"] == "CrossPTModel did not run"
+    prefix_modes.print_goals([peft, full])
+    printed = capsys.readouterr().out
+    assert "0.300" in printed
+    assert "CrossPTModel did not run" in printed
     timings["CrossPTModel"] = Timing(wall=[4.2, 42.0, 420.0])
     assert not prefix_modes._judge(GOALS[2], timings)["met"]
 
