@@ -20,7 +20,10 @@ import torch
 from rich.console import Console
 
 from benchmarks import growth, report, steps
-from benchmarks.comparisons import compare_embedding, compare_steps
+from benchmarks.attentions import compare_attentions
+from benchmarks.comparisons import compare_operation, time_models
+from benchmarks.operations import EMBEDDING
+from benchmarks.prefix_modes import SHAPES, compare_prefix_modes
 from benchmarks.shapes import REFERENCE
 from crosspt.evaluation.results import environment, package_versions, write_json
 
@@ -82,14 +85,21 @@ def measure(grid: str, tell: Callable[[str], None]) -> dict[str, Any]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loads, start = [os.getloadavg()[0]], time.perf_counter()
     tell("measuring peers beside each other")
-    comparisons = compare_embedding(REFERENCE, device, rounds=31)
-    comparisons += compare_steps(steps.T5_SMALL, REFERENCE, device, rounds=11, budget=3 * BUDGETS[grid])
+    comparisons = compare_operation(EMBEDDING, REFERENCE, device, rounds=31)
+    bench = steps.make_bench(steps.T5_SMALL, REFERENCE, device)
+    budget = 3 * BUDGETS[grid]
+    comparisons += time_models("training_step", bench, steps.MODELS, 11, "bare prompt", budget)[0]
+    tell("attentions of a plain T5")
+    comparisons += compare_attentions(bench, rounds=7, budget=BUDGETS[grid])
+    tell("full and isolated prefixes")
+    prefixed, goals = compare_prefix_modes(steps.T5_SMALL, SHAPES, device, rounds=7, budget=budget)
+    comparisons += prefixed
     rows: list[dict[str, Any]] = []
     for size, values in growth.VALUES.items():
         tell(f"growth with {size}")
         rows += growth.grow_embedding(size, values, device, rounds=15, budget=BUDGETS[grid])
     tell("growth of a training step with n")
-    rows += growth.grow_step(steps.T5_SMALL, growth.VALUES["n"], device, rounds=9, budget=3 * BUDGETS[grid])
+    rows += growth.grow_step(steps.T5_SMALL, growth.VALUES["n"], device, rounds=9, budget=budget)
     tell("pytest-benchmark suites")
     suites = run_suites(grid)
     loads.append(os.getloadavg()[0])
@@ -107,6 +117,7 @@ def measure(grid: str, tell: Callable[[str], None]) -> dict[str, Any]:
         "load_average": loads,
         "seconds": time.perf_counter() - start,
         "comparisons": comparisons,
+        "goals": goals,
         "growth": rows,
         "slopes": growth.slopes(rows),
         "suites": suites,

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from benchmarks import steps
-from benchmarks.peers import PEERS, Provider, UnavailableError, check
+from benchmarks.peers import PEERS
+from benchmarks.providers import Provider, UnavailableError, check
 from benchmarks.shapes import REFERENCE, STEP, TINY, Shape, make_batch, shapes
 from benchmarks.timing import Work, peak_bytes, synchronize
 
@@ -44,9 +45,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ]
         metafunc.parametrize(("peer", "shape"), cases, ids=[f"{p.replace(' ', '-')}-{s}" for p, s in cases])
     if "model" in metafunc.fixturenames:
-        step_shapes = [TINY] if checked_only else STEP_GRIDS[grid]
+        names = getattr(metafunc.module, "MODELS", list(steps.MODELS))
+        step_shapes = [TINY] if checked_only else getattr(metafunc.module, "GRIDS", STEP_GRIDS)[grid]
         metafunc.parametrize("shape", step_shapes, ids=map(str, step_shapes), scope="module")
-        metafunc.parametrize("model", list(steps.MODELS), ids=lambda name: name.replace(" ", "-"))
+        metafunc.parametrize("model", names, ids=lambda name: name.replace(" ", "-"))
 
 
 @lru_cache(maxsize=1)
@@ -57,7 +59,7 @@ def _provider(peer: str, shape: Shape) -> Provider | str:
         provider = PEERS[peer].build(shape, batch)
     except UnavailableError as reason:
         return str(reason)
-    wrong = check(provider, batch)
+    wrong = check(provider, batch.constant)
     if wrong:
         raise AssertionError(f"{peer} is wrong and is not timed: {wrong}")
     return provider

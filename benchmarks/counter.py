@@ -43,6 +43,13 @@ MOVES = FILLS | OVERWRITES | GATHERS | PADDED_GRADIENTS | {
     "_to_copy", "cat", "clone", "constant_pad_nd", "masked_fill", "masked_fill_", "repeat", "stack", "where",
 }  # fmt: skip
 """Operations without arithmetic."""
+SAME_ARITHMETIC = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: torch.ops.aten._scaled_dot_product_flash_attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        torch.ops.aten._scaled_dot_product_flash_attention_backward
+    ),
+}
+"""Operations that torch's own counter of operations knows by another name."""
 
 
 @dataclass
@@ -156,12 +163,18 @@ def _requested(tensor: Tensor) -> int:
 
 
 def _unique(tensors: Sequence[Tensor]) -> int:
-    """Distinct bytes of several operands; a dimension of stride 0 repeats the same ones."""
+    """Distinct bytes of several operands; a dimension of stride 0 repeats the same ones, and windows may overlap."""
     distinct = {(x.data_ptr(), tuple(x.shape), x.stride()): x for x in tensors}
-    return sum(
-        _bytes(x, math.prod(size for size, stride in zip(x.shape, x.stride(), strict=True) if stride) * (x.numel() > 0))
-        for x in distinct.values()
-    )
+    return sum(_bytes(x, _distinct(x)) for x in distinct.values())
+
+
+def _distinct(tensor: Tensor) -> int:
+    """Number of distinct elements."""
+    if not tensor.numel():
+        return 0
+    sizes = [(size, stride) for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride]
+    span = 1 + sum((size - 1) * stride for size, stride in sizes)
+    return min(math.prod(size for size, _ in sizes), span)
 
 
 def _gathered(name: str, func: Any, args: Sequence[Any], result: Tensor) -> tuple[int, int]:
@@ -200,7 +213,8 @@ def _scattered(
 def _flops(
     name: str, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any, operands: Sequence[Tensor]
 ) -> int:
-    formula: Callable[..., int] | None = flop_registry.get(func.overloadpacket)
+    packet = func.overloadpacket
+    formula: Callable[..., int] | None = flop_registry.get(SAME_ARITHMETIC.get(packet, packet))
     if formula is not None:
         return formula(*args, **kwargs, out_val=result)
     if name in MOVES:

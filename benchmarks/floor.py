@@ -4,6 +4,7 @@ The floor of a pass reads each of its inputs once, of the token table only the g
 those that the batch's tasks use, and writes each result once. Token rows need no gradient: the table is frozen.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,10 +74,15 @@ def forward_floor(shape: Shape, traffic: Traffic) -> int:
 
 def backward_floor(shape: Shape, traffic: Traffic) -> int:
     """Bytes that backward must move, from the prompt rows of the output's gradient to those of the parameters."""
-    if traffic.gradients == 0:
-        return 0
     rows = shape.B * traffic.length * shape.d
     return shape.itemsize * (rows + traffic.reread + traffic.gradients) + INDEX_BYTES * shape.B * traffic.task_ids
+
+
+def embedding_floors(traffic: Callable[[Shape], Traffic], shape: Shape) -> dict[str, int]:
+    """Bytes of each pass of the embedding operation; without gradients there is no backward."""
+    touched = traffic(shape)
+    floors = {"forward": forward_floor(shape, touched), "backward": backward_floor(shape, touched)}
+    return floors if touched.gradients else {"forward": floors["forward"]}
 
 
 @dataclass(frozen=True)

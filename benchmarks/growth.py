@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers, steps
+from benchmarks.providers import UnavailableError, check
 from benchmarks.shapes import REFERENCE, STEP, Shape, make_batch
 from benchmarks.timing import Work, provider_work, take_turns
 
@@ -48,10 +49,10 @@ def grow_embedding(size: str, values: Sequence[int], device: str, rounds: int, b
         for name in EMBEDDING_PEERS:
             try:
                 provider = peers.PEERS[name].build(shape, batch)
-            except peers.UnavailableError:
+            except UnavailableError:
                 continue
             # The largest shapes cost the float64 reference gigabytes; each peer is checked at the smallest.
-            if shape != first or peers.check(provider, batch) is None:
+            if shape != first or check(provider, batch.constant) is None:
                 works[name] = provider_work(provider, "both")
         return works
 

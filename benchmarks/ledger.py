@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.ledger [--json] [--gpu H100] [--shape B=4,L=16]``: launches, bytes, floating-point operations,
 the floor, the ratio to it, and the time that the GPU would need at best, for forward and backward of the embedding
-operation, and for a T5's training step. Nothing here is timed.
+operation and of an attention, and for a T5's training step. Nothing here is timed.
 """
 
 import os
@@ -12,7 +12,7 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
@@ -23,10 +23,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import floor, shapes, steps
+from benchmarks import attention, floor, shapes, steps
 from benchmarks.counter import Count, count_operations
-from benchmarks.peers import PEERS, Peer, UnavailableError, check
-from benchmarks.shapes import Batch, Shape
+from benchmarks.operations import ATTENTION, EMBEDDING, Operation
+from benchmarks.providers import Peer, UnavailableError, check
+from benchmarks.shapes import Dimensions, Shape, label
 
 Counter = Callable[[], AbstractContextManager[Count]]
 COLUMNS = ("peer", "pass", "launches", "MB", "unique MB", "MFLOP", "floor MB", "ratio", "best us")
@@ -41,40 +42,38 @@ def ids_unseen() -> AbstractContextManager[Any]:
     return mock.patch("crosspt.validation.values_are_visible", unseen)
 
 
-def embedding_rows(peer: Peer, shape: Shape, gpu: floor.Gpu) -> Iterator[dict[str, Any]]:
-    """Rows of the embedding operation; a wrong or absent peer gives one row that says so."""
-    about = {"peer": peer.name, "operation": "embedding", "shape": shape.to_json()}
-    batch = shapes.make_batch(shape)
+def operation_rows(operation: Operation, peer: Peer, shape: Dimensions, gpu: floor.Gpu) -> Iterator[dict[str, Any]]:
+    """Rows of an operation, one a pass; a wrong or absent peer gives one row that says so."""
+    about = {"peer": peer.name, "operation": operation.name, "shape": shape.to_json()}
+    batch = operation.make_batch(shape)
     try:
         with ids_unseen():
-            by, counts, wrong = _count_peer(peer, shape, batch)
+            counts, wrong = _count_peer(operation, peer, shape, batch)
     except UnavailableError as reason:
         yield {**about, "missing": str(reason)}
         return
     if wrong:
         yield {**about, "missing": f"wrong: {wrong}"}
         return
-    traffic = peer.traffic(shape)
-    floors = {"forward": floor.forward_floor(shape, traffic), "backward": floor.backward_floor(shape, traffic)}
-    for name, count in counts.items():
-        if name == "backward" and not traffic.gradients:
-            continue
-        yield {**about, "lacks": peer.lacks, "counted_by": by, **_figures(name, count, gpu, shape, floors[name])}
+    for name, floor_bytes in peer.floors(shape).items():
+        if name in counts:
+            figures = _figures(name, counts[name], gpu, shape, floor_bytes)
+            yield {**about, "lacks": peer.lacks, "counted_by": peer.counted_by, **figures}
 
 
-def _count_peer(peer: Peer, shape: Shape, batch: Batch) -> tuple[str, dict[str, Count], str | None]:
-    """How the peer was counted, its counts by pass, and what is wrong with its values."""
-    if peer.name == "torch.compile":
+def _count_peer(operation: Operation, peer: Peer, shape: Dimensions, batch: Any) -> tuple[dict[str, Count], str | None]:
+    """The peer's counts by pass, and what is wrong with its values."""
+    if peer.counted_by == "Inductor's scheduler":
         from benchmarks.inductor import count_compilations
 
         with count_compilations() as planned:
-            wrong = check(peer.build(shape, batch), batch)
-        _, eager, _ = _count_peer(PEERS["torch"], shape, batch)
+            wrong = check(peer.build(shape, batch), batch.constant)
+        eager, _ = _count_peer(operation, operation.peers[operation.plain], shape, batch)
         for name, count in planned.items():
-            count.flops = eager[name].flops  # the same arithmetic; Inductor counts none
-        return "Inductor's scheduler", planned, wrong
+            count.flops = eager[name].flops  # Inductor counts none
+        return {name: count for name, count in planned.items() if count.launches}, wrong
     counter: Counter = count_operations
-    if peer.name == "triton":
+    if peer.counted_by == "interpreted addresses":
         from benchmarks.interpreted import count_operations_and_kernels as counter
     counts: dict[str, Count] = {}
 
@@ -84,8 +83,7 @@ def _count_peer(peer: Peer, shape: Shape, batch: Batch) -> tuple[str, dict[str, 
             yield
         counts[name] = count
 
-    wrong = check(peer.build(shape, batch), batch, during)
-    return "interpreted addresses" if peer.name == "triton" else "torch dispatch", counts, wrong
+    return counts, check(peer.build(shape, batch), batch.constant, during)
 
 
 def step_rows(name: str, bench: steps.Bench, gpu: floor.Gpu) -> Iterator[dict[str, Any]]:
@@ -111,7 +109,7 @@ def step_rows(name: str, bench: steps.Bench, gpu: floor.Gpu) -> Iterator[dict[st
         yield {**about, "lacks": prompted.lacks, "counted_by": "torch dispatch", **figures}
 
 
-def _figures(name: str, count: Count, gpu: floor.Gpu, shape: Shape, floor_bytes: int | None) -> dict[str, Any]:
+def _figures(name: str, count: Count, gpu: floor.Gpu, shape: Dimensions, floor_bytes: int | None) -> dict[str, Any]:
     return {
         "pass": name,
         "launches": count.launches,
@@ -124,18 +122,28 @@ def _figures(name: str, count: Count, gpu: floor.Gpu, shape: Shape, floor_bytes:
     }
 
 
-def make_ledger(embedding: list[Shape], sizes: steps.Sizes, step: Shape | None, gpu: floor.Gpu) -> dict[str, Any]:
+def make_ledger(
+    embedding: Sequence[Shape],
+    attentions: Sequence[attention.AttentionShape],
+    sizes: steps.Sizes,
+    step: Shape | None,
+    gpu: floor.Gpu,
+) -> dict[str, Any]:
     """All rows, with what they rest on.
 
     Args:
         embedding: shapes of the embedding operation.
+        attentions: shapes of the attention.
         sizes: the T5's.
         step: shape of the training step, or None for no such rows.
         gpu: whose time is computed.
     """
     rows: list[dict[str, Any]] = []
     jobs: list[Callable[[], Iterator[dict[str, Any]]]] = [
-        partial(embedding_rows, peer, shape, gpu) for shape in embedding for peer in PEERS.values()
+        partial(operation_rows, operation, peer, shape, gpu)
+        for operation, operation_shapes in ((EMBEDDING, embedding), (ATTENTION, attentions))
+        for shape in operation_shapes
+        for peer in operation.peers.values()
     ]
     if step is not None:
         bench = steps.make_bench(sizes, step)
@@ -151,14 +159,14 @@ def make_ledger(embedding: list[Shape], sizes: steps.Sizes, step: Shape | None, 
 
 def tables(ledger: dict[str, Any]) -> Iterator[Table]:
     """One table for each operation and shape."""
-    titles = {(row["operation"], str(Shape(**row["shape"]))): None for row in ledger["rows"]}
+    titles = {(row["operation"], label(row["shape"])): None for row in ledger["rows"]}
     for operation, shape in titles:
         table = Table(title=f"{operation} {shape}, counted; best time on a {ledger['gpu']['name']}")
         for column in COLUMNS:
             named = column in ("peer", "pass")
             table.add_column(column, justify="left" if named else "right", no_wrap=named)
         for row in ledger["rows"]:
-            if (row["operation"], str(Shape(**row["shape"]))) == (operation, shape):
+            if (row["operation"], label(row["shape"])) == (operation, shape):
                 table.add_row(*cells(row))
         yield table
 
@@ -179,14 +187,14 @@ def cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def parse_shape(text: str) -> Shape:
-    """A shape from text such as ``B=4,L=16``; what is not named is the reference shape's."""
+def parse_shape(text: str, shape: Dimensions = shapes.REFERENCE) -> Dimensions:
+    """A shape from text such as ``B=4,L=16``; what is not named is the given shape's."""
     try:
         named: dict[str, Any] = dict(part.split("=") for part in text.split(","))
         named |= {name: int(size) for name, size in named.items() if name != "dtype"}
-        return shapes.REFERENCE.moved(**named)
+        return shape.moved(**named)
     except (TypeError, ValueError):
-        raise argparse.ArgumentTypeError(f"expected sizes such as B=4,L=16,dtype=bfloat16, got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"expected sizes such as B=4,dtype=bfloat16, got {text!r}") from None
 
 
 def main() -> None:
@@ -200,10 +208,22 @@ def main() -> None:
         action="append",
         help="sizes of the embedding operation, such as B=4,L=16; repeatable",
     )
+    parser.add_argument(
+        "--attention",
+        type=partial(parse_shape, shape=attention.REFERENCE),
+        action="append",
+        help="sizes of the attention, such as Lq=64,Lk=64,m=100,T=8; repeatable",
+    )
     parser.add_argument("--no-step", action="store_true", help="leave out the T5's training step")
     options = parser.parse_args()
     step = None if options.no_step else shapes.REFERENCE
-    ledger = make_ledger(options.shape or list(shapes.LEDGER), steps.T5_SMALL, step, floor.GPUS[options.gpu])
+    ledger = make_ledger(
+        options.shape or shapes.LEDGER,
+        options.attention or attention.LEDGER,
+        steps.T5_SMALL,
+        step,
+        floor.GPUS[options.gpu],
+    )
     if options.json:
         print(json.dumps(ledger, indent=2))
         return

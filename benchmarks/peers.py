@@ -1,16 +1,12 @@
 """The ways to put prompts in front of token embeddings that are compared, on the same batch and in the same dtype.
 
-Each builds a provider with its own parameters and its own reference; :func:`check` compares the two before anything is
-timed. PEFT's are the modules of the installed package, reached as its models reach them.
+Each builds a provider with its own parameters and its own reference. PEFT's are the modules of the installed package,
+reached as its models reach them.
 """
 
 import importlib.util
-import os
-import shutil
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,126 +15,31 @@ from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 
 from benchmarks import floor
+from benchmarks.providers import (
+    Parameters,
+    Peer,
+    Provider,
+    UnavailableError,
+    normal,
+    require_compiler,
+    require_triton,
+)
 from benchmarks.shapes import Batch, Shape
 from crosspt import reference
 from crosspt.functional import prompted_embedding
 
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
-"""Largest error, of values and of gradients, as a share of the largest entry. In half precision thrice the error of the
-reference itself in that precision is allowed too: differences of almost equal terms round badly."""
 TEMPERATURE = 0.5
-
-Parameters = dict[str, Tensor]
-
-
-class UnavailableError(Exception):
-    """Why a peer cannot run here."""
-
-
-@dataclass(frozen=True)
-class Provider:
-    """A peer on a batch.
-
-    Attributes:
-        forward: gives X (B, m + L, d).
-        parameters: leaves that need a gradient, by name.
-        reference: X from float64 parameters and the float64 token rows (B, L, d), by independent and plain means.
-    """
-
-    forward: Callable[[], Tensor]
-    parameters: Parameters
-    reference: Callable[[Parameters, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A way to put prompts in front of token embeddings.
-
-    Attributes:
-        name: what tables call it.
-        lacks: what it does not do that CrossPT does; empty if it does all.
-        traffic: the parameters it must touch.
-        build: makes the provider; raises UnavailableError.
-    """
-
-    name: str
-    lacks: str
-    traffic: Callable[[Shape], floor.Traffic]
-    build: Callable[[Shape, Batch], Provider] = field(repr=False)
-
-    def __str__(self) -> str:
-        return self.name.replace(" ", "-")
-
-
-def check(
-    provider: Provider, batch: Batch, during: Callable[[str], AbstractContextManager[Any]] = nullcontext
-) -> str | None:
-    """Compare a provider with its reference.
-
-    Args:
-        provider: what is checked.
-        batch: what it was built for.
-        during: makes a context for the provider's ``"forward"`` and for its ``"backward"``.
-
-    Returns:
-        None where values and gradients agree, else what differs.
-    """
-    dtype, device = batch.table.dtype, batch.table.device
-    generator = torch.Generator().manual_seed(1)
-
-    def run_reference(precision: torch.dtype) -> tuple[Tensor, Parameters]:
-        parameters = {name: p.detach().to(precision).requires_grad_() for name, p in provider.parameters.items()}
-        return provider.reference(parameters, batch.table[batch.input_ids].to(precision)), parameters
-
-    exact = run_reference(torch.float64)
-    with during("forward"):
-        output = provider.forward()
-    if output.dtype != dtype:
-        return f"the output has dtype {output.dtype}, the table {dtype}"
-    if output.shape != exact[0].shape:
-        return f"the output has shape {tuple(output.shape)}, its reference {tuple(exact[0].shape)}"
-    cotangent = torch.randn(output.shape, generator=generator).to(device, dtype)
-    with during("backward"):
-        got = _outcome(output, provider.parameters, cotangent)
-    rounded = _outcome(*run_reference(dtype), cotangent) if dtype.itemsize < 4 else {}
-    for name, truth in _outcome(*exact, cotangent.double()).items():
-        error, allowed = _error(got[name], truth), TOLERANCE[dtype]
-        if rounded:
-            allowed = max(allowed, 3 * _error(rounded[name], truth))
-        if not error <= allowed:
-            return f"{name} is off by {error:.2g} of its largest entry, allowed is {allowed:.2g}"
-    return None
-
-
-def _outcome(output: Tensor, parameters: Parameters, cotangent: Tensor) -> dict[str, Tensor]:
-    """The output, and the gradients of the parameters, by name."""
-    gradients: tuple[Tensor, ...] = ()
-    if parameters:
-        gradients = torch.autograd.grad(output, list(parameters.values()), cotangent)
-    names = [f"the gradient of {name}" for name in parameters]
-    return {"the output": output.detach(), **dict(zip(names, gradients, strict=True))}
-
-
-def _error(value: Tensor, truth: Tensor) -> float:
-    """Largest error as a share of the largest entry."""
-    return ((value.double() - truth).abs().max() / truth.abs().max().clamp(min=1e-30)).item()
-
-
-def _normal(shape: Shape, device: torch.device, seed: int, *sizes: int, scale: float = 1.0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(sizes, generator=generator) * scale
-    return values.to(device, shape.torch_dtype).requires_grad_()
 
 
 def crosspt_parameters(shape: Shape, device: torch.device) -> Parameters:
     """Logits, sources, private prompts and the encoder."""
-    normal = partial(_normal, shape, device)
+    make = partial(normal, dtype=shape.torch_dtype, device=device)
     return {
-        "logits": normal(0, shape.T, shape.n + 1),
-        "sources": normal(1, shape.n, shape.m, shape.d),
-        "privates": normal(2, shape.T, shape.m, shape.d),
-        "weight": normal(3, shape.d, shape.d, scale=shape.d**-0.5),
-        "bias": normal(4, shape.d),
+        "logits": make((shape.T, shape.n + 1), seed=0),
+        "sources": make((shape.n, shape.m, shape.d), seed=1),
+        "privates": make((shape.T, shape.m, shape.d), seed=2),
+        "weight": make((shape.d, shape.d), seed=3, scale=shape.d**-0.5),
+        "bias": make((shape.d,), seed=4),
     }
 
 
@@ -157,21 +58,19 @@ def _crosspt(function: Callable[..., Tensor], shape: Shape, batch: Batch) -> Pro
 
 
 def _triton(shape: Shape, batch: Batch) -> Provider:
-    if not batch.table.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-        raise UnavailableError("Triton kernels need a GPU; the ledger counts them without one")
+    require_triton(batch.table.device)
     return _crosspt(partial(prompted_embedding, backend="triton"), shape, batch)
 
 
 def _compiled(shape: Shape, batch: Batch) -> Provider:
-    if not batch.table.is_cuda and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
-        raise UnavailableError("torch.compile on a CPU needs a C++ compiler, and none is installed")
+    require_compiler(batch.table.device)
     torch._dynamo.reset()  # a shape of its own, not one more of a dynamic one
     compiled = torch.compile(partial(prompted_embedding, backend="torch"), fullgraph=True, dynamic=False)
     return _crosspt(compiled, shape, batch)
 
 
 def _bare(shape: Shape, batch: Batch) -> Provider:
-    prompt = _normal(shape, batch.table.device, 0, shape.m, shape.d)
+    prompt = normal((shape.m, shape.d), shape.torch_dtype, batch.table.device, seed=0)
 
     def forward() -> Tensor:
         tokens = nn.functional.embedding(batch.input_ids, batch.table)
@@ -248,15 +147,19 @@ def peft_reference(kind: str, task_ids: Tensor, parameters: Parameters, rows: Te
 
 
 _NO_TASKS = "no tasks, no mixing, no encoder"
+_OURS = partial(floor.embedding_floors, floor.crosspt_traffic)
+_SOFT = partial(floor.embedding_floors, floor.soft_prompt_traffic)
+_MULTITASK = partial(floor.embedding_floors, floor.multitask_traffic)
+_ENCODER = partial(floor.embedding_floors, floor.prompt_encoder_traffic)
 _ALL = (
-    Peer("literal", "", floor.crosspt_traffic, partial(_crosspt, reference.prompted_embedding)),
-    Peer("torch", "", floor.crosspt_traffic, partial(_crosspt, partial(prompted_embedding, backend="torch"))),
-    Peer("torch.compile", "", floor.crosspt_traffic, _compiled),
-    Peer("triton", "", floor.crosspt_traffic, _triton),
-    Peer("PEFT multitask", "no mixing, no encoder", floor.multitask_traffic, partial(_peft, "multitask")),
-    Peer("PEFT p-tuning", "no tasks, no mixing", floor.prompt_encoder_traffic, partial(_peft, "p-tuning")),
-    Peer("PEFT prompt tuning", _NO_TASKS, floor.soft_prompt_traffic, partial(_peft, "prompt tuning")),
-    Peer("bare prompt", _NO_TASKS, floor.soft_prompt_traffic, _bare),
-    Peer("plain", "no prompt", floor.no_traffic, _plain),
+    Peer("literal", "", _OURS, partial(_crosspt, reference.prompted_embedding)),
+    Peer("torch", "", _OURS, partial(_crosspt, partial(prompted_embedding, backend="torch"))),
+    Peer("torch.compile", "", _OURS, _compiled, "Inductor's scheduler"),
+    Peer("triton", "", _OURS, _triton, "interpreted addresses"),
+    Peer("PEFT multitask", "no mixing, no encoder", _MULTITASK, partial(_peft, "multitask")),
+    Peer("PEFT p-tuning", "no tasks, no mixing", _ENCODER, partial(_peft, "p-tuning")),
+    Peer("PEFT prompt tuning", _NO_TASKS, _SOFT, partial(_peft, "prompt tuning")),
+    Peer("bare prompt", _NO_TASKS, _SOFT, _bare),
+    Peer("plain", "no prompt", partial(floor.embedding_floors, floor.no_traffic), _plain),
 )
 PEERS = {peer.name: peer for peer in _ALL}

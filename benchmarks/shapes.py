@@ -1,8 +1,9 @@
-"""The sizes that are measured and counted: one shape, its batch, and the grids over them."""
+"""The sizes that are measured and counted: shapes, their batches, and the grids over them."""
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,8 +11,50 @@ from torch import Tensor
 Grid = Literal["small", "full"]
 
 
+D = TypeVar("D", bound="Dimensions")
+
+
+def label(sizes: Mapping[str, Any]) -> str:
+    """The sizes of a shape in one word, such as B16-L64-float32; that of the vocabulary is left out."""
+    return "-".join(f"{name}{size}" if name != "dtype" else size for name, size in sizes.items() if name != "V")
+
+
+class Dimensions:
+    """What the shapes of all operations have in common; they are dataclasses."""
+
+    B: int
+    T: int
+    dtype: str
+
+    def __str__(self) -> str:
+        return label(self.to_json())
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The floating-point type."""
+        return getattr(torch, self.dtype)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a floating-point number."""
+        return self.torch_dtype.itemsize
+
+    @property
+    def used_tasks(self) -> int:
+        """Tasks that occur in the batch."""
+        return min(self.B, self.T)
+
+    def moved(self: D, **sizes: Any) -> D:
+        """The shape with other sizes."""
+        return type(self)(**{**self.to_json(), **sizes})
+
+    def to_json(self) -> dict[str, Any]:
+        """The sizes by name."""
+        return dict(vars(self))
+
+
 @dataclass(frozen=True)
-class Shape:
+class Shape(Dimensions):
     """Sizes of the embedding operation.
 
     Attributes:
@@ -34,32 +77,6 @@ class Shape:
     dtype: str = "float32"
     V: int = 32128
 
-    def __str__(self) -> str:
-        return f"B{self.B}-L{self.L}-m{self.m}-d{self.d}-n{self.n}-T{self.T}-{self.dtype}"
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """The floating-point type."""
-        return getattr(torch, self.dtype)
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of a floating-point number."""
-        return self.torch_dtype.itemsize
-
-    @property
-    def used_tasks(self) -> int:
-        """Tasks that occur in the batch."""
-        return min(self.B, self.T)
-
-    def moved(self, **sizes: Any) -> "Shape":
-        """The shape with other sizes."""
-        return replace(self, **sizes)
-
-    def to_json(self) -> dict[str, Any]:
-        """The sizes by name."""
-        return asdict(self)
-
 
 class Batch(NamedTuple):
     """A batch without padding: ``input_ids`` (B, L), ``task_ids`` (B,) and the token ``table`` (V, d)."""
@@ -67,6 +84,11 @@ class Batch(NamedTuple):
     input_ids: Tensor
     task_ids: Tensor
     table: Tensor
+
+    @property
+    def constant(self) -> Tensor:
+        """The rows of the tokens (B, L, d)."""
+        return self.table[self.input_ids]
 
 
 REFERENCE = Shape()

@@ -1,19 +1,21 @@
 """Whole T5s with each kind of prompt: a training step, and the generation of answers.
 
-All share one frozen T5 with random weights, one batch, one dtype and one optimizer. The plain T5 has nothing to learn:
-its step runs backward to the token embeddings, which every prompt's step must do.
+All share the weights of one frozen T5, which are random, one batch, one dtype and one optimizer. The plain T5 has
+nothing to learn: its step runs backward to the token embeddings, which every prompt's step must do.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 
 from benchmarks import peers
+from benchmarks.providers import TOLERANCE, relative_error
 from benchmarks.shapes import Batch, Shape, make_batch
 from benchmarks.timing import Work
 from crosspt import CrossPTConfig, CrossPTModel, reference
@@ -30,6 +32,9 @@ T5_SMALL: Sizes = {
 }
 T5_TINY: Sizes = {"vocab_size": 64, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 1, "num_heads": 2}
 ANSWER_TOKENS = 4
+GRADIENT_TOLERANCE = 1e-2
+"""Largest error of a prompt's gradient through a float32 T5, as a share of its largest entry. Rounding alone makes 1e-3
+of it at T5-small's size."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +44,22 @@ class Prompted:
     Attributes:
         name: as in the peers' table.
         lacks: what it does not do that CrossPT does.
+        module: what trains or answers, put into train mode or eval mode for it.
         loss: forward on the batch.
         generate: the answers of a given number of tokens.
         learned: what the optimizer changes.
-        reference: the T5's input embeddings by independent means.
+        reference: the T5's input embeddings by independent means, differentiable.
+        isolated: whether prompt rows see prompt rows alone. Answers then rest on prefixes that are kept between calls.
     """
 
     name: str
     lacks: str
+    module: nn.Module
     loss: Callable[[], Tensor]
     generate: Callable[[int], Tensor]
     learned: list[Tensor]
     reference: Callable[[], Tensor]
+    isolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,21 +71,43 @@ class Bench:
     batch: Batch
     labels: Tensor
 
+    def first(self, rows: int) -> "Bench":
+        """The same with the first rows of the batch alone."""
+        if rows >= self.shape.B:
+            return self
+        batch = self.batch._replace(input_ids=self.batch.input_ids[:rows], task_ids=self.batch.task_ids[:rows])
+        return Bench(self.t5, self.shape.moved(B=rows), batch, self.labels[:rows])
+
     def mask(self, length: int) -> Tensor:
         """An attention mask without padding over ``length`` prompt rows and the tokens."""
         return self.batch.input_ids.new_ones(self.shape.B, length + self.shape.L)
 
-    def run(self, embeds: Tensor) -> Tensor:
-        """The T5's loss on input embeddings."""
-        mask = self.mask(embeds.shape[1] - self.shape.L)
-        return self.t5(inputs_embeds=embeds, attention_mask=mask, labels=self.labels).loss
+    def inputs(self, embeds: Tensor, isolated: bool = False) -> dict[str, Any]:
+        """The T5's inputs for embeddings (B, m + L, d).
 
-    def answer(self, embeds: Tensor, tokens: int) -> Tensor:
+        Where prompt rows are isolated, the encoder has run: eager attention under the mask (m + L, m + L) of what sees
+        what.
+        """
+        length = embeds.shape[1] - self.shape.L
+        mask = self.mask(length)
+        if not isolated:
+            return {"inputs_embeds": embeds, "attention_mask": mask}
+        hidden = torch.zeros_like(mask[0] * mask[0, :, None], dtype=torch.bool)
+        hidden[:length, length:] = True
+        blocks = embeds.new_zeros(hidden.shape).masked_fill(hidden, torch.finfo(embeds.dtype).min)
+        encoder: Any = with_attention(self.t5, "eager").encoder
+        encoded = encoder(inputs_embeds=embeds, attention_mask=blocks.expand(len(embeds), 1, -1, -1))
+        return {"encoder_outputs": encoded, "attention_mask": mask}
+
+    def run(self, embeds: Tensor, isolated: bool = False) -> Tensor:
+        """The T5's loss on input embeddings."""
+        return self.t5(**self.inputs(embeds, isolated), labels=self.labels).loss
+
+    def answer(self, embeds: Tensor, tokens: int, isolated: bool = False) -> Tensor:
         """The T5's greedy answers to input embeddings."""
         model: Any = self.t5
-        mask = self.mask(embeds.shape[1] - self.shape.L)
         with torch.no_grad():
-            return model.generate(inputs_embeds=embeds, attention_mask=mask, **_greedy(tokens))
+            return model.generate(**self.inputs(embeds, isolated), **greedy(tokens))
 
 
 def make_bench(sizes: Sizes, shape: Shape, device: torch.device | str = "cpu") -> Bench:
@@ -92,17 +123,31 @@ def make_bench(sizes: Sizes, shape: Shape, device: torch.device | str = "cpu") -
     return Bench(t5, shape, batch, labels)
 
 
-def _greedy(tokens: int) -> dict[str, Any]:
+def with_attention(t5: T5ForConditionalGeneration, implementation: str) -> T5ForConditionalGeneration:
+    """The same T5, its parameters shared and not copied, with another attention."""
+    other: Any = copy.deepcopy(t5, {id(parameter): parameter for parameter in t5.parameters()})
+    other.set_attn_implementation(implementation)
+    return other
+
+
+def greedy(tokens: int) -> dict[str, Any]:
+    """Options of ``generate`` for a fixed number of tokens."""
     return {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "num_beams": 1}
 
 
-def crosspt(bench: Bench, backend: Any = "auto") -> Prompted:
+def crosspt(bench: Bench, prefix_mode: Any = "full") -> Prompted:
     """CrossPTModel in the scheme SL<n>P: n sources and a private prompt for every task."""
     shape, batch = bench.shape, bench.batch
+    isolated = prefix_mode == "isolated"
     config = CrossPTConfig(
-        tasks=[f"task{number}" for number in range(shape.T)], scheme=f"SL{shape.n}P", prompt_length=shape.m
+        tasks=[f"task{number}" for number in range(shape.T)],
+        scheme=f"SL{shape.n}P",
+        prompt_length=shape.m,
+        prefix_mode=prefix_mode,
     )
-    model = CrossPTModel(bench.t5, config, backend=backend).train()
+    # An isolated prefix sets an attention of its own; the other models keep theirs.
+    t5 = with_attention(bench.t5, "crosspt") if isolated else bench.t5
+    model = CrossPTModel(t5, config).train()
     inputs = {"input_ids": batch.input_ids, "attention_mask": bench.mask(0), "task_ids": batch.task_ids}
 
     def literal() -> Tensor:
@@ -110,12 +155,14 @@ def crosspt(bench: Bench, backend: Any = "auto") -> Prompted:
         return reference.prompted_embedding(batch.input_ids, batch.task_ids, batch.table, **operands)
 
     return Prompted(
-        "CrossPTModel",
+        "CrossPTModel isolated" if isolated else "CrossPTModel",
         "",
+        model,
         lambda: model(**inputs, labels=bench.labels).loss,
-        lambda tokens: model.generate(**inputs, **_greedy(tokens)),
+        lambda tokens: model.generate(**inputs, **greedy(tokens)),
         [p for p in model.embedding.bank.parameters() if p.requires_grad],
         literal,
+        isolated,
     )
 
 
@@ -123,7 +170,7 @@ def embedded(bench: Bench, name: str) -> Prompted:
     """One of the peers' embedding operations in front of the T5."""
     peer = peers.PEERS[name]
     provider = peer.build(bench.shape, bench.batch)
-    rows = bench.batch.table[bench.batch.input_ids]
+    rows = bench.batch.constant
 
     def embeds() -> Tensor:
         values = provider.forward()
@@ -132,6 +179,7 @@ def embedded(bench: Bench, name: str) -> Prompted:
     return Prompted(
         name,
         peer.lacks,
+        bench.t5,
         lambda: bench.run(embeds()),
         lambda tokens: bench.answer(provider.forward(), tokens),
         list(provider.parameters.values()),
@@ -146,13 +194,14 @@ def peft(bench: Bench, kind: str) -> Prompted:
     if kind == "multitask":
         inputs["task_ids"] = bench.batch.task_ids
     learned = peers.peft_parameters(model)
-    rows = bench.batch.table[bench.batch.input_ids]
+    rows = bench.batch.constant
     name = f"PEFT {kind}"
     return Prompted(
         name,
         peers.PEERS[name].lacks,
+        model,
         lambda: model(**inputs, labels=bench.labels).loss,
-        lambda tokens: model.generate(**inputs, **_greedy(tokens)),
+        lambda tokens: model.generate(**inputs, **greedy(tokens)),
         list(learned.values()),
         lambda: peers.peft_reference(kind, bench.batch.task_ids, learned, rows),
     )
@@ -160,6 +209,7 @@ def peft(bench: Bench, kind: str) -> Prompted:
 
 MODELS: dict[str, Callable[[Bench], Prompted]] = {
     "CrossPTModel": crosspt,
+    "CrossPTModel isolated": partial(crosspt, prefix_mode="isolated"),
     "literal": partial(embedded, name="literal"),
     "PEFT multitask": partial(peft, kind="multitask"),
     "PEFT p-tuning": partial(peft, kind="p-tuning"),
@@ -169,28 +219,46 @@ MODELS: dict[str, Callable[[Bench], Prompted]] = {
 }
 
 
+PREFIX_MODELS = ("CrossPTModel", "CrossPTModel isolated", "PEFT prompt tuning", "plain")
+"""What the two modes of a prefix are measured beside."""
+
+
 def check(prompted: Prompted, bench: Bench, tokens: int = ANSWER_TOKENS) -> str | None:
-    """Compare loss and answers with those of the T5 on the reference's embeddings; see ``peers.check``."""
-    tolerance = peers.TOLERANCE[bench.shape.torch_dtype]
-    bench.t5.eval()
+    """Compare loss, gradients and answers with those of the T5 on the reference's embeddings, nothing dropped."""
+    tolerance = TOLERANCE[bench.shape.torch_dtype]
+    modules = (bench.t5, prompted.module)
+    for module in modules:
+        module.eval()
     try:
+        embeds = prompted.reference()
+        losses = {"wanted": bench.run(embeds, prompted.isolated), "got": prompted.loss()}
+        wanted, got = losses["wanted"].item(), losses["got"].item()
+        if not abs(got - wanted) <= tolerance * abs(wanted):
+            return f"the loss is {got:.6g}, the reference's {wanted:.6g}"
+        # In half precision gradients this deep are noise, and the order of two almost equal scores may turn.
+        if bench.shape.dtype != "float32":
+            return None
+        if prompted.learned:
+            truth, gradients = (torch.autograd.grad(loss, prompted.learned) for loss in losses.values())
+            error = max(relative_error(*pair) for pair in zip(gradients, truth, strict=True))
+            if not error <= GRADIENT_TOLERANCE:
+                return f"a gradient is off by {error:.2g} of its largest entry, allowed is {GRADIENT_TOLERANCE:.2g}"
         with torch.no_grad():
-            embeds = prompted.reference()
-            wanted, got = bench.run(embeds).item(), prompted.loss().item()
-            same = torch.equal(bench.answer(embeds, tokens), prompted.generate(tokens))
+            if not torch.equal(bench.answer(embeds, tokens, prompted.isolated), prompted.generate(tokens)):
+                return "the answers differ from the reference's"
     finally:
-        bench.t5.train()
-    if not abs(got - wanted) <= tolerance * abs(wanted):
-        return f"the loss is {got:.6g}, the reference's {wanted:.6g}"
-    # Half precision may turn the order of two almost equal scores.
-    if not same and bench.shape.dtype == "float32":
-        return "the answers differ from the reference's"
+        for module in modules:
+            module.train()
     return None
 
 
 def training_work(prompted: Prompted) -> Work:
     """Forward, backward and an Adam step."""
     optimizer = torch.optim.Adam(prompted.learned, lr=1e-3) if prompted.learned else None
+
+    def prepare() -> tuple[()]:
+        prompted.module.train()
+        return ()
 
     def run() -> None:
         if optimizer is not None:
@@ -199,14 +267,32 @@ def training_work(prompted: Prompted) -> Work:
         if optimizer is not None:
             optimizer.step()
 
-    return Work(tuple, run)
+    return Work(prepare, run)
 
 
-def generation_work(prompted: Prompted, bench: Bench, tokens: int) -> Work:
-    """Greedy answers of a fixed number of tokens, in eval mode."""
+def gradient_work(prompted: Prompted) -> Work:
+    """Forward and backward."""
 
     def prepare() -> tuple[()]:
-        bench.t5.eval()
+        prompted.module.train()
         return ()
 
+    return Work(prepare, lambda: torch.autograd.grad(prompted.loss(), prompted.learned))
+
+
+def answering_work(prompted: Prompted, tokens: int = ANSWER_TOKENS) -> Work:
+    """Greedy answers of a fixed number of tokens, in eval mode; kept prefixes are there before the clock starts."""
+
+    def prepare() -> tuple[()]:
+        prompted.module.eval()
+        return ()
+
+    if prompted.isolated:
+        prepare()
+        prompted.generate(1)
     return Work(prepare, lambda: prompted.generate(tokens))
+
+
+def answering_name(prompted: Prompted) -> str:
+    """The name under which answers are reported."""
+    return f"{prompted.name}, warm cache" if prompted.isolated else prompted.name

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.peers import PEERS, Provider
+from benchmarks.peers import PEERS
+from benchmarks.providers import Provider
 from benchmarks.shapes import Shape
 from benchmarks.timing import provider_work
 

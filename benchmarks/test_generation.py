@@ -4,13 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.steps import ANSWER_TOKENS, Bench, Prompted, generation_work
+from benchmarks.steps import ANSWER_TOKENS, Bench, Prompted, answering_name, answering_work
 
 
 @pytest.mark.parametrize(("operation", "tokens"), [("label_prediction", ANSWER_TOKENS), ("generation", 16)])
-def test_generation(
-    timed: Callable[..., None], prompted: Prompted, model: str, bench: Bench, operation: str, tokens: int
-) -> None:
+def test_generation(timed: Callable[..., None], prompted: Prompted, bench: Bench, operation: str, tokens: int) -> None:
     """Wall time of one batch, greedy, with a fixed number of tokens."""
-    work = generation_work(prompted, bench, tokens)
-    timed(work, bench.shape, peer=model, operation=operation, what=f"{tokens} tokens", lacks=prompted.lacks)
+    timed(
+        answering_work(prompted, tokens),
+        bench.shape,
+        peer=answering_name(prompted),
+        operation=operation,
+        what=f"{tokens} tokens",
+        lacks=prompted.lacks,
+    )

@@ -2,13 +2,10 @@
 
 from collections.abc import Callable
 
-from benchmarks.shapes import Shape
 from benchmarks.steps import Bench, Prompted, training_work
 
 
-def test_training_step(timed: Callable[..., None], prompted: Prompted, model: str, bench: Bench, shape: Shape) -> None:
+def test_training_step(timed: Callable[..., None], prompted: Prompted, bench: Bench) -> None:
     """Wall time of one step."""
-    bench.t5.train()
-    timed(
-        training_work(prompted), bench.shape, peer=model, operation="training_step", what="step", lacks=prompted.lacks
-    )
+    work = training_work(prompted)
+    timed(work, bench.shape, peer=prompted.name, operation="training_step", what="step", lacks=prompted.lacks)

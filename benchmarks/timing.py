@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.peers import Provider
+from benchmarks.providers import Provider
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -45,6 +45,10 @@ class Timing:
     def ratio(self) -> float:
         """Median of the ratios to the baseline."""
         return statistics.median(self.ratios)
+
+    def ratio_to(self, other: "Timing") -> float:
+        """Median of the ratios to another timing that took turns with this one."""
+        return statistics.median(mine / theirs for mine, theirs in zip(self.wall, other.wall, strict=True))
 
     def to_json(self) -> dict[str, Any]:
         """Quantiles of all that was measured."""

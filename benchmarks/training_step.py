@@ -10,7 +10,7 @@ import json
 import torch
 
 from benchmarks import steps
-from benchmarks.comparisons import compare_steps
+from benchmarks.comparisons import time_models
 from benchmarks.shapes import REFERENCE
 
 
@@ -24,7 +24,9 @@ def main() -> None:
     options = parser.parse_args()
     shape = REFERENCE.moved(B=options.rows, L=options.tokens)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = compare_steps(steps.T5_SMALL, shape, device, options.rounds, names=("CrossPTModel", "bare prompt"))
+    bench = steps.make_bench(steps.T5_SMALL, shape, device)
+    models = {name: steps.MODELS[name] for name in ("CrossPTModel", "bare prompt")}
+    rows, _ = time_models("training_step", bench, models, options.rounds, baseline="bare prompt")
     by_peer = {row["peer"]: row for row in rows}
     for row in rows:
         if "missing" in row:

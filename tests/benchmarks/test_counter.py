@@ -33,6 +33,7 @@ CASES: dict[str, tuple[Callable[[], Any], int, int, int, int]] = {
     "one operand twice": (lambda: A * A, 1, 3 * 60, 2 * 60, 15),
     "broadcast row": (lambda: A + B[0], 1, 60 + 20 + 60, 60 + 20 + 60, 15),
     "expanded operand": (lambda: A.expand(7, 3, 5) * 2, 1, 2 * 7 * 60, 60 + 7 * 60, 7 * 15),
+    "overlapping windows": (lambda: D.unfold(0, 3, 1) * 2, 1, 2 * 48, 24 + 48, 12),
     "fill": (lambda: torch.zeros(6, 2), 1, 48, 48, 0),
     "fill like another": (lambda: torch.zeros_like(A), 1, 60, 60, 0),
     "several operands in one launch": (lambda: torch._foreach_add_([C, D], 1.0), 1, 2 * (60 + 24), 2 * (60 + 24), 21),

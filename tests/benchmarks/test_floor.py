@@ -43,15 +43,15 @@ def test_no_peer_goes_below_its_floor(name: str, shape: Shape) -> None:
     if name.startswith("PEFT"):
         pytest.importorskip("peft")
     peer, batch = PEERS[name], make_batch(shape)
-    provider, traffic = peer.build(shape, batch), peer.traffic(shape)
+    provider, floors = peer.build(shape, batch), peer.floors(shape)
     with count_operations() as forward:
         output = provider.forward()
-    assert forward.unique_bytes >= floor.forward_floor(shape, traffic)
+    assert forward.unique_bytes >= floors["forward"]
     if provider.parameters:
         gradient = output.detach().clone()
         with count_operations() as backward:
             output.backward(gradient)
-        assert backward.unique_bytes >= floor.backward_floor(shape, traffic)
+        assert backward.unique_bytes >= floors["backward"]
 
 
 def test_best_time() -> None:

@@ -77,7 +77,9 @@ def test_grids() -> None:
 def test_results_are_rendered(tmp_path: Path) -> None:
     rows = growth.grow_step(steps.T5_TINY, (1, 2), "cpu", rounds=3, budget=0.0)
     assert {row["peer"] for row in rows} == set(growth.STEP_MODELS)
-    compared = comparisons.compare_steps(steps.T5_TINY, TINY, "cpu", 3, names=("CrossPTModel", "bare prompt"))
+    bench = steps.make_bench(steps.T5_TINY, TINY)
+    models = {name: steps.MODELS[name] for name in ("CrossPTModel", "bare prompt")}
+    compared, _ = comparisons.time_models("training_step", bench, models, 3, "bare prompt")
     assert [row["peer"] for row in compared] == ["CrossPTModel", "bare prompt"]
     assert compared[1]["ratio"]["q50"] == 1.0
     count = {
@@ -107,13 +109,27 @@ def test_results_are_rendered(tmp_path: Path) -> None:
         },
         "growth": rows,
         "slopes": growth.slopes(rows),
+        "goals": [
+            {
+                "operation": "answers",
+                "model": "a",
+                "beside": "b",
+                "at_most": 1.25,
+                "ratio": 1.2,
+                "rounds": 7,
+                "met": True,
+            },
+            {"operation": "answers", "model": "a", "beside": "c", "at_most": 1.03, "missing": "c did not run"},
+        ],
     }
     text = report.markdown(results)
     assert "| torch | forward | 3 | 4.00 | 2.00 | 0.00 | 1.00 | 2.00 | 10.0 | torch dispatch |" in text
     assert "| CrossPTModel | wrong: the output is off |" in text
     assert "| triton | not here |" in text
+    assert "| answers | a | b | 1.200 | 1.25 | 7 |" in text
+    assert "| answers | a | c | c did not run | 1.03 |  |" in text
     for line in text.splitlines():
         if line.startswith("|"):
-            assert line.count("|") in {8, 11}
+            assert line.count("|") in {7, 8, 11}
     report.figure(results, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")

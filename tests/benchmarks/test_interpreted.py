@@ -60,12 +60,13 @@ def test_accesses_outside_an_argument_are_no_result() -> None:
 
 def test_our_operators_are_looked_into() -> None:
     from benchmarks.interpreted import count_operations_and_kernels
-    from benchmarks.peers import PEERS, check
+    from benchmarks.peers import PEERS
+    from benchmarks.providers import check
     from benchmarks.shapes import TINY, make_batch
 
     batch = make_batch(TINY)
     provider = PEERS["triton"].build(TINY, batch)
-    assert check(provider, batch) is None
+    assert check(provider, batch.constant) is None
     with count_operations_and_kernels() as count:
         output = provider.forward()
     kernels = [name for name in count.operations if name.endswith("_kernel")]

@@ -9,13 +9,15 @@ FIGURES = {"peer", "operation", "shape", "pass", "launches", "bytes", "unique_by
 def test_command() -> None:
     """The whole command on a small shape, in a process that interprets Triton whatever the machine."""
     sizes = "B=3,L=5,m=2,d=16,n=2,T=2,V=32"
-    command = [sys.executable, "-m", "benchmarks.ledger", "--json", "--no-step", "--shape", sizes]
+    heads = "B=3,H=2,Lq=5,Lk=13,D=16,m=3,T=2,dtype=float32"
+    command = [sys.executable, "-m", "benchmarks.ledger", "--json", "--no-step", "--shape", sizes, "--attention", heads]
     done = subprocess.run(
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True, timeout=250
     )
     ledger = json.loads(done.stdout)
     assert ledger["schema"] == 1
-    rows = {(row["peer"], row.get("pass")): row for row in ledger["rows"]}
+    rows = {(row["peer"], row.get("pass")): row for row in ledger["rows"] if row["operation"] == "embedding"}
+    attention = {(row["peer"], row.get("pass")): row for row in ledger["rows"] if row["operation"] == "attention"}
     assert not any(row.get("missing", "").startswith("wrong") for row in ledger["rows"])
     for row in ledger["rows"]:
         if "missing" not in row:
@@ -27,3 +29,11 @@ def test_command() -> None:
     assert rows["triton", "forward"]["bytes"] < rows["torch", "forward"]["bytes"] < rows["literal", "forward"]["bytes"]
     if ("torch.compile", "forward") in rows:
         assert 1 < rows["torch.compile", "forward"]["launches"] < rows["torch", "forward"]["launches"]
+    for what, launches, goal in (("forward", 1, 1.3), ("backward", 3, 1.7)):
+        ours, theirs = attention["triton", what], attention["eager", what]
+        assert ours["launches"] <= launches
+        assert 1 <= ours["ratio"] <= goal
+        assert ours["unique_bytes"] < theirs["unique_bytes"]
+    assert attention["triton", "forward"]["unique_bytes"] < attention["sdpa", "forward"]["unique_bytes"]
+    if ("flex attention", "forward") in attention:
+        assert attention["flex attention", "forward"]["flops"] == attention["eager", "forward"]["flops"]

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from benchmarks import comparisons, peers, steps
-from benchmarks.shapes import TINY, make_batch
+from benchmarks.operations import EMBEDDING
+from benchmarks.providers import Provider, UnavailableError, check
+from benchmarks.shapes import TINY, Batch, Shape, make_batch
 
 NAMES = [name for name in peers.PEERS if name not in ("torch.compile", "triton")]
 
@@ -18,7 +20,7 @@ def test_peers_agree_with_their_references(name: str, dtype: str) -> None:
     batch = make_batch(shape)
     provider = peers.PEERS[name].build(shape, batch)
     assert provider.forward().dtype == shape.torch_dtype
-    assert peers.check(provider, batch) is None
+    assert check(provider, batch.constant) is None
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def test_a_wrong_provider_is_reported_and_not_timed(
 ) -> None:
     peer = peers.PEERS["torch"]
 
-    def build(shape: peers.Shape, batch: peers.Batch) -> peers.Provider:
+    def build(shape: Shape, batch: Batch) -> Provider:
         provider = peer.build(shape, batch)
         return dataclasses.replace(provider, forward=lambda: wrong(provider.forward()))  # type: ignore[operator]
 
@@ -44,7 +46,9 @@ def test_a_wrong_provider_is_reported_and_not_timed(
     for name in list(peers.PEERS):
         if name not in ("torch", "literal"):
             monkeypatch.delitem(peers.PEERS, name)
-    rows = {(row["peer"], row.get("pass")): row for row in comparisons.compare_embedding(TINY, "cpu", rounds=3)}
+    rows = {
+        (row["peer"], row.get("pass")): row for row in comparisons.compare_operation(EMBEDDING, TINY, "cpu", rounds=3)
+    }
     assert rows["torch", None]["missing"].startswith(f"wrong: {complaint}")
     assert "seconds" not in rows["torch", None]
     assert "seconds" in rows["literal", "both"]
@@ -77,5 +81,5 @@ def test_absent_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
     batch = make_batch(TINY)
     for name, word in (("PEFT multitask", "peft is not installed"), ("torch.compile", "C\\+\\+ compiler")):
-        with pytest.raises(peers.UnavailableError, match=word):
+        with pytest.raises(UnavailableError, match=word):
             peers.PEERS[name].build(TINY, batch)

@@ -1,0 +1,133 @@
+"""What benchmarks compare: peers, the providers that they build on a batch, and the check before any timing."""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+"""Largest error, of values and of gradients, as a share of the largest entry. In half precision thrice the error of the
+reference itself in that precision is allowed too: differences of almost equal terms round badly."""
+Parameters = dict[str, Tensor]
+
+
+class UnavailableError(Exception):
+    """Why a peer cannot run here."""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A peer on a batch.
+
+    Attributes:
+        forward: gives the output.
+        parameters: leaves that need a gradient, by name.
+        reference: the output by independent and plain means, from the parameters and the batch's ``constant``, both in
+            the precision that is wanted.
+    """
+
+    forward: Callable[[], Tensor]
+    parameters: Parameters
+    reference: Callable[[Parameters, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A way to do an operation.
+
+    Attributes:
+        name: what tables call it.
+        lacks: what it does not do that CrossPT does; empty if it does all.
+        floors: the bytes that each of its passes must move on a shape; a pass it has not is absent.
+        build: makes the provider for a shape and a batch; raises UnavailableError.
+        counted_by: how the ledger counts it.
+    """
+
+    name: str
+    lacks: str
+    floors: Callable[[Any], dict[str, int]]
+    build: Callable[[Any, Any], Provider] = field(repr=False)
+    counted_by: Literal["torch dispatch", "Inductor's scheduler", "interpreted addresses"] = "torch dispatch"
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+def check(
+    provider: Provider, constant: Tensor, during: Callable[[str], AbstractContextManager[Any]] = nullcontext
+) -> str | None:
+    """Compare a provider with its reference.
+
+    Args:
+        provider: what is checked.
+        constant: what its reference takes beside the parameters, in the dtype and on the device that is measured: the
+            rows (B, L, d) of the tokens, or the bias of an attention.
+        during: makes a context for the provider's ``"forward"`` and for its ``"backward"``.
+
+    Returns:
+        None where values and gradients agree, else what differs.
+    """
+    dtype, device = constant.dtype, constant.device
+    generator = torch.Generator().manual_seed(1)
+
+    def run_reference(precision: torch.dtype) -> tuple[Tensor, Parameters]:
+        parameters = {name: p.detach().to(precision).requires_grad_() for name, p in provider.parameters.items()}
+        return provider.reference(parameters, constant.to(precision)), parameters
+
+    exact = run_reference(torch.float64)
+    with during("forward"):
+        output = provider.forward()
+    if output.dtype != dtype:
+        return f"the output has dtype {output.dtype}, the inputs {dtype}"
+    if output.shape != exact[0].shape:
+        return f"the output has shape {tuple(output.shape)}, its reference {tuple(exact[0].shape)}"
+    cotangent = torch.randn(output.shape, generator=generator).to(device, dtype)
+    with during("backward"):
+        got = _outcome(output, provider.parameters, cotangent)
+    rounded = _outcome(*run_reference(dtype), cotangent) if dtype.itemsize < 4 else {}
+    for name, truth in _outcome(*exact, cotangent.double()).items():
+        error, allowed = relative_error(got[name], truth), TOLERANCE[dtype]
+        if rounded:
+            allowed = max(allowed, 3 * relative_error(rounded[name], truth))
+        if not error <= allowed:
+            return f"{name} is off by {error:.2g} of its largest entry, allowed is {allowed:.2g}"
+    return None
+
+
+def _outcome(output: Tensor, parameters: Parameters, cotangent: Tensor) -> dict[str, Tensor]:
+    """The output, and the gradients of the parameters, by name."""
+    gradients: tuple[Tensor, ...] = ()
+    if parameters:
+        gradients = torch.autograd.grad(output, list(parameters.values()), cotangent)
+    names = [f"the gradient of {name}" for name in parameters]
+    return {"the output": output.detach(), **dict(zip(names, gradients, strict=True))}
+
+
+def relative_error(value: Tensor, truth: Tensor) -> float:
+    """Largest error as a share of the largest entry."""
+    return ((value.double() - truth).abs().max() / truth.abs().max().clamp(min=1e-30)).item()
+
+
+def normal(
+    sizes: Sequence[int], dtype: torch.dtype, device: torch.device | str, seed: int, scale: float = 1.0
+) -> Tensor:
+    """A leaf of normal values, the same in every dtype and on every device."""
+    values = torch.randn(*sizes, generator=torch.Generator().manual_seed(seed)) * scale
+    return values.to(device, dtype).requires_grad_()
+
+
+def require_triton(device: torch.device) -> None:
+    """Raise UnavailableError where Triton kernels cannot run."""
+    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise UnavailableError("Triton kernels need a GPU; the ledger counts them without one")
+
+
+def require_compiler(device: torch.device) -> None:
+    """Raise UnavailableError where torch.compile cannot run."""
+    if device.type != "cuda" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
+        raise UnavailableError("torch.compile on a CPU needs a C++ compiler, and none is installed")
