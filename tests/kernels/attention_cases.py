@@ -118,7 +118,7 @@ def keep_factors(sizes: Sizes, dropout: float, seed: Tensor, dtype: torch.dtype 
     B, H, Lq, Lk, _, _, m = sizes
     keys = m + Lk
     values = torch.eye(keys, device=seed.device, dtype=dtype).expand(B, H, keys, keys)
-    prefix = {}
+    prefix: dict[str, Any] = {}
     if m:
         prefix_value = values[:, :, :m]
         ids = torch.arange(B, device=seed.device)
@@ -138,5 +138,9 @@ def attended(x: Inputs, backend: Any) -> Tensor:
     if backend == "reference":
         keep = None if x.keep is None else x.keep.to(arguments[0].dtype)
         return reference.attention(*arguments, **prefix, task_ids=x.task_ids, causal=x.causal, keep=keep)
-    options = {"causal": x.causal, "dropout": x.dropout, "seed": x.seed if backend == "triton" else None}
+    options: dict[str, Any] = {
+        "causal": x.causal,
+        "dropout": x.dropout,
+        "seed": x.seed if backend == "triton" else None,
+    }
     return functional.attention(*arguments, **prefix, task_ids=x.task_ids, **options, backend=backend)
