@@ -133,14 +133,15 @@ def keep_factors(sizes: Sizes, dropout: float, seed: Tensor, dtype: torch.dtype 
 
 def attended(x: Inputs, backend: Any) -> Tensor:
     """The attention by a backend, or by the reference."""
-    prefix = {name: x.tensors[name] for name in ("prefix_key", "prefix_value")}
-    arguments = (x.tensors["query"], x.tensors["key"], x.tensors["value"], x.bias, x.mask)
-    if backend == "reference":
-        keep = None if x.keep is None else x.keep.to(arguments[0].dtype)
-        return reference.attention(*arguments, **prefix, task_ids=x.task_ids, causal=x.causal, keep=keep)
-    options: dict[str, Any] = {
+    arguments: dict[str, Any] = {
+        **x.tensors,
+        "bias": x.bias,
+        "mask": x.mask,
+        "task_ids": x.task_ids,
         "causal": x.causal,
-        "dropout": x.dropout,
-        "seed": x.seed if backend == "triton" else None,
     }
-    return functional.attention(*arguments, **prefix, task_ids=x.task_ids, **options, backend=backend)
+    if backend == "reference":
+        keep = None if x.keep is None else x.keep.to(x.tensors["query"].dtype)
+        return reference.attention(**arguments, keep=keep)
+    seed = x.seed if backend == "triton" else None
+    return functional.attention(**arguments, dropout=x.dropout, seed=seed, backend=backend)
