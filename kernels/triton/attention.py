@@ -87,7 +87,7 @@ def attention_kernel(
         p_key: (B, H, Lk, D).
         p_value: (B, H, Lk, D).
         p_bias: (H, Lq + m + Lk - 1), or None.
-        p_mask: (B, Lk) bool, or None.
+        p_mask: (B, Lk), not 0 where a key counts; or None.
         p_prefix_key: (T, H, m, D), or None.
         p_prefix_value: (T, H, m, D), or None.
         p_task_ids: (B,), or None.
@@ -178,7 +178,7 @@ class Attention(NamedTuple):
     key: Tensor  # (B, H, Lk, D)
     value: Tensor  # (B, H, Lk, D)
     bias: Tensor | None  # (H, Lq + m + Lk - 1), contiguous
-    mask: Tensor | None  # (B, Lk) bool, contiguous
+    mask: Tensor | None  # (B, Lk), contiguous: bool, beside float64 int64
     prefix_key: Tensor | None  # (T, H, m, D)
     prefix_value: Tensor | None  # (T, H, m, D)
     task_ids: Tensor | None  # (B,), contiguous
@@ -219,6 +219,12 @@ def attention_arguments(
     dropout: float,
 ) -> Attention:
     """Prepare the arguments of an attention; see ``crosspt.functional.attention``."""
+
+    if query.dtype is torch.float64:
+        # Triton takes the width of the narrowest load behind an operand for the layout of a matrix product, and its
+        # float64 products for sm_80 and sm_90 do not compile with that of less than 64 bits.
+        bias = None if bias is None else bias.double()
+        mask = None if mask is None else mask.long()
 
     def rows(x: Tensor) -> Tensor:
         return x if x.stride(3) == 1 else x.contiguous()
