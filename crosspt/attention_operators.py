@@ -13,7 +13,7 @@ _ARGUMENTS = (
     "Tensor? task_ids, Tensor? seed, bool causal, float dropout"
 )
 LIBRARY.define(f"attention({_ARGUMENTS}) -> (Tensor, Tensor)")
-LIBRARY.define(f"attention_backward(Tensor grad, Tensor out, Tensor lse, {_ARGUMENTS}, bool[5] needs) -> Tensor[]")
+LIBRARY.define(f"attention_backward(Tensor grad, Tensor out, Tensor stats, {_ARGUMENTS}, bool[5] needs) -> Tensor[]")
 _LEARNED = (0, 1, 2, 5, 6)  # query, key, value, prefix_key, prefix_value
 
 
@@ -27,20 +27,21 @@ def _attention(query: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
 def _(query: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     batch, heads, queries, width = query.shape
     accumulator = torch.float64 if query.dtype is torch.float64 else torch.float32
-    return query.new_empty((batch, queries, heads, width)), query.new_empty((batch, heads, queries), dtype=accumulator)
+    stats = query.new_empty((batch, heads, 2, queries), dtype=accumulator)
+    return query.new_empty((batch, queries, heads, width)), stats
 
 
 @implement("attention_backward")
-def _attention_backward(grad: Tensor, out: Tensor, lse: Tensor, *arguments: Any) -> list[Tensor]:
+def _attention_backward(grad: Tensor, out: Tensor, stats: Tensor, *arguments: Any) -> list[Tensor]:
     kernels = launchers("attention", grad)
     *inputs, needs = arguments
     prepared = kernels.attention_arguments(*inputs)
-    gradients = kernels.attention_backward(grad, out, lse, prepared, kernels.AttentionNeeds(*needs))
+    gradients = kernels.attention_backward(grad, out, stats, prepared, kernels.AttentionNeeds(*needs))
     return [gradient for gradient in gradients if gradient is not None]
 
 
 @fake("attention_backward")
-def _(grad: Tensor, out: Tensor, lse: Tensor, *arguments: Any) -> list[Tensor]:
+def _(grad: Tensor, out: Tensor, stats: Tensor, *arguments: Any) -> list[Tensor]:
     return [
         tensor.transpose(1, 2).new_empty(tensor.transpose(1, 2).shape).transpose(1, 2)
         for tensor, need in zip(_learned(arguments), arguments[-1], strict=True)
@@ -56,11 +57,12 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
         with torch._C._AutoDispatchBelowAutograd():
-            out, lse = OPS.attention(*arguments)
-        ctx.save_for_backward(out, lse, *arguments[:9])
+            out, stats = OPS.attention(*arguments)
+        ctx.save_for_backward(out, stats, *arguments[:9])
         ctx.settings = arguments[9:]
-        ctx.mark_non_differentiable(lse)
-        return out, lse
+        ctx.mark_non_differentiable(stats)
+        ctx.set_materialize_grads(False)  # of stats there is none, and zeros would be a launch
+        return out, stats
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:

@@ -70,7 +70,7 @@ def attend(
 
 @triton.jit(do_not_specialize=["H", "Lq", "Lk", "T", "m"])
 def attention_kernel(
-    p_out, p_lse, p_query, p_key, p_value, p_bias, p_mask, p_prefix_key, p_prefix_value, p_task_ids, p_seed,
+    p_out, p_stats, p_query, p_key, p_value, p_bias, p_mask, p_prefix_key, p_prefix_value, p_task_ids, p_seed,
     dropout: tl.float64, H, Lq, Lk, T, m,
     stride_qb, stride_qh, stride_qi, stride_kb, stride_kh, stride_kj, stride_vb, stride_vh, stride_vj,
     stride_pt, stride_ph, stride_pj, stride_rt, stride_rh, stride_rj,
@@ -81,12 +81,13 @@ def attention_kernel(
 
     Args:
         p_out: (B, Lq, H, D), written.
-        p_lse: logarithm of each query's sum of exponentials (B, H, Lq), written; infinity if it sees no key.
+        p_stats: each query's largest score, then the reciprocal of its sum of ``exp(score - largest)`` (B, H, 2, Lq),
+            written; both 0 if it sees no key.
         p_query: (B, H, Lq, D), strided but along D, as are all keys and values.
         p_key: (B, H, Lk, D).
         p_value: (B, H, Lk, D).
         p_bias: (H, Lq + m + Lk - 1), or None.
-        p_mask: (B, Lk) bool, or None.
+        p_mask: (B, Lk), not 0 where a key counts; or None.
         p_prefix_key: (T, H, m, D), or None.
         p_prefix_value: (T, H, m, D), or None.
         p_task_ids: (B,), or None.
@@ -157,17 +158,17 @@ def attention_kernel(
         Lq, n_keys, stride_kj, stride_vj, CAUSAL, D, BN, PRECISION,
     )  # fmt: skip
     m_none = b_sum == 0.0  # [BM]
+    b_max = tl.where(m_none, 0.0, b_max)  # [BM]
     b_inv = tl.where(m_none, 0.0, 1.0 / tl.where(m_none, 1.0, b_sum))  # [BM]
-    if p_seed is not None:
-        b_inv *= tl.full([1], 1.0 / (1.0 - dropout), ACC)
-    b_lse = tl.where(m_none, float("inf"), b_max + tl.log(tl.where(m_none, 1.0, b_sum)))  # [BM]
-    b_out *= b_inv[:, None]
     if p_task_ids is not None:
         # A row without a valid task is filled with NaN: never a silent result.
-        b_out = tl.where(valid, b_out, float("nan"))
-        b_lse = tl.where(valid, b_lse, float("nan"))
-    store_rows(p_out + (i_b * Lq * H + i_h) * D, o_i, Lq, H * D, b_out, D, BD)
-    tl.store(p_lse + i_row * Lq + o_i, b_lse, mask=o_i < Lq)
+        b_inv = tl.where(valid, b_inv, float("nan"))  # [BM]
+    p_row = p_stats + i_row * 2 * Lq + o_i  # [BM]
+    tl.store(p_row, b_max, mask=o_i < Lq)
+    tl.store(p_row + Lq, b_inv, mask=o_i < Lq)
+    if p_seed is not None:
+        b_inv *= tl.full([1], 1.0 / (1.0 - dropout), ACC)
+    store_rows(p_out + (i_b * Lq * H + i_h) * D, o_i, Lq, H * D, b_out * b_inv[:, None], D, BD)
 
 
 class Attention(NamedTuple):
@@ -177,7 +178,7 @@ class Attention(NamedTuple):
     key: Tensor  # (B, H, Lk, D)
     value: Tensor  # (B, H, Lk, D)
     bias: Tensor | None  # (H, Lq + m + Lk - 1), contiguous
-    mask: Tensor | None  # (B, Lk) bool, contiguous
+    mask: Tensor | None  # (B, Lk), contiguous: bool, beside float64 int64
     prefix_key: Tensor | None  # (T, H, m, D)
     prefix_value: Tensor | None  # (T, H, m, D)
     task_ids: Tensor | None  # (B,), contiguous
@@ -219,6 +220,12 @@ def attention_arguments(
 ) -> Attention:
     """Prepare the arguments of an attention; see ``crosspt.functional.attention``."""
 
+    if query.dtype is torch.float64:
+        # Triton takes the width of the narrowest load behind an operand for the layout of a matrix product, and its
+        # float64 products for sm_80 and sm_90 do not compile with that of less than 64 bits.
+        bias = None if bias is None else bias.double()
+        mask = None if mask is None else mask.long()
+
     def rows(x: Tensor) -> Tensor:
         return x if x.stride(3) == 1 else x.contiguous()
 
@@ -241,17 +248,17 @@ def attention_arguments(
 
 
 def attention(x: Attention) -> tuple[Tensor, Tensor]:
-    """The output (B, Lq, H, D), and the logarithm of every query's sum of exponentials (B, H, Lq)."""
+    """The output (B, Lq, H, D), and what the backward needs to find the weights again (B, H, 2, Lq)."""
     batch, heads, queries, width = x.query.shape
     out = x.query.new_empty((batch, queries, heads, width))
-    lse = x.query.new_empty((batch, heads, queries), dtype=x.accumulator)
+    stats = x.query.new_empty((batch, heads, 2, queries), dtype=x.accumulator)
     tiles = attention_tiles(width, x.query.dtype)
     grid = (-(-queries // tiles.BM) * batch * heads,)
     if grid[0]:
         launch(
             attention_kernel, grid, out,
-            out, lse, x.query, x.key, x.value, x.bias, x.mask, x.prefix_key, x.prefix_value, x.task_ids, x.seed,
+            out, stats, x.query, x.key, x.value, x.bias, x.mask, x.prefix_key, x.prefix_value, x.task_ids, x.seed,
             x.dropout, *x.counts, *x.strides, x.causal, width, *tiles[:3], precision(x.query.dtype),
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip
-    return out, lse
+    return out, stats

@@ -6,13 +6,13 @@ With P the weights, Z the factors of dropout (1 / (1 - p) or 0), dO the output's
     dS = P * (Z * dP - delta)
     dQ = dS K        dK = dS^T Q        dV = (Z * P)^T dO
 
-P is recomputed from the scores and each query's logarithm of the sum of exponentials. No two programs share an output:
+P is recomputed from the scores and each query's maximum and sum. Their joint logarithm alone would lose digits where
+scores are large, and T5's are not scaled. No two programs share an output:
 those of the prefix go through all rows of their task, in order.
 """
 
 from typing import NamedTuple
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -26,8 +26,8 @@ from crosspt.kernels.tiles import attention_key_tiles, attention_query_tiles
 
 @triton.jit
 def query_gradient(
-    b_q, b_do, b_dq, b_lse, b_delta, p_key, p_value, p_bias, p_mask, p_seed, dropout, i_row, i_place, o_i, i_first,
-    n_seen, count, Lq, n_keys, stride_kj, stride_vj,
+    b_q, b_do, b_dq, b_max, b_inv, b_delta, p_key, p_value, p_bias, p_mask, p_seed, dropout, i_row, i_place, o_i,
+    i_first, n_seen, count, Lq, n_keys, stride_kj, stride_vj,
     CAUSAL: tl.constexpr, D: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``b_dq + dS K`` over the keys of one place [BM, BD]; see ``attend`` for the arguments."""
@@ -40,7 +40,7 @@ def query_gradient(
         b_s = scores(
             b_q, b_k, p_bias, p_mask, o_i[:, None], o_j[None, :], i_first, count, Lq, n_keys, CAUSAL, ACC, PRECISION
         )  # [BM, BN]
-        b_p = tl.exp(b_s - b_lse[:, None])  # [BM, BN]
+        b_p = tl.exp(b_s - b_max[:, None]) * b_inv[:, None]  # [BM, BN]
         b_dp = dot(b_do, tl.trans(b_v), tl.zeros_like(b_p), PRECISION)  # [BM, BN]
         if p_seed is not None:
             m_kept = kept(p_seed, dropout, i_row, i_place, o_i, i_j, BN)  # [BM, BN]
@@ -52,7 +52,7 @@ def query_gradient(
 
 @triton.jit(do_not_specialize=["H", "Lq", "Lk", "T", "m"])
 def attention_query_kernel(
-    p_dquery, p_delta, p_grad, p_out, p_lse, p_query, p_key, p_value, p_bias, p_mask, p_prefix_key, p_prefix_value,
+    p_dquery, p_delta, p_grad, p_out, p_stats, p_query, p_key, p_value, p_bias, p_mask, p_prefix_key, p_prefix_value,
     p_task_ids, p_seed, dropout: tl.float64, H, Lq, Lk, T, m,
     stride_qb, stride_qh, stride_qi, stride_kb, stride_kh, stride_kj, stride_vb, stride_vh, stride_vj,
     stride_pt, stride_ph, stride_pj, stride_rt, stride_rh, stride_rj, stride_gb, stride_gi, stride_gh, stride_gd,
@@ -63,9 +63,9 @@ def attention_query_kernel(
 
     Arguments that are not named here are those of ``attention_kernel``. Written, unless None: ``p_dquery`` dQ
     (B, Lq, H, D) and ``p_delta`` (B, H, Lq). Read: ``p_grad`` dO (B, Lq, H, D) through its four strides ``stride_g*``,
-    ``p_out`` O (B, Lq, H, D) and ``p_lse`` (B, H, Lq).
+    ``p_out`` O (B, Lq, H, D) and ``p_stats`` (B, H, 2, Lq).
     """
-    ACC: tl.constexpr = p_lse.dtype.element_ty
+    ACC: tl.constexpr = p_stats.dtype.element_ty
     n_i = tl.cdiv(Lq, BM)
     i_row = (tl.program_id(0) // n_i).to(tl.int64)
     i_i = tl.program_id(0) % n_i * BM
@@ -83,7 +83,9 @@ def attention_query_kernel(
         if p_bias is not None:
             p_head = p_bias + i_h * (Lq + n_keys - 1)
         b_q = load_rows(p_query + i_b * stride_qb + i_h * stride_qh, o_i, Lq, stride_qi, 1, D, BD)  # [BM, BD]
-        b_lse = tl.load(p_lse + i_row * Lq + o_i, mask=o_i < Lq, other=float("inf"))  # [BM]
+        p_row = p_stats + i_row * 2 * Lq + o_i  # [BM]
+        b_max = tl.load(p_row, mask=o_i < Lq, other=0.0)  # [BM]
+        b_inv = tl.load(p_row + Lq, mask=o_i < Lq, other=0.0)  # [BM]
         b_dq = tl.zeros([BM, BD], ACC)  # [BM, BD]
         if p_task_ids is not None:
             i_t = tl.load(p_task_ids + i_b)
@@ -92,8 +94,8 @@ def attention_query_kernel(
             p_k = p_prefix_key + i_t * stride_pt + i_h * stride_ph
             p_v = p_prefix_value + i_t * stride_rt + i_h * stride_rh
             b_dq = query_gradient(
-                b_q, b_do, b_dq, b_lse, b_delta, p_k, p_v, p_head, None, p_seed, dropout, i_row, 0, o_i, 0, n_seen, m,
-                Lq, n_keys, stride_pj, stride_rj, CAUSAL, D, BN, PRECISION,
+                b_q, b_do, b_dq, b_max, b_inv, b_delta, p_k, p_v, p_head, None, p_seed, dropout, i_row, 0, o_i, 0,
+                n_seen, m, Lq, n_keys, stride_pj, stride_rj, CAUSAL, D, BN, PRECISION,
             )  # fmt: skip
         p_row_mask = p_mask
         if p_mask is not None:
@@ -102,15 +104,15 @@ def attention_query_kernel(
         p_v = p_value + i_b * stride_vb + i_h * stride_vh
         n_seen = seen_keys(i_i, m, Lk, Lq, n_keys, BM, CAUSAL)
         b_dq = query_gradient(
-            b_q, b_do, b_dq, b_lse, b_delta, p_k, p_v, p_head, p_row_mask, p_seed, dropout, i_row, 1, o_i, m, n_seen,
-            Lk, Lq, n_keys, stride_kj, stride_vj, CAUSAL, D, BN, PRECISION,
+            b_q, b_do, b_dq, b_max, b_inv, b_delta, p_k, p_v, p_head, p_row_mask, p_seed, dropout, i_row, 1, o_i, m,
+            n_seen, Lk, Lq, n_keys, stride_kj, stride_vj, CAUSAL, D, BN, PRECISION,
         )  # fmt: skip
         store_rows(p_dquery + (i_b * Lq * H + i_h) * D, o_i, Lq, H * D, b_dq, D, BD)
 
 
 @triton.jit
 def key_gradients(
-    b_k, b_v, b_dk, b_dv, p_query, p_grad, p_lse, p_delta, p_bias, p_mask, p_seed, dropout, i_row, i_place, i_j,
+    b_k, b_v, b_dk, b_dv, p_query, p_grad, p_stats, p_delta, p_bias, p_mask, p_seed, dropout, i_row, i_place, i_j,
     i_first, i_lo, i_hi, count, Lq, n_keys, stride_qi, stride_gi, stride_gd,
     KEYS: tl.constexpr, VALUES: tl.constexpr, CAUSAL: tl.constexpr, D: tl.constexpr, BM: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -124,7 +126,7 @@ def key_gradients(
         b_dv: gradient of the values so far, to be multiplied by 1 / (1 - p) [BN, BD].
         p_query: queries of the row and head.
         p_grad: the output's gradient there.
-        p_lse: logarithm of the sums of exponentials there (Lq,).
+        p_stats: largest score and reciprocal sum there (2, Lq).
         p_delta: delta there (Lq,), or None without KEYS.
         p_bias: see ``scores``, as are p_mask, i_first, count, Lq, n_keys, CAUSAL and PRECISION.
         p_mask: which keys count, or None.
@@ -157,11 +159,12 @@ def key_gradients(
         o_i = i_i + tl.arange(0, BM)  # [BM]
         b_q = load_rows(p_query, o_i, Lq, stride_qi, 1, D, BD)  # [BM, BD]
         b_do = load_rows(p_grad, o_i, Lq, stride_gi, stride_gd, D, BD)  # [BM, BD]
-        b_lse = tl.load(p_lse + o_i, mask=o_i < Lq, other=float("inf"))  # [BM]
+        b_max = tl.load(p_stats + o_i, mask=o_i < Lq, other=0.0)  # [BM]
+        b_inv = tl.load(p_stats + Lq + o_i, mask=o_i < Lq, other=0.0)  # [BM]
         b_s = scores(
             b_k, b_q, p_bias, p_mask, o_i[None, :], o_j[:, None], i_first, count, Lq, n_keys, CAUSAL, ACC, PRECISION
         )  # [BN, BM]
-        b_p = tl.exp(b_s - b_lse[None, :])  # [BN, BM]
+        b_p = tl.exp(b_s - b_max[None, :]) * b_inv[None, :]  # [BN, BM]
         b_zp = b_p  # [BN, BM]
         if p_seed is not None:
             m_kept = tl.trans(kept(p_seed, dropout, i_row, i_place, o_i, i_j, BN))  # [BN, BM]
@@ -189,7 +192,7 @@ def first_query(i_j, i_first, Lq, n_keys, BM: tl.constexpr, CAUSAL: tl.constexpr
 
 @triton.jit(do_not_specialize=["B", "H", "Lq", "Lk", "T", "m"])
 def attention_key_kernel(
-    p_dkey, p_dvalue, p_dprefix_key, p_dprefix_value, p_grad, p_lse, p_delta, p_query, p_key, p_value, p_bias, p_mask,
+    p_dkey, p_dvalue, p_dprefix_key, p_dprefix_value, p_grad, p_stats, p_delta, p_query, p_key, p_value, p_bias, p_mask,
     p_prefix_key, p_prefix_value, p_task_ids, p_seed, dropout: tl.float64, B, H, Lq, Lk, T, m,
     stride_qb, stride_qh, stride_qi, stride_kb, stride_kh, stride_kj, stride_vb, stride_vh, stride_vj,
     stride_pt, stride_ph, stride_pj, stride_rt, stride_rh, stride_rj, stride_gb, stride_gi, stride_gh, stride_gd,
@@ -202,7 +205,7 @@ def attention_key_kernel(
     None: ``p_dkey`` and ``p_dvalue`` (B, Lk, H, D), ``p_dprefix_key`` and ``p_dprefix_value`` (T, m, H, D). Read:
     ``p_delta`` (B, H, Lq), or None when no keys need a gradient. ``B`` is the batch.
     """
-    ACC: tl.constexpr = p_lse.dtype.element_ty
+    ACC: tl.constexpr = p_stats.dtype.element_ty
     i_tile = tl.program_id(0)
     n_keys = m + Lk
     n_prefix = 0
@@ -232,7 +235,7 @@ def attention_key_kernel(
                     p_row_delta = p_delta + i_row * Lq
                 b_dk, b_dv = key_gradients(
                     b_k, b_v, b_dk, b_dv, p_query + i_b * stride_qb + i_h * stride_qh,
-                    p_grad + i_b * stride_gb + i_h * stride_gh, p_lse + i_row * Lq, p_row_delta,
+                    p_grad + i_b * stride_gb + i_h * stride_gh, p_stats + i_row * 2 * Lq, p_row_delta,
                     p_head, None, p_seed, dropout, i_row, 0, i_j, 0, i_lo, i_hi, m, Lq, n_keys,
                     stride_qi, stride_gi, stride_gd,
                     p_dprefix_key is not None, p_dprefix_value is not None, CAUSAL, D, BM, PRECISION,
@@ -265,7 +268,7 @@ def attention_key_kernel(
         b_v = load_rows(p_value + i_b * stride_vb + i_h * stride_vh, o_j, Lk, stride_vj, 1, D, BD)  # [BN, BD]
         b_dk, b_dv = key_gradients(
             b_k, b_v, b_dk, b_dv, p_query + i_b * stride_qb + i_h * stride_qh,
-            p_grad + i_b * stride_gb + i_h * stride_gh, p_lse + i_row * Lq, p_row_delta,
+            p_grad + i_b * stride_gb + i_h * stride_gh, p_stats + i_row * 2 * Lq, p_row_delta,
             p_head, p_row_mask, p_seed, dropout, i_row, 1, i_j, m, first_query(i_j, m, Lq, n_keys, BM, CAUSAL), Lq,
             Lk, Lq, n_keys, stride_qi, stride_gi, stride_gd,
             p_dkey is not None, p_dvalue is not None, CAUSAL, D, BM, PRECISION,
@@ -290,14 +293,14 @@ class AttentionNeeds(NamedTuple):
 
 
 def attention_backward(
-    grad: Tensor, out: Tensor, lse: Tensor, x: Attention, needs: AttentionNeeds
+    grad: Tensor, out: Tensor, stats: Tensor, x: Attention, needs: AttentionNeeds
 ) -> tuple[Tensor | None, ...]:
     """Gradients of queries, keys, values, prefix keys and prefix values; None where not asked for.
 
     Args:
         grad: gradient of the output (B, Lq, H, D), any strides.
         out: the output.
-        lse: what the forward launch gave with it.
+        stats: what the forward launch gave with it.
         x: its arguments.
         needs: what to compute.
 
@@ -313,8 +316,12 @@ def attention_backward(
 
     tensors = (x.query, x.key, x.value, x.prefix_key, x.prefix_value)
     dquery, dkey, dvalue, dprefix_key, dprefix_value = map(like, needs, tensors)
-    delta = torch.empty_like(lse) if dkey is not None or dprefix_key is not None else None
     batch, heads, queries, width = x.query.shape
+    delta = (
+        grad.new_empty((batch, heads, queries), dtype=x.accumulator)
+        if dkey is not None or dprefix_key is not None
+        else None
+    )
     inputs = (x.query, x.key, x.value, x.bias, x.mask, x.prefix_key, x.prefix_value, x.task_ids, x.seed, x.dropout)
 
     tiles = attention_query_tiles(width, grad.dtype)
@@ -322,7 +329,7 @@ def attention_backward(
     if programs and (dquery is not None or delta is not None):
         launch(
             attention_query_kernel, (programs,), grad,
-            dquery, delta, grad, out, lse, *inputs, *x.counts, *x.strides, *grad.stride(),
+            dquery, delta, grad, out, stats, *inputs, *x.counts, *x.strides, *grad.stride(),
             x.causal, width, *tiles[:3], precision(grad.dtype),
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip
@@ -337,7 +344,7 @@ def attention_backward(
     if programs:
         launch(
             attention_key_kernel, (programs,), grad,
-            dkey, dvalue, dprefix_key, dprefix_value, grad, lse, delta, *inputs, batch, *x.counts, *x.strides,
+            dkey, dvalue, dprefix_key, dprefix_value, grad, stats, delta, *inputs, batch, *x.counts, *x.strides,
             *grad.stride(), x.causal, width, *tiles[:3], precision(grad.dtype),
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip

@@ -126,31 +126,36 @@ class AttentionTiles(NamedTuple):
 
 @lru_cache(maxsize=64)
 def attention_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
-    """Tiles of the attention's forward launch.
+    """Tiles of the attention's forward launch: 64 rows for half precision, as in :func:`compose_tiles`.
 
     Args:
         width: D, of a head.
         dtype: of queries, keys and values.
     """
-    columns = max(16, triton.next_power_of_2(width))
+    columns = _columns(width)
     if dtype.itemsize == 2:
-        return AttentionTiles(64, 64, columns, 4, 2)
+        return AttentionTiles(64, 64, columns, 4, 2) if columns <= 64 else AttentionTiles(64, 32, columns, 8, 2)
     return AttentionTiles(16, 16, columns, 4, 2)
 
 
 @lru_cache(maxsize=64)
 def attention_query_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
     """Tiles of the launch that gives the queries' gradient; the arguments are those of :func:`attention_tiles`."""
-    columns = max(16, triton.next_power_of_2(width))
+    columns = _columns(width)
     if dtype.itemsize == 2:
-        return AttentionTiles(64, 32, columns, 4, 1)
-    return AttentionTiles(16, 16, columns, 4, 2)
+        return AttentionTiles(64, 32, columns, 4 if columns <= 64 else 8, 1)
+    return AttentionTiles(16, 16, columns, 4 if columns <= 64 else 8, 2)
 
 
 @lru_cache(maxsize=64)
 def attention_key_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
     """Tiles of the launch that gives the keys' and values' gradients, likewise."""
-    columns = max(16, triton.next_power_of_2(width))
+    columns = _columns(width)
     if dtype.itemsize == 2:
-        return AttentionTiles(32, 64, columns, 4, 1)
-    return AttentionTiles(16, 16, columns, 4, 2)
+        return AttentionTiles(32 if columns <= 64 else 16, 64, columns, 8, 1)
+    return AttentionTiles(16, 16, columns, 4 if columns <= 64 else 8, 2)
+
+
+def _columns(width: int) -> int:
+    """Columns of a tile that holds whole rows of a head."""
+    return max(16, triton.next_power_of_2(width))

@@ -78,7 +78,7 @@ class Inputs:
 def make_inputs(
     case: Case, sizes: Sizes, dtype: torch.dtype = torch.float64, device: str = "cpu", seed: int = 0
 ) -> Inputs:
-    """Random inputs; a masked row sees one key at least, and task ids come in no order."""
+    """Random inputs with scores of about one; a masked row sees one key at least."""
     B, H, Lq, Lk, D, T, m = sizes
     m = m if case.prefix else 0
     generator = torch.Generator().manual_seed(seed)
@@ -94,7 +94,7 @@ def make_inputs(
     dropout_seed = torch.tensor([seed + 7], device=device) if case.dropout else None
     return Inputs(
         {
-            "query": normal(B, H, Lq, D).requires_grad_(),
+            "query": (normal(B, H, Lq, D) * D**-0.5).requires_grad_(),
             "key": normal(B, H, Lk, D).requires_grad_(),
             "value": normal(B, H, Lk, D).requires_grad_(),
             "prefix_key": prefix(),

@@ -120,9 +120,12 @@ def test_query_without_keys(device: str) -> None:
 
 
 def test_large_scores_do_not_overflow(device: str) -> None:
-    x = make_inputs(CASES["prefix, bias, mask"], Sizes(Lk=35), torch.float32, device)
-    x = x.map(lambda tensor: tensor * 8)  # scores of some hundreds
-    assert_as_accurate(x, attended, x, torch.float32)
+    """Scores of hundreds, as an unscaled attention may have; what a score is off by is a share of its weight."""
+    x = make_inputs(CASES["prefix, bias, mask"], Sizes(Lk=35), torch.float32, device).map(lambda tensor: tensor * 12)
+    got, wanted = results(attended, x, "triton"), results(attended, x.map(torch.Tensor.double), "reference")
+    for name, tensor in got.items():
+        off = (tensor.double() - wanted[name]).abs().max().item()
+        assert off < 300 * 2**-22 * wanted[name].abs().max().item(), name
 
 
 @pytest.mark.parametrize("name", ["bias, mask", "all"])

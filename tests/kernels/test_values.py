@@ -19,7 +19,6 @@ from tests.kernels.cases import (
     assert_same,
     composed,
     make_inputs,
-    output_gradient,
     prepended,
     prompted,
     results,

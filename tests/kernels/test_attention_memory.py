@@ -1,0 +1,204 @@
+"""What the attention kernels do to memory, how often they are launched, and which strides they take."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+import torch
+from torch import Tensor
+
+from crosspt.kernels import launch
+from tests.kernels.attention_cases import CASES, Case, Inputs, Sizes, attended, make_inputs
+from tests.kernels.cases import assert_same, output_gradient, results
+from tests.kernels.test_strides import shifted, sliced, transposed
+
+pytestmark = pytest.mark.usefixtures("interpreted", "fast_interpreter")
+ODD = Sizes(B=2, H=2, Lq=19, Lk=17, D=5, T=3, m=3)
+
+
+@pytest.mark.parametrize("case", ["bias", "prefix, mask, causal", "all"])
+def test_recorded_addresses(case: str) -> None:
+    """Addresses are own elements, outputs are written exactly once, no program reads what another writes."""
+    from tests.kernels.interpreter import record
+
+    x = make_inputs(CASES[case], ODD)
+    with record() as recording:
+        results(attended, x, "triton")
+    recording.check()
+    outputs = [(launched.kernel, name) for launched in recording.launches for name in launched.outputs]
+    assert outputs[:4] == [
+        ("attention_kernel", "p_out"),
+        ("attention_kernel", "p_stats"),
+        ("attention_query_kernel", "p_dquery"),
+        ("attention_query_kernel", "p_delta"),
+    ]
+    assert [name for _, name in outputs[4:]] == [f"p_d{name}" for name in x.given if name != "query"]
+
+
+def test_blocks_of_hidden_keys_are_not_read() -> None:
+    """Causality leaves out whole blocks, forward and backward."""
+    from tests.kernels.interpreter import record
+
+    def loads(causal: bool) -> dict[str, int]:
+        x = make_inputs(Case(prefix=False, causal=causal), Sizes(B=1, H=1, Lq=64, Lk=64, D=16))
+        with record() as recording:
+            results(attended, x, "triton")
+        return {launched.kernel: launched.requested_load_bytes for launched in recording.launches}
+
+    some, every = loads(causal=True), loads(causal=False)
+    for kernel, count in every.items():
+        assert some[kernel] < 0.75 * count, kernel
+
+
+@pytest.mark.parametrize("case", ["bias, mask", "all"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_order_poison_and_masked_lanes_change_no_bit(case: str, dtype: torch.dtype) -> None:
+    from tests.kernels.interpreter import nan_masked_lanes, poisoned_empty, program_order, round_to_nearest_bfloat16
+
+    x = make_inputs(CASES[case], ODD._replace(Lq=5), dtype)
+    with round_to_nearest_bfloat16():
+        wanted = results(attended, x, "triton")
+        assert_same(results(attended, x, "triton"), wanted)
+    assert all(tensor.isfinite().all() for tensor in wanted.values())
+    for order in ("reversed", 1):
+        with ExitStack() as stack:
+            for context in (nan_masked_lanes(), poisoned_empty(), program_order(order), round_to_nearest_bfloat16()):
+                stack.enter_context(context)
+            assert_same(results(attended, x, "triton"), wanted)
+
+
+@pytest.mark.parametrize("case", ["bias", "prefix, bias, mask"])
+def test_bytes_at_the_reference_shape(case: str) -> None:
+    """Of the floor: every input read once, every output written once, those of the forward launch included.
+
+    Bytes grow with the number of rows and heads alike, so a few stand for 16 x 12.
+    """
+    from tests.kernels.interpreter import record
+
+    x = make_inputs(CASES[case], Sizes(B=4, H=2, Lq=128, Lk=128, D=64, T=2, m=10), torch.bfloat16)
+    inputs = [*x.given.values(), *(t for t in (x.bias, x.mask, x.task_ids) if t is not None)]
+    read = sum(tensor.nbytes for tensor in inputs)
+    with record() as forward:
+        out = attended(x, "triton")
+    kept = out.nbytes + 2 * 4 * out.shape[0] * out.shape[1] * out.shape[2]
+    grad = output_gradient(out)
+    with record() as backward:
+        gradients = torch.autograd.grad(out, list(x.given.values()), grad)
+    floor = read + kept + grad.nbytes + sum(gradient.nbytes for gradient in gradients)
+    assert forward.unique_bytes <= 1.01 * (read + kept)
+    assert backward.unique_bytes <= 1.6 * floor
+    assert forward.requested_bytes <= 4 * (read + kept)
+    assert backward.requested_bytes <= 6 * floor
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_forward_is_one_launch_and_backward_two(case: Case) -> None:
+    from tests.kernels.interpreter import count_launches
+
+    x = make_inputs(case, Sizes(B=1, H=1), torch.bfloat16)
+    with count_launches() as forward:
+        out = attended(x, "triton")
+    assert forward.kernels == ["attention_kernel"]
+    grad = output_gradient(out)
+    with count_launches() as backward:
+        torch.autograd.grad(out, list(x.given.values()), grad)
+    assert backward.total == 2
+    assert backward.kernels == ["attention_query_kernel", "attention_key_kernel"]
+
+
+NEEDS = {
+    ("query",): {"attention_query_kernel": ["p_dquery"]},
+    ("value",): {"attention_key_kernel": ["p_dvalue"]},
+    ("prefix_value",): {"attention_key_kernel": ["p_dprefix_value"]},
+    ("key",): {"attention_query_kernel": ["p_delta"], "attention_key_kernel": ["p_dkey"]},
+    ("prefix_key", "prefix_value"): {
+        "attention_query_kernel": ["p_delta"],
+        "attention_key_kernel": ["p_dprefix_key", "p_dprefix_value"],
+    },
+}
+
+
+@pytest.mark.parametrize("learned", NEEDS, ids="+".join)
+def test_what_needs_no_gradient_costs_nothing(learned: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    x = make_inputs(CASES["prefix"], Sizes())
+    for name, tensor in x.given.items():
+        tensor.requires_grad_(name in learned)
+    leaves = [x.given[name] for name in learned]
+    wanted = torch.autograd.grad(attended(x, "reference").sum(), leaves)
+    out = attended(x, "triton")
+    written: dict[str, list[str]] = {}
+    start = launch.start
+
+    def spy(kernel: object, grid: object, args: tuple[object, ...], *rest: int) -> None:
+        names = getattr(kernel, "arg_names", ())
+        present = [name for name, value in zip(names, args, strict=True) if value is not None]
+        outputs = present[: present.index("p_grad")]
+        written[kernel.__name__] = outputs  # type: ignore[attr-defined]
+        start(kernel, grid, args, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(launch, "start", spy)
+    for one, other in zip(torch.autograd.grad(out.sum(), leaves), wanted, strict=True):
+        torch.testing.assert_close(one, other)
+    assert written == NEEDS[learned]
+
+
+def rows_of_a_projection(tensor: Tensor) -> Tensor:
+    """The same values (B, H, L, D), in memory as (B, L, H, D): what a T5's projections give."""
+    return tensor.transpose(1, 2).contiguous().transpose(1, 2) if tensor.dim() == 4 else tensor
+
+
+@pytest.mark.parametrize("layout", [rows_of_a_projection, sliced, transposed, shifted])
+def test_strided_arguments(layout: Callable[[Tensor], Tensor]) -> None:
+    x = make_inputs(CASES["prefix, bias, mask"], Sizes())
+    strided = x.map(layout)
+    assert_same(results(attended, strided, "triton"), results(attended, x, "reference"), 1e-12)
+
+
+def test_expanded_arguments() -> None:
+    x = make_inputs(CASES["prefix"], Sizes())
+    expanded = x.map(lambda tensor: tensor[:, :1].expand_as(tensor))
+    dense = expanded.map(lambda tensor: tensor.clone())
+    assert_same(results(attended, expanded, "triton"), results(attended, dense, "reference"), 1e-12)
+
+
+def test_projections_are_read_in_place_and_gradients_written_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = make_inputs(CASES["prefix, bias, mask"], Sizes()).map(rows_of_a_projection)
+    copied: list[torch.Size] = []
+    contiguous = Tensor.contiguous
+
+    def spy(tensor: Tensor) -> Tensor:
+        if not tensor.is_contiguous():
+            copied.append(tensor.shape)
+        return contiguous(tensor)
+
+    monkeypatch.setattr(Tensor, "contiguous", spy)
+    out = attended(x, "triton")
+    gradients = torch.autograd.grad(out, list(x.given.values()), transposed(torch.ones_like(out)))
+    assert copied == [out.shape[::-1]]  # made by this test
+    assert all(gradient.transpose(1, 2).is_contiguous() for gradient in gradients)
+
+
+GRADIENTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sliced": sliced,
+    "transposed": transposed,
+    "one number": lambda grad: grad[:1, :1, :1, :1].expand_as(grad),
+    "one row": lambda grad: grad[:1, :1].expand_as(grad),
+}
+
+
+@pytest.mark.parametrize("change", GRADIENTS.values(), ids=GRADIENTS)
+def test_strided_gradients(change: Callable[[Tensor], Tensor]) -> None:
+    x = make_inputs(CASES["prefix"], Sizes())
+    grad = change(output_gradient(attended(x, "reference")))
+    assert_same(results(attended, x, "triton", grad), results(attended, x, "reference", grad.clone()), 1e-12)
+
+
+def test_inputs_are_not_changed() -> None:
+    x = make_inputs(CASES["all"], Sizes())
+    before = [tensor.detach().clone() for tensor in _all(x)]
+    attended(x, "triton").sum().backward()
+    assert all(torch.equal(one, other) for one, other in zip(before, _all(x), strict=True))
+
+
+def _all(x: Inputs) -> list[Tensor]:
+    return [*x.given.values(), *(t for t in (x.bias, x.mask, x.task_ids, x.seed) if t is not None)]
