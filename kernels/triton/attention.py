@@ -219,7 +219,6 @@ def attention_arguments(
     dropout: float,
 ) -> Attention:
     """Prepare the arguments of an attention; see ``crosspt.functional.attention``."""
-
     if query.dtype is torch.float64:
         # Triton takes the width of the narrowest load behind an operand for the layout of a matrix product, and its
         # float64 products for sm_80 and sm_90 do not compile with that of less than 64 bits.
