@@ -151,7 +151,7 @@ def attention(
     Returns:
         (B, Lq, H, D). A query without any key gets zero.
     """
-    if prefix_key is not None:
+    if prefix_key is not None and prefix_value is not None:
         key = torch.cat([prefix_key[task_ids], key], dim=2)
         value = torch.cat([prefix_value[task_ids], value], dim=2)
     queries, keys = query.shape[2], key.shape[2]

@@ -134,7 +134,7 @@ def test_what_needs_no_gradient_costs_nothing(learned: tuple[str, ...], monkeypa
         present = [name for name, value in zip(names, args, strict=True) if value is not None]
         outputs = present[: present.index("p_grad")]
         written[kernel.__name__] = outputs  # type: ignore[attr-defined]
-        start(kernel, grid, args, *rest)  # type: ignore[arg-type]
+        start(kernel, grid, args, *rest)
 
     monkeypatch.setattr(launch, "start", spy)
     for one, other in zip(torch.autograd.grad(out.sum(), leaves), wanted, strict=True):
