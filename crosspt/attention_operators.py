@@ -65,7 +65,9 @@ class _Attention(torch.autograd.Function):
         return out, stats
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * 11
         needs = _learned(ctx.needs_input_grad)
         gradients = OPS.attention_backward(grad, *ctx.saved_tensors, *ctx.settings, needs)
         dquery, dkey, dvalue, dprefix_key, dprefix_value = spread(gradients, needs)

@@ -143,7 +143,7 @@ def attention_query_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
     """Tiles of the launch that gives the queries' gradient; the arguments are those of :func:`attention_tiles`."""
     columns = _columns(width)
     if dtype.itemsize == 2:
-        return AttentionTiles(64, 32, columns, 4 if columns <= 64 else 8, 1)
+        return AttentionTiles(64, 32, columns, 4, 1) if columns <= 64 else AttentionTiles(64, 16, columns, 8, 1)
     return AttentionTiles(16, 16, columns, 4 if columns <= 64 else 8, 2)
 
 
@@ -152,8 +152,8 @@ def attention_key_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
     """Tiles of the launch that gives the keys' and values' gradients, likewise."""
     columns = _columns(width)
     if dtype.itemsize == 2:
-        return AttentionTiles(32 if columns <= 64 else 16, 64, columns, 8, 1)
-    return AttentionTiles(16, 16, columns, 4 if columns <= 64 else 8, 2)
+        return AttentionTiles(32, 64, columns, 8, 1) if columns <= 64 else AttentionTiles(16, 64, columns, 4, 1)
+    return AttentionTiles(16, 32, columns, 4 if columns <= 64 else 8, 1)
 
 
 def _columns(width: int) -> int:

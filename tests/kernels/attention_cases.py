@@ -118,30 +118,24 @@ def keep_factors(sizes: Sizes, dropout: float, seed: Tensor, dtype: torch.dtype 
     B, H, Lq, Lk, _, _, m = sizes
     keys = m + Lk
     values = torch.eye(keys, device=seed.device, dtype=dtype).expand(B, H, keys, keys)
-    prefix: dict[str, Any] = {}
+    prefix: dict[str, Tensor] = {}
     if m:
         prefix_value = values[:, :, :m]
         ids = torch.arange(B, device=seed.device)
         prefix = {"prefix_key": torch.zeros_like(prefix_value), "prefix_value": prefix_value, "task_ids": ids}
     own = values[:, :, m:]
-    query = own.new_zeros(B, H, Lq, keys)
-    weights = functional.attention(
-        query, torch.zeros_like(own), own, **prefix, dropout=dropout, seed=seed, backend="triton"
-    )
+    options: dict[str, Any] = {**prefix, "dropout": dropout, "seed": seed, "backend": "triton"}
+    weights = functional.attention(own.new_zeros(B, H, Lq, keys), torch.zeros_like(own), own, **options)
     return (weights.double() * keys).transpose(1, 2)
 
 
 def attended(x: Inputs, backend: Any) -> Tensor:
     """The attention by a backend, or by the reference."""
-    arguments: dict[str, Any] = {
-        **x.tensors,
-        "bias": x.bias,
-        "mask": x.mask,
-        "task_ids": x.task_ids,
-        "causal": x.causal,
-    }
+    arguments: tuple[Any, ...] = (*(x.tensors[name] for name in ("query", "key", "value")), x.bias, x.mask)
+    options: dict[str, Any] = {name: x.tensors[name] for name in ("prefix_key", "prefix_value")}
+    options |= {"task_ids": x.task_ids, "causal": x.causal}
     if backend == "reference":
-        keep = None if x.keep is None else x.keep.to(x.tensors["query"].dtype)
-        return reference.attention(**arguments, keep=keep)
+        keep = None if x.keep is None else x.keep.to(arguments[0].dtype)
+        return reference.attention(*arguments, **options, keep=keep)
     seed = x.seed if backend == "triton" else None
-    return functional.attention(**arguments, dropout=x.dropout, seed=seed, backend=backend)
+    return functional.attention(*arguments, **options, dropout=x.dropout, seed=seed, backend=backend)

@@ -25,6 +25,11 @@ BACKWARD = "kernels/triton/compose_prompts_backward.py"
 PREPEND = "kernels/triton/prepend_prompts.py"
 PROMPTED = "kernels/triton/prompted_embedding.py"
 LAUNCH = "kernels/triton/launch.py"
+SCORES = "kernels/triton/scores.py"
+ATTENTION = "kernels/triton/attention.py"
+ATTENTION_BACKWARD = "kernels/triton/attention_backward.py"
+ATTENTION_OPERATORS = "crosspt/attention_operators.py"
+FUNCTIONAL = "crosspt/functional.py"
 
 VARIANTS = ("tests/kernels/test_values.py::test_prompted_embedding_of_every_variant",)
 PARTS = ("tests/kernels/test_values.py::test_compose_prompts_of_every_variant",)
@@ -40,6 +45,25 @@ STRIDES = ("tests/kernels/test_strides.py",)
 IDS = ("tests/kernels/test_operators.py::test_ids_out_of_range",)
 LAUNCHES = ("tests/kernels/test_launches.py::test_forward_is_one_launch_and_backward_at_most_three",)
 FROZEN = ("tests/kernels/test_launches.py::test_frozen_parameters_cost_nothing",)
+ATTENDED = ("tests/kernels/test_attention.py::test_every_variant",)
+ATTENDED_SIZES = ("tests/kernels/test_attention.py::test_sizes",)
+ATTENDED_ADDRESSES = ("tests/kernels/test_attention_memory.py::test_recorded_addresses",)
+ATTENDED_STRESS = ("tests/kernels/test_attention_memory.py::test_order_poison_and_masked_lanes_change_no_bit",)
+ATTENDED_STRIDES = (
+    "tests/kernels/test_attention_memory.py::test_strided_arguments",
+    "tests/kernels/test_attention_memory.py::test_strided_gradients",
+)
+DROPPED = ("tests/kernels/test_attention.py::test_dropout",)
+TILED_DROPOUT = ("tests/kernels/test_attention.py::test_dropout_is_the_same_in_every_tile",)
+NO_KEYS = ("tests/kernels/test_attention.py::test_query_without_keys",)
+LARGE_SCORES = ("tests/kernels/test_attention.py::test_large_scores_do_not_overflow",)
+TASK_IDS = ("tests/kernels/test_attention.py::test_task_ids_out_of_range",)
+HIDDEN_BLOCKS = ("tests/kernels/test_attention_memory.py::test_blocks_of_hidden_keys_are_not_read",)
+ATTENDED_LAUNCHES = ("tests/kernels/test_attention_memory.py::test_forward_is_one_launch_and_backward_two",)
+ATTENDED_NEEDS = ("tests/kernels/test_attention_memory.py::test_what_needs_no_gradient_costs_nothing",)
+IN_PLACE = (
+    "tests/kernels/test_attention_memory.py::test_projections_are_read_in_place_and_gradients_written_for_them",
+)
 NO_CANDIDATES = ("tests/kernels/test_values.py::test_task_without_candidates",)
 
 FAULTS: list[Fault] = [
@@ -147,4 +171,108 @@ FAULTS: list[Fault] = [
     # What a launch costs.
     Fault(BACKWARD, "return torch.empty_like(tensor) if asked", "return torch.zeros_like(tensor) if asked", LAUNCHES),
     Fault(BACKWARD, "like(needs.logits, x.logits)", "like(True, x.logits)", FROZEN),
+    # scores.py
+    Fault(
+        SCORES,
+        "mask=(o_r < n_rows)[:, None] & (o_d < D)[None, :], other=0.0)",
+        "mask=(o_r < n_rows)[:, None], other=0.0)",
+        ATTENDED_ADDRESSES,
+    ),
+    Fault(
+        SCORES,
+        "mask=(o_r < n_rows)[:, None] & (o_d < D)[None, :], other=0.0)",
+        "mask=(o_r < n_rows)[:, None] & (o_d < D)[None, :])",
+        ATTENDED_STRESS,
+    ),
+    Fault(
+        SCORES,
+        "o_r.to(tl.int64)[:, None] * stride_r + o_d[None, :] * stride_d",
+        "o_r.to(tl.int64)[:, None] * stride_r + o_d[None, :]",
+        ATTENDED_STRIDES,
+    ),
+    Fault(SCORES, "m_see = (o_j < count) & (o_i < Lq)", "m_see = (o_j <= count) & (o_i < Lq)", ATTENDED),
+    Fault(SCORES, "m_see = (o_j < count) & (o_i < Lq)", "m_see = o_j < count", ATTENDED_ADDRESSES),
+    Fault(SCORES, "o_at = i_first + o_j", "o_at = o_j", ATTENDED),
+    Fault(SCORES, "o_at - o_i + Lq - 1", "o_at - o_i + Lq", ATTENDED_ADDRESSES),
+    Fault(SCORES, "mask=o_j < count, other=0) != 0", "mask=o_j < count, other=0) == 0", ATTENDED),
+    Fault(SCORES, "o_at <= o_i + (n_keys - Lq)", "o_at <= o_i", ATTENDED),
+    Fault(SCORES, "o_at <= o_i + (n_keys - Lq)", "o_at < o_i + (n_keys - Lq)", ATTENDED),
+    Fault(SCORES, "+ 1 - i_first), 0)", "- i_first), 0)", ATTENDED_SIZES),
+    Fault(SCORES, "        n_seen = tl.maximum(", "        n_last = tl.maximum(", HIDDEN_BLOCKS),
+    Fault(
+        SCORES,
+        "o_zero + o_j[None, :], o_zero + o_i[:, None]",
+        "o_zero + tl.arange(0, BN // 4)[None, :], o_zero + o_i[:, None]",
+        ATTENDED_SIZES,
+    ),
+    Fault(SCORES, "o_zero + i_row.to(tl.int32)", "o_zero", DROPPED),
+    Fault(SCORES, "o_zero + i_place", "o_zero", DROPPED),
+    Fault(SCORES, "tl.join(b_0, b_2), tl.join(b_1, b_3)", "tl.join(b_0, b_0), tl.join(b_0, b_0)", DROPPED),
+    Fault(SCORES, "dropout * 4294967296.0", "dropout * 2147483648.0", DROPPED),
+    # attention.py
+    Fault(ATTENTION, 'b_ref = tl.where(b_new == float("-inf"), 0.0, b_new)', "b_ref = b_new", NO_KEYS),
+    Fault(ATTENTION, "b_sum = b_sum * b_old + tl.sum(b_p, 1)", "b_sum = b_sum + tl.sum(b_p, 1)", ATTENDED_SIZES),
+    Fault(ATTENTION, "b_v, b_out * b_old[:, None], PRECISION", "b_v, b_out, PRECISION", ATTENDED_SIZES),
+    Fault(ATTENTION, "b_new = tl.maximum(b_max, tl.max(b_s, 1))", "b_new = tl.zeros_like(b_max)", LARGE_SCORES),
+    Fault(ATTENTION, "p_bias + i_h * (Lq + n_keys - 1)", "p_bias + i_h * (Lq + n_keys)", ATTENDED_ADDRESSES),
+    Fault(
+        ATTENTION,
+        "tl.where(valid, seen_keys(i_i, 0, m, Lq, n_keys, BM, CAUSAL), 0)",
+        "tl.where(valid, seen_keys(i_i, 0, m, Lq, n_keys, BM, CAUSAL), 0) // BN * BN",
+        ATTENDED_SIZES,
+    ),
+    Fault(ATTENTION, "p_prefix_value + i_t * stride_rt", "p_prefix_value + i_t * stride_pt", ATTENDED_STRIDES),
+    Fault(ATTENTION, 'b_inv = tl.where(valid, b_inv, float("nan"))', "b_inv = tl.where(valid, b_inv, 0.0)", TASK_IDS),
+    Fault(ATTENTION, "b_inv *= tl.full([1], 1.0 / (1.0 - dropout), ACC)", "b_inv *= 1.0", ATTENDED),
+    Fault(ATTENTION, "return x if x.stride(3) == 1 else x.contiguous()", "return x.contiguous()", IN_PLACE),
+    Fault(ATTENTION, "return x if x.stride(3) == 1 else x.contiguous()", "return x", ATTENDED_STRIDES),
+    # attention_backward.py
+    Fault(ATTENTION_BACKWARD, "b_ds = b_p * (b_dp - b_delta[:, None])", "b_ds = b_p * b_dp", ATTENDED),
+    Fault(
+        ATTENTION_BACKWARD,
+        "b_ds = b_p * (b_dp - b_delta[None, :])",
+        "b_ds = b_zp * (b_dp - b_delta[None, :])",
+        ATTENDED,
+    ),
+    Fault(
+        ATTENTION_BACKWARD,
+        "m_kept = tl.trans(kept(p_seed, dropout, i_row, i_place, o_i, i_j, BN))",
+        "m_kept = tl.trans(kept(p_seed, dropout, i_row, i_place, o_i - i_i, i_j, BN))",
+        ATTENDED_SIZES,
+    ),
+    Fault(ATTENTION_BACKWARD, "b_zp = tl.where(m_kept, b_p, 0.0)", "b_zp = b_p", ATTENDED),
+    Fault(
+        ATTENTION_BACKWARD,
+        "tl.maximum(i_first + i_j - (n_keys - Lq), 0) // BM * BM",
+        "tl.maximum(i_first + i_j - (n_keys - Lq), 0)",
+        ATTENDED_SIZES,
+    ),
+    Fault(
+        ATTENTION_BACKWARD,
+        "tl.load(p_task_ids + i_b) == i_t, Lq, 0",
+        "tl.load(p_task_ids + i_b) >= i_t, Lq, 0",
+        ATTENDED,
+    ),
+    Fault(ATTENTION_BACKWARD, "for i in range(B):", "for i in range(1, B):", ATTENDED),
+    Fault(ATTENTION_BACKWARD, "n_prefix = T * H * tl.cdiv(m, BN)", "n_prefix = T * H", ATTENDED_SIZES),
+    Fault(ATTENTION_BACKWARD, "p_first = (i_t * m * H + i_h) * D", "p_first = (i_t * H + i_h) * D", ATTENDED_ADDRESSES),
+    Fault(
+        ATTENTION_BACKWARD,
+        "like(asked: bool, tensor: Tensor | None) -> Tensor | None:\n        if not asked or",
+        "like(asked: bool, tensor: Tensor | None) -> Tensor | None:\n        if",
+        ATTENDED_NEEDS,
+    ),
+    # The operators.
+    Fault(
+        ATTENTION_OPERATORS,
+        "ctx.set_materialize_grads(False)",
+        "ctx.set_materialize_grads(True)",
+        ATTENDED_LAUNCHES,
+    ),
+    Fault(
+        FUNCTIONAL,
+        "torch.randint(2**63 - 1, (1,), device=query.device)",
+        "torch.zeros(1, dtype=torch.int64, device=query.device)",
+        ("tests/kernels/test_attention.py::test_seed_is_drawn_from_torch",),
+    ),
 ]  # fmt: skip

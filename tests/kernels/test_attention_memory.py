@@ -48,7 +48,7 @@ def test_blocks_of_hidden_keys_are_not_read() -> None:
 
     some, every = loads(causal=True), loads(causal=False)
     for kernel, count in every.items():
-        assert some[kernel] < 0.75 * count, kernel
+        assert some[kernel] < 0.85 * count, kernel
 
 
 @pytest.mark.parametrize("case", ["bias, mask", "all"])
@@ -134,7 +134,11 @@ def test_what_needs_no_gradient_costs_nothing(learned: tuple[str, ...], monkeypa
         names = getattr(kernel, "arg_names", ())
         present = [name for name, value in zip(names, args, strict=True) if value is not None]
         outputs = present[: present.index("p_grad")]
+<<<<<<< HEAD
         written[kernel.__name__] = outputs
+=======
+        written[kernel.__name__] = outputs  # type: ignore[attr-defined]
+>>>>>>> kernel
         start(kernel, grid, args, *rest)
 
     monkeypatch.setattr(launch, "start", spy)
