@@ -111,7 +111,7 @@ def test_literal_formulation() -> None:
     provider = PEERS["literal"].build(TINY, make_batch(TINY))
     count = counted(provider.forward)
     encode, weigh = ["mm", "add"], ["div", "_softmax"]
-    assert count.operations == [*encode, *encode, *weigh, "cat", "mul", "sum", "index", "index", "cat"]
+    assert count.operations == [*encode, *encode, "cat", *weigh, "mul", "sum", "index", "index", "cat"]
     B, L, m, d, n, T = TINY.B, TINY.L, TINY.m, TINY.d, TINY.n, TINY.T
     prompt, candidates = m * d, T * (n + 1)
     numbers = [
