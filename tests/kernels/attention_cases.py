@@ -102,7 +102,7 @@ def make_inputs(
         },
         normal(H, max(Lq + m + Lk - 1, 0)) if case.bias else None,
         mask.to(device) if case.mask else None,
-        torch.randint(T, (B,), generator=generator).to(device) if m else None,
+        (T - 1 - torch.arange(B) % T).to(device) if m else None,
         case.causal,
         case.dropout,
         dropout_seed,
