@@ -182,11 +182,11 @@ def key_gradients(
 
 
 @triton.jit
-def first_query(i_j, i_first, Lq, n_keys, BM: tl.constexpr, CAUSAL: tl.constexpr):
-    """First query, a multiple of BM, of the blocks that may see a key of the block that starts at key ``i_j``."""
+def first_query(i_j, i_first, Lq, n_keys, CAUSAL: tl.constexpr):
+    """First query that may see a key of the block that starts at key ``i_j`` of a place."""
     i_lo = 0
     if CAUSAL:
-        i_lo = tl.maximum(i_first + i_j - (n_keys - Lq), 0) // BM * BM
+        i_lo = tl.maximum(i_first + i_j - (n_keys - Lq), 0)
     return i_lo
 
 
@@ -225,7 +225,7 @@ def attention_key_kernel(
                 p_head = p_bias + i_h * (Lq + n_keys - 1)
             b_k = load_rows(p_prefix_key + i_t * stride_pt + i_h * stride_ph, o_j, m, stride_pj, 1, D, BD)  # [BN, BD]
             b_v = load_rows(p_prefix_value + i_t * stride_rt + i_h * stride_rh, o_j, m, stride_rj, 1, D, BD)  # [BN, BD]
-            i_lo = first_query(i_j, 0, Lq, n_keys, BM, CAUSAL)
+            i_lo = first_query(i_j, 0, Lq, n_keys, CAUSAL)
             for i in range(B):
                 i_b = tl.full([], 0, tl.int64) + i
                 i_row = i_b * H + i_h
@@ -269,7 +269,7 @@ def attention_key_kernel(
         b_dk, b_dv = key_gradients(
             b_k, b_v, b_dk, b_dv, p_query + i_b * stride_qb + i_h * stride_qh,
             p_grad + i_b * stride_gb + i_h * stride_gh, p_stats + i_row * 2 * Lq, p_row_delta,
-            p_head, p_row_mask, p_seed, dropout, i_row, 1, i_j, m, first_query(i_j, m, Lq, n_keys, BM, CAUSAL), Lq,
+            p_head, p_row_mask, p_seed, dropout, i_row, 1, i_j, m, first_query(i_j, m, Lq, n_keys, CAUSAL), Lq,
             Lk, Lq, n_keys, stride_qi, stride_gi, stride_gd,
             p_dkey is not None, p_dvalue is not None, CAUSAL, D, BM, PRECISION,
         )  # fmt: skip

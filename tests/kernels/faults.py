@@ -221,7 +221,12 @@ FAULTS: list[Fault] = [
         "tl.where(valid, seen_keys(i_i, 0, m, Lq, n_keys, BM, CAUSAL), 0) // BN * BN",
         ATTENDED_SIZES,
     ),
-    Fault(ATTENTION, "p_prefix_value + i_t * stride_rt", "p_prefix_value + i_t * stride_pt", ATTENDED_STRIDES),
+    Fault(
+        ATTENTION,
+        "p_prefix_value + i_t * stride_rt + i_h * stride_rh",
+        "p_prefix_value + i_t * stride_rt + i_h * stride_ph",
+        ATTENDED_STRIDES,
+    ),
     Fault(ATTENTION, 'b_inv = tl.where(valid, b_inv, float("nan"))', "b_inv = tl.where(valid, b_inv, 0.0)", TASK_IDS),
     Fault(ATTENTION, "b_inv *= tl.full([1], 1.0 / (1.0 - dropout), ACC)", "b_inv *= 1.0", ATTENDED),
     Fault(ATTENTION, "return x if x.stride(3) == 1 else x.contiguous()", "return x.contiguous()", IN_PLACE),
@@ -243,8 +248,8 @@ FAULTS: list[Fault] = [
     Fault(ATTENTION_BACKWARD, "b_zp = tl.where(m_kept, b_p, 0.0)", "b_zp = b_p", ATTENDED),
     Fault(
         ATTENTION_BACKWARD,
-        "tl.maximum(i_first + i_j - (n_keys - Lq), 0) // BM * BM",
         "tl.maximum(i_first + i_j - (n_keys - Lq), 0)",
+        "tl.maximum(i_first + i_j - (n_keys - Lq) + 1, 0)",
         ATTENDED_SIZES,
     ),
     Fault(

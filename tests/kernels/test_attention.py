@@ -23,7 +23,7 @@ def test_every_variant(case: Case, device: str) -> None:
 
 SIZES = {
     "ones": Sizes(1, 1, 1, 1, 1, 1, 1),
-    "one query of many keys": Sizes(2, 1, 1, 35, 5, 2, 18),
+    "one query of many keys": Sizes(2, 1, 1, 35, 5, 2, 37),
     "one key": Sizes(2, 1, 19, 1, 3, 1, 1),
     "a block exactly": Sizes(2, 1, 16, 16, 16, 2, 16),
     "larger than a block": Sizes(2, 1, 37, 21, 5, 2, 18),
@@ -151,6 +151,8 @@ def test_dropout(device: str) -> None:
     for part in (dropped[0, 0], dropped[1, 0], dropped[0, 1], dropped[..., :20], dropped[..., 20:], dropped[..., ::4]):
         deviation = (dropout * (1 - dropout) / part.numel()) ** 0.5
         assert abs(part.double().mean().item() - dropout) < 4 * deviation
+    halves = dropped[0, 0, :, :20], dropped[0, 0, :, 20:40]  # the prefix, and as many of the row's own keys
+    assert abs((halves[0] == halves[1]).double().mean().item() - 0.58) < 0.08
     others = (
         dropped[1, 0],
         dropped[0, 1],
