@@ -58,8 +58,8 @@ def test_logits_and_gradients_equal_the_mask_of_blocks(
     version: str, task_ids: str, backend: Backend, batch: Batch
 ) -> None:
     rows = batch() | {"task_ids": torch.tensor(TASK_IDS[task_ids])}
-    layers = 1 if backend == "triton" else 2  # the interpreter is slow
-    model, eager = make_model(version, backend=backend, num_layers=layers), make_eager(version, num_layers=layers)
+    small = {"num_layers": 1, "num_heads": 2} if backend == "triton" else {}  # the interpreter is slow
+    model, eager = make_model(version, backend=backend, **small), make_eager(version, **small)
     states, mask = encode_concatenation(model, rows, eager)
     expected = eager(encoder_outputs=states, attention_mask=mask, labels=rows["labels"])
     wanted = torch.autograd.grad(expected.loss, list(model.embedding.bank.parameters()))
@@ -97,7 +97,8 @@ def test_generated_ids_equal_the_mask_of_blocks(version: str, options: dict[str,
 
 
 def test_generated_ids_of_the_kernels_equal_the_mask_of_blocks(batch: Batch) -> None:
-    check_generation("1.0", "triton", {"max_new_tokens": 2, "num_beams": 2}, batch(rows=2, tokens=5), num_layers=1)
+    small = {"num_layers": 1, "num_heads": 2}
+    check_generation("1.0", "triton", {"max_new_tokens": 2, "num_beams": 2}, batch(rows=2, tokens=5), **small)
 
 
 def check_generation(
