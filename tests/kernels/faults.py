@@ -259,7 +259,7 @@ FAULTS: list[Fault] = [
         ATTENDED,
     ),
     Fault(ATTENTION_BACKWARD, "for i in range(B):", "for i in range(1, B):", ATTENDED),
-    Fault(ATTENTION_BACKWARD, "n_prefix = T * H * tl.cdiv(m, BN)", "n_prefix = T * H", ATTENDED_SIZES),
+    Fault(ATTENTION_BACKWARD, "n_prefix = T * H * tl.cdiv(m, BN)", "n_prefix = T * H", ATTENDED_ADDRESSES),
     Fault(ATTENTION_BACKWARD, "p_first = (i_t * m * H + i_h) * D", "p_first = (i_t * H + i_h) * D", ATTENDED_ADDRESSES),
     Fault(
         ATTENTION_BACKWARD,

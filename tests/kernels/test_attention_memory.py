@@ -13,7 +13,7 @@ from tests.kernels.cases import assert_same, output_gradient, results
 from tests.kernels.test_strides import shifted, sliced, transposed
 
 pytestmark = pytest.mark.usefixtures("interpreted", "fast_interpreter")
-ODD = Sizes(B=2, H=2, Lq=19, Lk=17, D=5, T=3, m=3)
+ODD = Sizes(B=2, H=2, Lq=19, Lk=17, D=5, T=3, m=33)
 
 
 @pytest.mark.parametrize("case", ["bias", "prefix, mask, causal", "all"])
@@ -55,7 +55,7 @@ def test_blocks_of_hidden_keys_are_not_read() -> None:
 def test_order_poison_and_masked_lanes_change_no_bit(case: str, dtype: torch.dtype) -> None:
     from tests.kernels.interpreter import nan_masked_lanes, poisoned_empty, program_order, round_to_nearest_bfloat16
 
-    x = make_inputs(CASES[case], ODD._replace(Lq=5), dtype)
+    x = make_inputs(CASES[case], ODD._replace(Lq=5, m=3), dtype)
     with round_to_nearest_bfloat16():
         wanted = results(attended, x, "triton")
         assert_same(results(attended, x, "triton"), wanted)
