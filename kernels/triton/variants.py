@@ -6,6 +6,7 @@ training launches and cannot drift from it.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 from unittest import mock
 
 import torch
@@ -85,12 +86,10 @@ def variants() -> Iterator[Variant]:
         yield from _record("raw", dtype, _backward, _mixture(dtype))
     yield from _record("no encoder", half, _backward, _mixture(half, encoder=False))
     yield from _record("encoded sources, rows", half, _backward, _mixture(half, raw_sources=False), 4)
-    for dtype in (FLOAT16, FLOAT64):
-        yield from _record("prefix, mask", dtype, _attended, dtype, dropout=0.0)
     for dtype in (half, FLOAT32):
         yield from _record("prefix, mask, dropout", dtype, _attended, dtype)
-    yield from _record("causal, no prefix", half, _attended, half, prefix=False, mask=False, dropout=0.0, causal=True)
-    yield from _record("heads of 32", half, _attended, half, width=32, dropout=0.0)
+    yield from _record("prefix, mask", FLOAT64, _attended, FLOAT64, dropout=0.0)
+    yield from _record("causal, heads of 32", FLOAT16, _attended, FLOAT16, width=32, bare=True)
     yield from _record("heads of 128", half, _attended, half, width=128)
 
 
@@ -151,25 +150,20 @@ def _backward(mixture: Composition, rows: int | None = None) -> None:
         compose_prompts_backward(_rows(mixture.operand)[:rows], mixture, needs, _ids(rows))
 
 
-def _attended(
-    dtype: torch.dtype,
-    *,
-    width: int = 64,
-    prefix: bool = True,
-    mask: bool = True,
-    dropout: float = 0.1,
-    causal: bool = False,
-) -> None:
+def _attended(dtype: torch.dtype, *, width: int = 64, dropout: float = 0.1, bare: bool = False) -> None:
+    """With everything there is, or, ``bare``, causal with a bias alone."""
+
     def rows(batch: int, length: int) -> Tensor:
         return _meta(batch, length, HEADS, width, dtype=dtype).transpose(1, 2)
 
     tensors = (rows(B, L), rows(B, L), rows(B, L))
-    bias = _meta(HEADS, (LENGTH if prefix else 0) + 2 * L - 1, dtype=dtype)
-    prefixes = (rows(T, LENGTH), rows(T, LENGTH), _ids(B)) if prefix else (None, None, None)
-    inputs = attention_arguments(
-        *tensors, bias, _meta(B, L, dtype=torch.bool) if mask else None, *prefixes, _ids(1) if dropout else None,
-        causal, dropout,
-    )  # fmt: skip
+    if bare:
+        rest: tuple[Any, ...] = (_meta(HEADS, 2 * L - 1, dtype=dtype), None, None, None, None, None, True, 0.0)
+    else:
+        bias, mask = _meta(HEADS, LENGTH + 2 * L - 1, dtype=dtype), _meta(B, L, dtype=torch.bool)
+        seed = _ids(1) if dropout else None
+        rest = (bias, mask, rows(T, LENGTH), rows(T, LENGTH), _ids(B), seed, False, dropout)
+    inputs = attention_arguments(*tensors, *rest)
     out, stats = attention(inputs)
     attention_backward(torch.empty_like(out), out, stats, inputs, AttentionNeeds(*[True] * 5))
 

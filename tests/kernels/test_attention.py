@@ -125,7 +125,7 @@ def test_large_scores_do_not_overflow(device: str) -> None:
     got, wanted = results(attended, x, "triton"), results(attended, x.map(torch.Tensor.double), "reference")
     for name, tensor in got.items():
         off = (tensor.double() - wanted[name]).abs().max().item()
-        assert off < 300 * 2**-22 * wanted[name].abs().max().item(), name
+        assert off < (300 * 2**-22 if name == "output" else 1e-3) * wanted[name].abs().max().item(), name
 
 
 @pytest.mark.parametrize("name", ["bias, mask", "all"])
