@@ -3,7 +3,6 @@
 Importing the package registers ``attn_implementation="crosspt"`` with transformers; see ``crosspt.attention``.
 """
 
-import crosspt.attention  # noqa: F401
 from crosspt.config import CrossPTConfig
 from crosspt.embedding import CrossPTEmbedding
 from crosspt.model import CrossPTModel

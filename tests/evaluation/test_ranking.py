@@ -20,10 +20,11 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return make_tokenizer()
 
 
-def make_model(version: str = "1.0") -> CrossPTModel:
+def make_model(version: str = "1.0", prefix_mode: Any = "full") -> CrossPTModel:
     torch.manual_seed(0)
     t5 = make_t5(version, initializer_factor=3.0).double()
-    return CrossPTModel(t5, CrossPTConfig(tasks=["mrpc", "rte"], scheme="SLPN", prompt_length=3)).eval()
+    config = CrossPTConfig(tasks=["mrpc", "rte"], scheme="SLPN", prompt_length=3, prefix_mode=prefix_mode)
+    return CrossPTModel(t5, config).eval()
 
 
 def losses(ask: Callable[..., Any], batch: Mapping[str, Tensor], answers: list[list[int]]) -> Tensor:
@@ -36,12 +37,13 @@ def losses(ask: Callable[..., Any], batch: Mapping[str, Tensor], answers: list[l
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-@pytest.mark.parametrize("bare", [False, True])
+@pytest.mark.parametrize("kind", ["full", "isolated", "bare"])
 @torch.no_grad()
 def test_all_answers_at_once_as_one_at_a_time(
-    version: str, bare: bool, batch: Callable[..., dict[str, Tensor]], tokenizer: PreTrainedTokenizerFast
+    version: str, kind: str, batch: Callable[..., dict[str, Tensor]], tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    model = make_model(version)
+    bare = kind == "bare"
+    model = make_model(version, "full" if bare else kind)
     inputs = batch()
     del inputs["labels"]
     answers = tokenizer(WORDS).input_ids
