@@ -46,7 +46,8 @@ def compare_operation(operation: Operation, shape: Dimensions, device: str, roun
 MODEL_OPERATIONS: dict[str, tuple[str, Callable[[steps.Prompted], Work], Callable[[steps.Prompted], str]]] = {
     "training_step": ("step", steps.training_work, lambda prompted: prompted.name),
     "gradient": ("forward and backward", steps.gradient_work, lambda prompted: prompted.name),
-    "answers": (f"{steps.ANSWER_TOKENS} tokens", steps.answering_work, steps.answering_name),
+    "inference": ("forward", steps.inference_work, steps.warm_name),
+    "answers": (f"{steps.ANSWER_TOKENS} tokens", steps.answering_work, steps.warm_name),
 }
 """What whole T5s are compared at: the name of the pass, the work, and the name that a model goes by."""
 

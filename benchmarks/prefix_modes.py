@@ -1,8 +1,8 @@
 """CrossPTModel with a full and with an isolated prefix, beside PEFT prompt tuning and the T5 without prompts.
 
 ``python -m benchmarks.prefix_modes [--json]``: random weights at T5-small size, 8 tasks, prompts of 100 tokens before
-texts of 24. Answers to 16 rows, with the isolated prefixes kept from before, and a training step on 64. All take turns,
-and the median of the ratios within each round is quoted.
+texts of 24. A forward pass and answers of four tokens for 16 rows, with the isolated prefixes kept from before, and a
+training step on 64. All take turns, and the median of the ratios within each round is quoted.
 """
 
 import argparse
@@ -18,7 +18,11 @@ from benchmarks.comparisons import time_models
 from benchmarks.shapes import Shape
 from benchmarks.timing import Timing
 
-SHAPES = {"answers": Shape(B=16, L=24, m=100), "training_step": Shape(B=64, L=24, m=100)}
+SHAPES = {
+    "inference": Shape(B=16, L=24, m=100),
+    "answers": Shape(B=16, L=24, m=100),
+    "training_step": Shape(B=64, L=24, m=100),
+}
 
 
 class Goal(NamedTuple):
@@ -31,6 +35,9 @@ class Goal(NamedTuple):
 
 
 GOALS = (
+    Goal("inference", "CrossPTModel isolated", "PEFT prompt tuning", 1 / 3),
+    Goal("inference", "CrossPTModel isolated", "plain", 1.25),
+    Goal("inference", "CrossPTModel", "PEFT prompt tuning", 1.03),
     Goal("answers", "CrossPTModel isolated", "PEFT prompt tuning", 1 / 3),
     Goal("answers", "CrossPTModel isolated", "plain", 1.25),
     Goal("answers", "CrossPTModel", "PEFT prompt tuning", 1.03),

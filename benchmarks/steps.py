@@ -1,4 +1,4 @@
-"""Whole T5s with each kind of prompt: a training step, and the generation of answers.
+"""Whole T5s with each kind of prompt: a training step, a forward pass without gradients, and generated answers.
 
 All share the weights of one frozen T5, which are random, one batch, one dtype and one optimizer. The plain T5 has
 nothing to learn: its step runs backward to the token embeddings, which every prompt's step must do.
@@ -280,19 +280,30 @@ def gradient_work(prompted: Prompted) -> Work:
     return Work(prepare, lambda: torch.autograd.grad(prompted.loss(), prompted.learned))
 
 
-def answering_work(prompted: Prompted, tokens: int = ANSWER_TOKENS) -> Work:
-    """Greedy answers of a fixed number of tokens, in eval mode; kept prefixes are there before the clock starts."""
+def _warm_work(prompted: Prompted, run: Callable[[], Tensor]) -> Work:
+    """Work without gradients in eval mode; kept prefixes are there before the clock starts."""
 
     def prepare() -> tuple[()]:
         prompted.module.eval()
         return ()
 
+    run = torch.no_grad()(run)
     if prompted.isolated:
         prepare()
-        prompted.generate(1)
-    return Work(prepare, lambda: prompted.generate(tokens))
+        run()
+    return Work(prepare, run)
 
 
-def answering_name(prompted: Prompted) -> str:
-    """The name under which answers are reported."""
+def inference_work(prompted: Prompted) -> Work:
+    """One forward pass over texts and labels."""
+    return _warm_work(prompted, prompted.loss)
+
+
+def answering_work(prompted: Prompted, tokens: int = ANSWER_TOKENS) -> Work:
+    """Greedy answers of a fixed number of tokens."""
+    return _warm_work(prompted, lambda: prompted.generate(tokens))
+
+
+def warm_name(prompted: Prompted) -> str:
+    """The name under which what rests on kept prefixes is reported."""
     return f"{prompted.name}, warm cache" if prompted.isolated else prompted.name

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.steps import ANSWER_TOKENS, Bench, Prompted, answering_name, answering_work
+from benchmarks.steps import ANSWER_TOKENS, Bench, Prompted, answering_work, warm_name
 
 
 @pytest.mark.parametrize(("operation", "tokens"), [("label_prediction", ANSWER_TOKENS), ("generation", 16)])
@@ -13,7 +13,7 @@ def test_generation(timed: Callable[..., None], prompted: Prompted, bench: Bench
     timed(
         answering_work(prompted, tokens),
         bench.shape,
-        peer=answering_name(prompted),
+        peer=warm_name(prompted),
         operation=operation,
         what=f"{tokens} tokens",
         lacks=prompted.lacks,

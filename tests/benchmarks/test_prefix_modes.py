@@ -12,7 +12,7 @@ from benchmarks import attentions, prefix_modes, steps
 from benchmarks.prefix_modes import GOALS, compare_prefix_modes
 from benchmarks.providers import UnavailableError
 from benchmarks.shapes import TINY
-from benchmarks.timing import Timing
+from benchmarks.timing import Timing, Work
 
 
 @pytest.fixture
@@ -70,19 +70,23 @@ def test_modes_that_are_taken_for_each_other_are_noticed(bench: steps.Bench) -> 
         assert "the loss is" in str(steps.check(dataclasses.replace(prompted, isolated=not prompted.isolated), bench))
 
 
-def test_answers_of_the_isolated_mode_are_timed_with_a_warm_cache(
-    bench: steps.Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("make", "shape"), [(steps.answering_work, (4, 1 + steps.ANSWER_TOKENS)), (steps.inference_work, ())]
+)
+def test_isolated_inference_is_timed_with_a_warm_cache(
+    make: Callable[[steps.Prompted], Work], shape: tuple[int, ...], bench: steps.Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompted = steps.MODELS["CrossPTModel isolated"](bench)
-    work = steps.answering_work(prompted)
+    work = make(prompted)
 
     def refuse(*_: Any) -> None:
         pytest.fail("a prefix was computed while the clock ran")
 
     monkeypatch.setattr("crosspt.model.compute_prefix", refuse)
-    answers = work.run(*work.prepare())
-    assert answers.shape == (4, 1 + steps.ANSWER_TOKENS)
-    assert steps.answering_name(prompted) == "CrossPTModel isolated, warm cache"
+    result = work.run(*work.prepare())
+    assert result.shape == shape
+    assert not result.requires_grad
+    assert steps.warm_name(prompted) == "CrossPTModel isolated, warm cache"
 
 
 def test_goals_are_judged_by_ratios_within_rounds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,6 +114,10 @@ def test_modes_are_compared_with_their_peers() -> None:
         ("answers", "CrossPTModel isolated, warm cache"),
         ("answers", "PEFT prompt tuning"),
         ("answers", "plain"),
+        ("inference", "CrossPTModel"),
+        ("inference", "CrossPTModel isolated, warm cache"),
+        ("inference", "PEFT prompt tuning"),
+        ("inference", "plain"),
         ("training_step", "CrossPTModel"),
         ("training_step", "CrossPTModel isolated"),
         ("training_step", "PEFT prompt tuning"),
