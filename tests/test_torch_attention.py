@@ -26,8 +26,9 @@ def test_rows_are_multiplied_with_the_prefix_of_their_task(ids: list[int], maske
     results = []
     for attention in (functional.attention, reference.attention):
         query, key, value, prefix_key, prefix_value = inputs
-        prefix = {"prefix_key": prefix_key, "prefix_value": prefix_value, "task_ids": torch.tensor(ids)}
-        output = attention(query, key, value, bias, mask, **prefix)
+        output = attention(
+            query, key, value, bias, mask, prefix_key=prefix_key, prefix_value=prefix_value, task_ids=torch.tensor(ids)
+        )
         gradients = torch.autograd.grad(output, inputs, torch.ones_like(output).cumsum(1))
         results.append((output, *gradients))
     for got, wanted in zip(*results, strict=True):
