@@ -1,4 +1,4 @@
-"""Answers of a model, by greedy generation or by ranking, and the scores of a task's test rows."""
+"""Answers of a model, by greedy generation and by ranking, and the scores of a task's test rows."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -18,16 +18,14 @@ from crosspt.tasks.collation import IGNORED_LABEL, PromptCollator, encode_inputs
 from crosspt.tasks.config import DataConfig, TaskRows
 from crosspt.tasks.task import SCORE_RANGE, Task
 
-Batch = dict[str, Tensor]
+Decoder = Callable[[BaseModelOutput, Tensor], list[str]]
+"""Answers rows from the encoder's output and its attention mask."""
 
 
-class Answering(Protocol):
+class HasEncoder(Protocol):
     """What is asked of a model: a ``CrossPTModel``, or a :class:`BareT5`."""
 
     t5: Any
-
-    def generate(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor, **kwargs: Any) -> Any:
-        """Answer with token ids; ``kwargs`` are options of transformers' ``generate``."""
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor) -> tuple[BaseModelOutput, Tensor]:
         """Return the encoder's output and its attention mask."""
@@ -39,90 +37,66 @@ class BareT5:
 
     t5: Any
 
-    def generate(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor, **kwargs: Any) -> Any:
-        """Answer with token ids."""
-        return self.t5.generate(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
-
     def encode(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor) -> tuple[BaseModelOutput, Tensor]:
         """Return the encoder's output and its attention mask."""
         return self.t5.get_encoder()(input_ids=input_ids, attention_mask=attention_mask), attention_mask
 
 
-def generate_texts(
-    model: Answering, tokenizer: Any, inputs: Sequence[Sequence[int]], *, max_new_tokens: int, **options: Any
-) -> list[str]:
-    """Greedy answers, in the order of the inputs.
+def greedy_decoder(t5: Any, tokenizer: Any, max_new_tokens: int) -> Decoder:
+    """Greedy generation of at most so many tokens, by a T5 in eval mode."""
 
-    Args:
-        model: the model, in eval mode.
-        tokenizer: the T5's.
-        inputs: token ids of each row.
-        max_new_tokens: most tokens of an answer.
-        options: of :func:`answer_in_batches`.
+    def decode(states: BaseModelOutput, mask: Tensor) -> list[str]:
+        options = {"max_new_tokens": max_new_tokens, "do_sample": False, "num_beams": 1}
+        return tokenizer.batch_decode(
+            t5.generate(encoder_outputs=states, attention_mask=mask, **options), skip_special_tokens=True
+        )
 
-    Raises:
-        ValueError: batch_size is below 1.
-    """
-
-    def answer(batch: Batch) -> list[str]:
-        output = model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
-        return tokenizer.batch_decode(output, skip_special_tokens=True)
-
-    return answer_in_batches(answer, tokenizer, inputs, **options)
+    return decode
 
 
-def rank_texts(
-    model: Answering, tokenizer: Any, inputs: Sequence[Sequence[int]], *, answers: Sequence[str], **options: Any
-) -> list[str]:
-    """The likeliest of the given answers to each input, in the order of the inputs.
+def ranking_decoder(t5: Any, tokenizer: Any, answers: Sequence[str]) -> Decoder:
+    """The likeliest of the given answers, by a T5 in eval mode.
 
     An answer's likelihood is the sum of the log-probabilities of its tokens and the end token, not normalised by
     length; of equals the one named first wins.
 
-    Args:
-        model: the model, in eval mode.
-        tokenizer: the T5's.
-        inputs: token ids of each row.
-        answers: the texts to choose from.
-        options: of :func:`answer_in_batches`.
-
     Raises:
-        ValueError: batch_size is below 1, or the tokenizer does not tell two answers apart.
+        ValueError: the tokenizer does not tell two answers apart.
     """
     tokens = [tuple(tokenizer(answer).input_ids) for answer in answers]
     for position, ids in enumerate(tokens):
         if ids in tokens[:position]:
             same = answers[tokens.index(ids)], answers[position]
             raise ValueError(
-                f"rank_texts: the tokenizer must tell answers apart, got one for {same[0]!r} and {same[1]!r}"
+                f"ranking_decoder: the tokenizer must tell answers apart, got one for {same[0]!r} and {same[1]!r}"
             )
     labels = pad_sequence([torch.tensor(ids) for ids in tokens], batch_first=True, padding_value=IGNORED_LABEL)
 
-    def answer(batch: Batch) -> list[str]:
-        return [answers[best] for best in log_likelihoods(model, batch, labels).argmax(dim=1).tolist()]
+    def decode(states: BaseModelOutput, mask: Tensor) -> list[str]:
+        return [answers[best] for best in log_likelihoods(t5, states, mask, labels).argmax(dim=1).tolist()]
 
-    return answer_in_batches(answer, tokenizer, inputs, **options)
+    return decode
 
 
-def log_likelihoods(model: Answering, batch: Batch, labels: Tensor) -> Tensor:
-    """Log-likelihood of each of C answers to each row: one encoder pass over B rows, one decoder pass over B C.
+def log_likelihoods(t5: Any, states: BaseModelOutput, mask: Tensor, labels: Tensor) -> Tensor:
+    """Log-likelihood of each of C answers to each of B rows, in one decoder pass over B C.
 
     Args:
-        model: the model, in eval mode.
-        batch: ``input_ids`` and ``attention_mask`` (B, L), and ``task_ids`` (B,).
+        t5: the T5, in eval mode.
+        states: the encoder's output for the rows.
+        mask: its attention mask (B, L).
         labels: (C, L') int64, token ids with the end token, padded with -100.
 
     Returns:
         (B, C) float32 (float64 from a float64 model), the sums over the tokens that are not padding.
     """
-    states, mask = model.encode(**batch)
     rows, count = len(mask), len(labels)
     labels = labels.to(mask.device)
-    _, expanded = model.t5._expand_inputs_for_generation(  # as beams are, whatever the encoder's output holds
+    _, expanded = t5._expand_inputs_for_generation(  # as beams are, whatever the encoder's output holds
         expand_size=count, is_encoder_decoder=True, encoder_outputs=states, attention_mask=mask
     )
-    decoder_input_ids = model.t5.prepare_decoder_input_ids_from_labels(labels).repeat(rows, 1)
-    logits = model.t5(**expanded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
+    decoder_input_ids = t5.prepare_decoder_input_ids_from_labels(labels).repeat(rows, 1)
+    logits = t5(**expanded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).view(rows, *labels.shape, -1)
     # A padded position takes token 0's value, which does not count.
     targets = labels.clamp(min=0).expand(rows, *labels.shape)[..., None]
@@ -130,31 +104,36 @@ def log_likelihoods(model: Answering, batch: Batch, labels: Tensor) -> Tensor:
     return log_probabilities.masked_fill(labels == IGNORED_LABEL, 0).sum(dim=-1)
 
 
-def answer_in_batches(
-    answer: Callable[[Batch], list[str]],
+def answer_texts(
+    model: HasEncoder,
     tokenizer: Any,
     inputs: Sequence[Sequence[int]],
+    decoders: Sequence[Decoder],
     *,
     task_id: int,
     batch_size: int = 32,
     device: torch.device | str = "cpu",
     bf16: bool = False,
     description: str | None = None,
-) -> list[str]:
-    """The answers to all rows, in their order.
+) -> list[list[str]]:
+    """The answers of each decoder to all rows, in their order. The encoder runs once a row.
 
     Args:
-        answer: answers a batch.
+        model: the model, in eval mode.
         tokenizer: the T5's.
         inputs: token ids of each row.
+        decoders: of the model's T5.
         task_id: the task of all rows.
         batch_size: rows in a batch.
         device: where the model is.
         bf16: compute in bfloat16 autocast.
         description: what the progress bar says; None shows no bar.
+
+    Raises:
+        ValueError: batch_size is below 1.
     """
     if batch_size < 1:
-        raise ValueError(f"answer_in_batches: batch_size must be at least 1, got {batch_size}")
+        raise ValueError(f"answer_texts: batch_size must be at least 1, got {batch_size}")
     collate = PromptCollator(tokenizer)
     # Rows of similar length share a batch; the longest come first, so that a lack of memory shows at once.
     order = sorted(range(len(inputs)), key=lambda row: -len(inputs[row]))
@@ -164,15 +143,16 @@ def answer_in_batches(
         batches = track(
             batches, description=description, transient=True, console=console, disable=not console.is_terminal
         )
-    texts = [""] * len(inputs)
+    texts = [[""] * len(inputs) for _ in decoders]
     for start in batches:
         rows = order[start : start + batch_size]
         batch = collate([{"input_ids": inputs[row], "task_ids": task_id} for row in rows])
         autocast = torch.autocast(torch.device(device).type, torch.bfloat16) if bf16 else nullcontext()
         with torch.inference_mode(), autocast:
-            answered = answer({name: tensor.to(device) for name, tensor in batch.items()})
-        for row, text in zip(rows, answered, strict=True):
-            texts[row] = text
+            states, mask = model.encode(**{name: tensor.to(device) for name, tensor in batch.items()})
+            for answers, decode in zip(texts, decoders, strict=True):
+                for row, text in zip(rows, decode(states, mask), strict=True):
+                    answers[row] = text
     return texts
 
 
@@ -189,34 +169,23 @@ def answer_length(task: Task, words: Sequence[str], tokenizer: Any) -> int:
     return max(len(tokenizer(answer).input_ids) for answer in possible_answers(task, words)) + 1
 
 
-def answer_texts(
-    model: Answering,
-    tokenizer: Any,
-    inputs: Sequence[Sequence[int]],
-    task: Task,
-    words: Sequence[str],
-    decode: Decode,
-    **options: Any,
-) -> list[str]:
-    """Answers to rows of a task.
+def make_decoder(decode: Decode, t5: Any, tokenizer: Any, task: Task, words: Sequence[str]) -> Decoder:
+    """How a T5 answers rows of a task.
 
     Args:
-        model: the model, in eval mode.
-        tokenizer: the T5's.
-        inputs: token ids of each row.
+        decode: ``"generate"`` or ``"rank"``.
+        t5: the T5, in eval mode.
+        tokenizer: its tokenizer.
         task: the task.
         words: the word of each class.
-        decode: ``"generate"`` or ``"rank"``.
-        options: of :func:`answer_in_batches`.
     """
     if decode == "rank":
-        return rank_texts(model, tokenizer, inputs, answers=possible_answers(task, words), **options)
-    length = answer_length(task, words, tokenizer)
-    return generate_texts(model, tokenizer, inputs, max_new_tokens=length, **options)
+        return ranking_decoder(t5, tokenizer, possible_answers(task, words))
+    return greedy_decoder(t5, tokenizer, answer_length(task, words, tokenizer))
 
 
 def score_task(
-    model: Answering,
+    model: HasEncoder,
     tokenizer: Any,
     rows: TaskRows,
     data: DataConfig,
@@ -232,16 +201,15 @@ def score_task(
         rows: the task and its rows.
         data: how rows are encoded.
         decodes: the ways.
-        options: of :func:`answer_in_batches`.
+        options: of :func:`answer_texts`.
     """
     task, words = rows.task, rows.words
     inputs = encode_inputs(task, rows.test, tokenizer, prefix=data.prefix, max_length=data.max_length)
+    decoders = [make_decoder(decode, model.t5, tokenizer, task, words) for decode in decodes]
+    answers = answer_texts(model, tokenizer, inputs, decoders, **options)
     references = reference_texts(rows)
     return {
-        decode: compute_metrics(
-            task, answer_texts(model, tokenizer, inputs, task, words, decode, **options), references, words
-        )
-        for decode in decodes
+        decode: compute_metrics(task, texts, references, words) for decode, texts in zip(decodes, answers, strict=True)
     }
 
 

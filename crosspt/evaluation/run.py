@@ -12,7 +12,7 @@ from transformers import T5ForConditionalGeneration
 from crosspt.config import did_you_mean
 from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.metrics import Scores, majority_baseline
-from crosspt.evaluation.prediction import BareT5, answer_texts, reference_texts, score_task
+from crosspt.evaluation.prediction import BareT5, answer_texts, make_decoder, reference_texts, score_task
 from crosspt.evaluation.results import make_results, result_rows
 from crosspt.model import CrossPTModel
 from crosspt.runs import RUN_NAME, Decode, DecodeChoice, RunConfig, decodes, load_t5, pick_device, prompts_folder
@@ -264,16 +264,15 @@ def predict(
         encoded = tokenizer(texts, truncation=True, max_length=run.data.max_length).input_ids
     model = CrossPTModel.from_pretrained(t5, prompts_folder(checkpoint, task.name)).eval().to(place)
     words = task.label_words(run.data.label_set, task_letter(run.prompts.tasks.index(task.name)))
-    return answer_texts(
+    (answers,) = answer_texts(
         model,
         tokenizer,
         encoded,
-        task,
-        words,
-        decode,
+        [make_decoder(decode, model.t5, tokenizer, task, words)],
         task_id=model.config.tasks.index(task.name),
         batch_size=batch_size,
         device=place,
         bf16=bf16,
         description="predict" if progress else None,
     )
+    return answers

@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from crosspt import CrossPTConfig, CrossPTModel
-from crosspt.evaluation.prediction import answer_length, generate_texts, reference_texts, score_task
+from crosspt.evaluation.prediction import answer_length, answer_texts, greedy_decoder, reference_texts, score_task
 from crosspt.tasks.config import DataConfig, TaskRows
 from crosspt.tasks.task import Task
 from tests.workspace import make_answering_t5, make_rows, make_tokenizer
@@ -30,8 +30,18 @@ def model() -> CrossPTModel:
     return CrossPTModel(make_answering_t5(), config).eval()
 
 
-def asked(generate: Any) -> Any:
-    return SimpleNamespace(generate=generate)
+def asked(answer: Any) -> Any:
+    """A model whose encoder hands its inputs on, and whose T5 answers them with token ids."""
+
+    def generate(encoder_outputs: Any, **options: Any) -> torch.Tensor:
+        return answer(**encoder_outputs, **options)
+
+    t5 = SimpleNamespace(generate=generate)
+    return SimpleNamespace(t5=t5, encode=lambda **batch: (batch, batch.pop("attention_mask")))
+
+
+def generate(model: Any, tokenizer: Any, inputs: list[list[int]], tokens: int = 3, **options: Any) -> list[str]:
+    return answer_texts(model, tokenizer, inputs, [greedy_decoder(model.t5, tokenizer, tokens)], **options)[0]
 
 
 def make_inputs(count: int = 12) -> list[list[int]]:
@@ -43,26 +53,25 @@ def test_a_mixed_length_batch_answers_as_single_rows_do(
     model: CrossPTModel, tokenizer: PreTrainedTokenizerFast, batch_size: int
 ) -> None:
     inputs = make_inputs()
-    settings: dict[str, Any] = {"task_id": 1, "max_new_tokens": 3}
-    alone = [generate_texts(model, tokenizer, [ids], **settings)[0] for ids in inputs]
+    alone = [generate(model, tokenizer, [ids], task_id=1)[0] for ids in inputs]
     assert len(set(alone)) > 2
-    assert generate_texts(model, tokenizer, inputs, **settings, batch_size=batch_size) == alone
+    assert generate(model, tokenizer, inputs, task_id=1, batch_size=batch_size) == alone
 
 
 def test_the_task_decides(model: CrossPTModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    answers = [generate_texts(model, tokenizer, make_inputs(), task_id=t, max_new_tokens=3) for t in (0, 1)]
+    answers = [generate(model, tokenizer, make_inputs(), task_id=t) for t in (0, 1)]
     assert answers[0] != answers[1]
 
 
 def test_what_the_model_is_asked(tokenizer: PreTrainedTokenizerFast) -> None:
     calls: list[dict[str, Any]] = []
 
-    def generate(**arguments: Any) -> torch.Tensor:
+    def answer(**arguments: Any) -> torch.Tensor:
         calls.append(arguments)
         return arguments["input_ids"][:, :1]
 
     inputs = [[25, 1], [26, 27, 28, 1], [29, 30, 1]]
-    texts = generate_texts(asked(generate), tokenizer, inputs, task_id=1, max_new_tokens=4, batch_size=2)
+    texts = generate(asked(answer), tokenizer, inputs, 4, task_id=1, batch_size=2)
     assert texts == [tokenizer.decode([ids[0]]) for ids in inputs]
     assert [call["input_ids"].tolist() for call in calls] == [[[26, 27, 28, 1], [29, 30, 1, 0]], [[25, 1]]]
     assert calls[0]["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
@@ -71,16 +80,16 @@ def test_what_the_model_is_asked(tokenizer: PreTrainedTokenizerFast) -> None:
 
 
 def test_no_rows_and_no_batches(tokenizer: PreTrainedTokenizerFast, model: CrossPTModel) -> None:
-    assert generate_texts(model, tokenizer, [], task_id=0, max_new_tokens=3) == []
+    assert generate(model, tokenizer, [], task_id=0) == []
     for batch_size in (0, -1):
         with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}"):
-            generate_texts(model, tokenizer, [[25, 1]], task_id=0, max_new_tokens=3, batch_size=batch_size)
+            generate(model, tokenizer, [[25, 1]], task_id=0, batch_size=batch_size)
 
 
 def test_progress_goes_to_stderr(
     model: CrossPTModel, tokenizer: PreTrainedTokenizerFast, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    generate_texts(model, tokenizer, make_inputs(), task_id=0, max_new_tokens=3, description="evaluate")
+    generate(model, tokenizer, make_inputs(), task_id=0, description="evaluate")
     assert capsys.readouterr().out == ""
 
 
@@ -100,11 +109,11 @@ def test_scores_of_a_task(tokenizer: PreTrainedTokenizerFast) -> None:
         for row, answer in zip(rows, answers, strict=True)
     }
 
-    def generate(input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> torch.Tensor:
+    def answer(input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> torch.Tensor:
         texts = [tuple(ids[mask == 1].tolist()) for ids, mask in zip(input_ids, attention_mask, strict=True)]
         return torch.tensor([tokenizer(by_text[text]).input_ids for text in texts])
 
-    scores = score_task(asked(generate), tokenizer, task_rows, DataConfig(prefix=True), task_id=0, batch_size=3)[
+    scores = score_task(asked(answer), tokenizer, task_rows, DataConfig(prefix=True), task_id=0, batch_size=3)[
         "generate"
     ]
     assert scores.values == {"accuracy": 50.0}

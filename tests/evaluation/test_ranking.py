@@ -7,7 +7,15 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from crosspt import CrossPTConfig, CrossPTModel
-from crosspt.evaluation.prediction import BareT5, answer_texts, log_likelihoods, possible_answers, rank_texts
+from crosspt.evaluation.prediction import (
+    BareT5,
+    answer_texts,
+    greedy_decoder,
+    log_likelihoods,
+    make_decoder,
+    possible_answers,
+    ranking_decoder,
+)
 from crosspt.tasks.task import Task
 from tests.conftest import make_t5
 from tests.workspace import make_tokenizer
@@ -25,6 +33,10 @@ def make_model(version: str = "1.0", prefix_mode: Any = "full") -> CrossPTModel:
     t5 = make_t5(version, initializer_factor=3.0).double()
     config = CrossPTConfig(tasks=["mrpc", "rte"], scheme="SLPN", prompt_length=3, prefix_mode=prefix_mode)
     return CrossPTModel(t5, config).eval()
+
+
+def rank(model: CrossPTModel, tokenizer: Any, inputs: list[list[int]], answers: list[str], **options: Any) -> list[str]:
+    return answer_texts(model, tokenizer, inputs, [ranking_decoder(model.t5, tokenizer, answers)], **options)[0]
 
 
 def losses(ask: Callable[..., Any], batch: Mapping[str, Tensor], answers: list[list[int]]) -> Tensor:
@@ -51,7 +63,8 @@ def test_all_answers_at_once_as_one_at_a_time(
     labels = torch.tensor([ids + [-100] * (longest - len(ids)) for ids in answers])
     asked: Any = BareT5(model.t5) if bare else model
     expected = losses((lambda task_ids, **rest: model.t5(**rest)) if bare else model, inputs, answers)
-    found = log_likelihoods(asked, inputs, labels)
+    states, mask = asked.encode(**inputs)
+    found = log_likelihoods(model.t5, states, mask, labels)
     torch.testing.assert_close(found, expected)
     assert found.dtype == torch.float64
 
@@ -67,28 +80,29 @@ def test_the_likeliest_answer_wins_whatever_the_batch(tokenizer: PreTrainedToken
         expected.append(WORDS[int(losses(model, row, tokenizer(WORDS).input_ids)[0].argmax())])
     assert len(set(expected)) > 1
     for batch_size in (1, 5, 100):
-        assert rank_texts(model, tokenizer, inputs, answers=WORDS, task_id=1, batch_size=batch_size) == expected
+        assert rank(model, tokenizer, inputs, WORDS, task_id=1, batch_size=batch_size) == expected
 
 
-def test_one_encoder_pass_and_one_decoder_pass(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_one_encoder_pass_for_all_decoders(tokenizer: PreTrainedTokenizerFast) -> None:
     model = make_model()
     rows: dict[str, list[int]] = {"encoder": [], "decoder": []}
     for name, seen in rows.items():
         stack = getattr(model.t5, name)
         stack.final_layer_norm.register_forward_hook(lambda _, inputs, __, seen=seen: seen.append(len(inputs[0])))
-    rank_texts(model, tokenizer, [[25, 1], [26, 27, 1]], answers=WORDS, task_id=0)
-    assert rows == {"encoder": [2], "decoder": [2 * len(WORDS)]}
+    decoders = [greedy_decoder(model.t5, tokenizer, 1), ranking_decoder(model.t5, tokenizer, WORDS)]
+    answer_texts(model, tokenizer, [[25, 1], [26, 27, 1]], decoders, task_id=0)
+    assert rows == {"encoder": [2], "decoder": [2, 2 * len(WORDS)]}
 
 
 def test_of_equal_answers_the_first_wins(tokenizer: PreTrainedTokenizerFast) -> None:
     model = make_model()
     model.t5.lm_head.weight.data.zero_()
-    assert rank_texts(model, tokenizer, [[25, 1]], answers=["w2", "w1"], task_id=0) == ["w2"]
+    assert rank(model, tokenizer, [[25, 1]], ["w2", "w1"], task_id=0) == ["w2"]
 
 
 def test_answers_the_tokenizer_cannot_tell_apart(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ValueError, match="must tell answers apart, got one for 'foo' and 'bar'"):
-        rank_texts(make_model(), tokenizer, [[25, 1]], answers=["w1", "foo", "bar"], task_id=0)
+        ranking_decoder(make_model().t5, tokenizer, ["w1", "foo", "bar"])
 
 
 def test_what_a_task_may_answer(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -98,5 +112,7 @@ def test_what_a_task_may_answer(tokenizer: PreTrainedTokenizerFast) -> None:
     texts = possible_answers(scores, ())
     assert (len(texts), texts[:2], texts[-2:]) == (26, ["0.0", "0.2"], ["4.8", "5.0"])
     assert {scores.target_text({"label": hundredth / 100}, ()) for hundredth in range(501)} == set(texts)
-    ranked = answer_texts(make_model(), tokenizer, [[25, 1]], classes, ("A0", "A1"), "rank", task_id=0)
-    assert ranked[0] in ("A0", "A1")
+    model = make_model()
+    decoder = make_decoder("rank", model.t5, tokenizer, classes, ("A0", "A1"))
+    ((ranked,),) = answer_texts(model, tokenizer, [[25, 1]], [decoder], task_id=0)
+    assert ranked in ("A0", "A1")
