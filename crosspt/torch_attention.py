@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crosspt.validation import values_are_visible
+from crosspt import validation
 
 
 def attention(
@@ -29,7 +29,7 @@ def attention(
     On CPU tensors the rows of one task are multiplied with its prefix together, and no prefix is copied.
     """
     if prefix_key is not None and prefix_value is not None and task_ids is not None:
-        if values_are_visible(task_ids):
+        if validation.values_are_visible(task_ids):
             terms = _score_terms(query, prefix_key.shape[2] + key.shape[2], bias, mask, causal)
             return _attend_by_task(query, key, value, terms, prefix_key, prefix_value, _Tasks.of(task_ids), dropout)
         key = torch.cat([prefix_key[task_ids], key], dim=2)

@@ -29,11 +29,13 @@ def test_command() -> None:
     assert rows["triton", "forward"]["bytes"] < rows["torch", "forward"]["bytes"] < rows["literal", "forward"]["bytes"]
     if ("torch.compile", "forward") in rows:
         assert 1 < rows["torch.compile", "forward"]["launches"] < rows["torch", "forward"]["launches"]
-    for what, launches, goal in (("forward", 1, 1.3), ("backward", 3, 1.7)):
+    for what, launches, goal in (("forward", 1, 1.3), ("backward", 2, 1.7)):
         ours, theirs = attention["triton", what], attention["eager", what]
-        assert ours["launches"] <= launches
+        assert ours["launches"] == launches
         assert 1 <= ours["ratio"] <= goal
         assert ours["unique_bytes"] < theirs["unique_bytes"]
     assert attention["triton", "forward"]["unique_bytes"] < attention["sdpa", "forward"]["unique_bytes"]
+    # PyTorch's way on a GPU, not the grouped products of a CPU.
+    assert attention["torch", "backward"]["launches"] == attention["sdpa", "backward"]["launches"]
     if ("flex attention", "forward") in attention:
         assert attention["flex attention", "forward"]["flops"] == attention["eager", "forward"]["flops"]
