@@ -136,15 +136,15 @@ def test_prompts_do_not_see_the_text(batch: Batch) -> None:
         assert (model(**rows).logits - other(**rows).logits).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.1])
-def test_gradient_checkpointing_gives_the_same_gradients(rate: float, batch: Batch) -> None:
+@pytest.mark.parametrize(("backend", "size"), [("torch", 2), ("triton", 1)])
+def test_gradient_checkpointing_gives_the_same_gradients(backend: Backend, size: int, batch: Batch) -> None:
     gradients = []
     for checkpointing in (False, True):
-        model = make_model(dropout_rate=rate).train()
+        model = make_model(backend=backend, num_layers=size, num_heads=size, dropout_rate=0.1).train()
         if checkpointing:
             model.t5.gradient_checkpointing_enable({"use_reentrant": False})
         torch.manual_seed(3)
-        model(**batch()).loss.backward()
+        model(**batch(rows=2)).loss.backward()
         gradients.append([p.grad for p in model.embedding.bank.parameters()])
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
