@@ -85,6 +85,8 @@ def plain_task(task: str) -> str:
 
 def tables_of(summary: Summary) -> list[PaperTable]:
     """The paper's tables that an experiment's numbers belong beside: of the same experiment and the same tasks."""
+    if _is_isolated(summary.experiment.definition.get("settings", {})):
+        return []
     suite = "glue" if summary.experiment.suite == "embedded" else summary.experiment.suite
     tasks = {plain_task(task) for task in summary.tasks}
     return [
@@ -96,7 +98,7 @@ def tables_of(summary: Summary) -> list[PaperTable]:
 
 def table_of(condition: Condition, tables: list[PaperTable]) -> PaperTable | None:
     """The one of these tables that has a row for a condition."""
-    for table in tables:
+    for table in () if _is_isolated(condition.settings) else tables:
         if table.shots == condition.settings["shots"] and table.row(condition.scheme) in table.rows:
             return table
     return None
@@ -123,6 +125,8 @@ class Verdict:
 
 def check_statements(summary: Summary) -> list[Verdict]:
     """Check every statement about an experiment that its conditions allow to check."""
+    if _is_isolated(summary.experiment.definition.get("settings", {})):
+        return []
     return [
         _check(summary, statement)
         for statement in load_paper().statements
@@ -158,7 +162,7 @@ def _order(
 
 
 def _equal(summary: Summary, quantity: str, of: list[Any], value: float | None) -> tuple[str, str]:
-    found = [(_label(one), summary.find(**_settings(one)), _value(summary, quantity, one, None)) for one in of]
+    found = [(_label(one), _find(summary, _settings(one)), _value(summary, quantity, one, None)) for one in of]
     ours = ", ".join(f"{name} {_percent(mine)}" for name, _, mine in found)
     if not all(conditions for _, conditions, _ in found):
         return ours, "cannot be told"
@@ -172,7 +176,7 @@ def _value(summary: Summary, quantity: str, selector: Any, at: Mapping[str, Any]
     task = settings.pop("task", None)
     named = next((name for name in summary.tasks if plain_task(name) == task), "")
     values = []
-    for condition in summary.find(**settings):
+    for condition in _find(summary, settings):
         if quantity == "task":
             values.append(condition.task(named).mean)
         elif quantity == "source_weight":
@@ -183,6 +187,15 @@ def _value(summary: Summary, quantity: str, selector: Any, at: Mapping[str, Any]
             values.append(getattr(condition.overall(), quantity))
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _find(summary: Summary, settings: Mapping[str, Any]) -> list[Condition]:
+    return [condition for condition in summary.find(**settings) if not _is_isolated(condition.settings)]
+
+
+def _is_isolated(settings: Mapping[str, Any]) -> bool:
+    """Whether prompts do not see the text, which is another model than the paper's."""
+    return settings.get("prefix_mode") == "isolated"
 
 
 def _settings(selector: Any) -> dict[str, Any]:

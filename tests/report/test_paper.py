@@ -1,10 +1,11 @@
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crosspt.report.cells import read_experiment
-from crosspt.report.paper import check_statements, load_paper, tables_of
+from crosspt.report.paper import check_statements, load_paper, table_of, tables_of
 from crosspt.report.summary import summarize
 from tests.report.made_up import GLUE, SYNTHETIC, edit, make_experiment
 
@@ -61,6 +62,29 @@ def test_numbers_stand_beside_the_same_experiment_alone(
 ) -> None:
     folder = make_experiment(tmp_path / "x", name=name, suite=suite, tasks=tasks, axes={"scheme": ["P"]}, seeds=[0])
     assert [table.table for table in tables_of(summarize(read_experiment(folder)))] == expected
+
+
+def test_isolated_prefixes_are_not_the_papers(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"scheme": ["SL", "SLPN", "SILP"], "shots": [32], "prefix_mode": ["full", "isolated"]}
+    folder = make_experiment(tmp_path / "both", axes=axes, seeds=[0])
+    for cell in (folder / "cells").iterdir():
+        with edit(cell / "results.json") as content:
+            for row in content["results"]:
+                row["value"] = 50.0 if "isolated" in cell.name else 70.0
+    summary = summarize(read_experiment(folder))
+    beside = {
+        (condition.scheme, condition.settings["prefix_mode"])
+        for condition in summary.conditions
+        if table_of(condition, tables_of(summary))
+    }
+    assert beside == {(scheme, "full") for scheme in axes["scheme"]}
+    ours = next(verdict.ours for verdict in check_statements(summary) if verdict.text.startswith("SLPN is slightly"))
+    assert ours == "SLPN 70.0 / SILP 70.0"
+    folder = make_experiment(tmp_path / "one", axes={"scheme": ["SLPN"], "shots": [32]}, seeds=[0])
+    with edit(folder / "experiment.json") as content:
+        content["definition"]["settings"] = {"prefix_mode": "isolated"}
+    summary = summarize(read_experiment(folder))
+    assert (tables_of(summary), check_statements(summary)) == ([], [])
 
 
 def test_verdicts(tmp_path: Path) -> None:
