@@ -68,11 +68,7 @@ class AttentionBatch(NamedTuple):
 REFERENCE = AttentionShape()
 PREFIX = AttentionShape(H=8, Lq=24, Lk=24, m=100, T=8)
 """A T5-small's attention to prompts of 100 rows, kept by task."""
-LEDGER = (
-    REFERENCE.moved(B=1, H=4),
-    REFERENCE.moved(B=1, H=1, Lq=64, Lk=64, dtype="float32"),
-    PREFIX.moved(B=4, H=4, T=2),
-)
+LEDGER = (REFERENCE.moved(B=1, H=2), PREFIX.moved(B=4, H=2, T=2))
 """Few rows and heads: a kernel's bytes grow with them as the floor does, and interpreted ones take seconds a row."""
 TINY = AttentionShape(B=3, H=2, Lq=5, Lk=13, D=16, m=3, T=2, dtype="float32")
 
