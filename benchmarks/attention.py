@@ -174,8 +174,8 @@ def _transformers(
     )
     distance = torch.arange(keys, device=device) - torch.arange(shape.Lq, device=device)[:, None]
     matrix = batch.constant[:, distance + shape.Lq - 1][None]
-    module = nn.Module().eval()
-    module.is_causal = False  # type: ignore[assignment]
+    module: Any = nn.Module().eval()
+    module.is_causal = False
 
     def forward(values: Parameters) -> Tensor:
         return function(module, *_concatenated(values, batch), mask, scaling=1.0, position_bias=matrix)[0]

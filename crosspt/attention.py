@@ -134,9 +134,9 @@ def relative_bias(
     return bias.masked_fill(distance > 0, float("-inf")) if module.is_decoder else bias
 
 
-def _extend(cls: type) -> None:
+def _extend(cls: Any) -> None:
     """Make a class of attention modules use vectors of biases where our implementation is set."""
-    theirs_compute_bias, theirs_forward = cls.compute_bias, cls.forward  # type: ignore[attr-defined]
+    theirs_compute_bias, theirs_forward = cls.compute_bias, cls.forward
 
     @functools.wraps(theirs_compute_bias)
     def compute_bias(self: Any, *args: Any, **kwargs: Any) -> Tensor:
@@ -162,7 +162,7 @@ def _extend(cls: type) -> None:
                 position_bias = self.compute_bias(length, past + length, hidden_states.device, past)
         return theirs_forward(self, hidden_states, mask, key_value_states, position_bias, past_key_values, **kwargs)
 
-    cls.compute_bias, cls.forward = compute_bias, forward  # type: ignore[attr-defined]
+    cls.compute_bias, cls.forward = compute_bias, forward
 
 
 for _implementation in IMPLEMENTATIONS:

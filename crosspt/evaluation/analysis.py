@@ -99,7 +99,7 @@ def inference_cost(bank: PromptBank) -> dict[str, int]:
         ``prompt_tokens``: m, by which each input grows.
     """
     config, encoder = bank.config, bank.encoder
-    group: Tensor = bank.privates if bank.sources is None else bank.sources  # type: ignore[assignment]  # one is there
+    group: Any = bank.privates if bank.sources is None else bank.sources
     _, m, d = group.shape
     passes = config.num_sources * config.encodes_sources + config.encodes_privates
     if isinstance(encoder, nn.Linear):

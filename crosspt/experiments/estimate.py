@@ -61,6 +61,7 @@ def _measure(run: RunConfig, ready: Preparation, device: str) -> tuple[float, fl
     """Seconds of a batch in training, and of an answer."""
     tasks = run.prompts.tasks
     settings = run.prompts
+    t5: Any = ready.t5  # transformers wraps to() without its overloads
     prompts = CrossPTConfig(tasks, prompt_length=settings.prompt_length, encoder=settings.encoder)
     training = TrainingConfig(epochs=1, batch_size=run.training.batch_size, bf16=run.training.bf16)
     job = Job("", prompts, training)
@@ -84,7 +85,7 @@ def _measure(run: RunConfig, ready: Preparation, device: str) -> tuple[float, fl
         started = time.perf_counter()
         evaluate_prompts(
             folder,
-            ready.t5.to(pick_device(device)),  # type: ignore[arg-type]  # transformers wraps to() without its overloads
+            t5.to(pick_device(device)),
             ready.tokenizer,
             rows,
             run.data,
