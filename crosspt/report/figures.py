@@ -120,7 +120,7 @@ def draw_lines(
     """
     figure, axes = _start(7.2, 4.4, title)
     numbers = sorted({number for values in lines.values() for number in values})
-    styles = zip(cycle(MARKERS), (dash for dash in cycle(DASHES)), cycle(COLOURS[:3]), strict=False)
+    styles = zip(cycle(MARKERS), cycle(DASHES), cycle(COLOURS[:3]), strict=False)
     for place, ((name, values), (marker, dash, colour)) in enumerate(zip(lines.items(), styles, strict=False)):
         known = {number: values[number] for number in numbers if number in values and values[number].mean is not None}
         heights, deviations = _heights(known.values())
