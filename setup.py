@@ -19,7 +19,7 @@ setup(
     packages=[*find_packages(include=["crosspt", "crosspt.*"]), "crosspt.kernels"],
     package_dir={"crosspt": "crosspt", "crosspt.kernels": "kernels/triton"},
     package_data={
-        "crosspt": ["py.typed", "assets/t5-crosspt-mini/*", "experiments/definitions/*.yaml"],
+        "crosspt": ["py.typed", "models/embedded/t5-crosspt-mini/*", "runs/experiments/definitions/*.yaml"],
         "crosspt.report": ["paper.yaml", "page.html.j2", "page.css", "page.js"],
     },
     install_requires=[
@@ -54,5 +54,5 @@ setup(
         ],
         "lint": ["mypy>=1.15", "ruff>=0.11", "types-PyYAML"],
     },
-    entry_points={"console_scripts": ["crosspt = crosspt.cli:main"]},
+    entry_points={"console_scripts": ["crosspt = crosspt.cli.main:main"]},
 )

@@ -39,7 +39,7 @@ def ids_unseen() -> AbstractContextManager[Any]:
     def unseen(_: Any) -> bool:  # a function, which torch.compile can trace
         return False
 
-    return mock.patch("crosspt.validation.values_are_visible", unseen)
+    return mock.patch("crosspt.ops.validation.values_are_visible", unseen)
 
 
 def operation_rows(operation: Operation, peer: Peer, shape: Dimensions, gpu: floor.Gpu) -> Iterator[dict[str, Any]]:

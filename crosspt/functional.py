@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from crosspt import attention_operators, operators, torch_attention, torch_backend
-from crosspt.validation import (
+from crosspt.ops import attention_operators, operators, torch_attention, torch_composition
+from crosspt.ops.validation import (
     Mixture,
     check_attention,
     check_devices,
@@ -38,7 +38,7 @@ def mixing_weights(logits: Tensor, temperature: float = 1.0, mask: Tensor | None
         alpha (T, N) in the dtype of ``logits``.
     """
     check_weights("mixing_weights", logits, temperature, mask)
-    return torch_backend.mixing_weights(logits, temperature, mask)
+    return torch_composition.mixing_weights(logits, temperature, mask)
 
 
 def compose_prompts(
@@ -78,7 +78,7 @@ def compose_prompts(
     check_mixture("compose_prompts", mixture)
     if _use_triton("compose_prompts", backend, logits):
         return operators.compose_prompts(*_operator_arguments(mixture))
-    return torch_backend.compose_prompts(mixture)
+    return torch_composition.compose_prompts(mixture)
 
 
 def prepend_prompts(
@@ -100,7 +100,7 @@ def prepend_prompts(
     check_rows("prepend_prompts", input_ids, task_ids, table, prompts.shape[0], prompts)
     if _use_triton("prepend_prompts", backend, table):
         return operators.prepend_prompts(prompts, task_ids, input_ids, table)
-    return torch_backend.prepend_prompts(prompts, task_ids, input_ids, table)
+    return torch_composition.prepend_prompts(prompts, task_ids, input_ids, table)
 
 
 def prompted_embedding(
@@ -145,7 +145,7 @@ def prompted_embedding(
     check_devices("prompted_embedding", table=table, logits=logits)
     if _use_triton("prompted_embedding", backend, table):
         return operators.prompted_embedding(input_ids, task_ids, table, *_operator_arguments(mixture))
-    return torch_backend.prompted_embedding(input_ids, task_ids, table, mixture)
+    return torch_composition.prompted_embedding(input_ids, task_ids, table, mixture)
 
 
 def attention(

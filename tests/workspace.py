@@ -15,7 +15,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
-from crosspt.cli import main
+from crosspt.cli.main import main
 from tests.conftest import make_t5
 
 COLUMNS = ["sentence1:", "sentence2:", "sentence:", "question:", "text:", "mrpc", "rte", "sst2", "qnli"]

@@ -13,9 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import BaseModelOutput
 
 from crosspt.evaluation.metrics import Scores, compute_metrics
-from crosspt.runs import Decode
+from crosspt.runs.folder import Decode
 from crosspt.tasks.collation import IGNORED_LABEL, PromptCollator, encode_inputs
-from crosspt.tasks.config import DataConfig, TaskRows
+from crosspt.tasks.rows import DataConfig, TaskRows
 from crosspt.tasks.task import SCORE_RANGE, Task
 
 Decoder = Callable[[BaseModelOutput, Tensor], list[str]]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from crosspt.evaluation.metrics import Scores
-from crosspt.storage import write_atomically
+from crosspt.prompts.storage import write_atomically
 
 SCHEMA = 1
 RESULTS_NAME = "results.json"

@@ -3,7 +3,7 @@
 import difflib
 import re
 
-from crosspt.tasks.embedded import EMBEDDED_TASKS
+from crosspt.tasks.embedded.suite import EMBEDDED_TASKS
 from crosspt.tasks.glue import GLUE_TASKS
 from crosspt.tasks.group2 import GROUP2_TASKS
 from crosspt.tasks.task import Task

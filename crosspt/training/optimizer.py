@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import nn
 from torch.optim import Adam
 
-from crosspt.prompts import PromptBank
+from crosspt.prompts.bank import PromptBank
 
 
 def make_optimizer(bank: PromptBank, learning_rates: Mapping[str, float]) -> Adam:

@@ -14,13 +14,13 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration, set_seed
 
-from crosspt.config import CrossPTConfig, Initialization
-from crosspt.model import CrossPTModel
-from crosspt.runs import TARGETS
-from crosspt.storage import CONFIG_NAME
+from crosspt.config.prompts import CrossPTConfig, Initialization
+from crosspt.config.training import TrainingConfig
+from crosspt.models.model import CrossPTModel
+from crosspt.prompts.storage import CONFIG_NAME
+from crosspt.runs.folder import TARGETS
 from crosspt.tasks.collation import PromptCollator
-from crosspt.tasks.config import DataConfig, TaskRows, encode_training_rows
-from crosspt.training.config import TrainingConfig
+from crosspt.tasks.rows import DataConfig, TaskRows, encode_training_rows
 from crosspt.training.trainer import PromptTrainer
 
 STAGE1 = "stage1"

@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from crosspt.model import CrossPTModel
-from crosspt.storage import check_state, load_prompts
+from crosspt.config.training import TrainingConfig
+from crosspt.models.model import CrossPTModel
+from crosspt.prompts.storage import check_state, load_prompts
 from crosspt.tasks.collation import IGNORED_LABEL
-from crosspt.training.config import TrainingConfig
 from crosspt.training.optimizer import make_optimizer
 
 CHECKPOINTS_KEPT = 2

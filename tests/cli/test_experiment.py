@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from crosspt.experiments.definition import load_definitions
+from crosspt.runs.experiments.definition import load_definitions
 from tests.workspace import Workspace, crosspt, mistake
 
 

@@ -185,7 +185,7 @@ def test_a_line_break_in_an_error(workspace: Workspace, tmp_path: Path, monkeypa
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("CUDA error:\n  out of memory\n")
 
-    monkeypatch.setattr("crosspt.cli.train", fail)
+    monkeypatch.setattr("crosspt.cli.main.train", fail)
     outcome = workspace.train(tmp_path / "run", "--tasks", "sst2")
     assert outcome.stderr == "crosspt train: CUDA error: out of memory\n"
     assert outcome.status == 1

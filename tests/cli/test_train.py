@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from crosspt.storage import CONFIG_NAME, load_prompts
+from crosspt.prompts.storage import CONFIG_NAME, load_prompts
 from crosspt.training.trainer import PromptTrainer
 from tests.workspace import Workspace, crosspt, make_rows, mistake, write_jsonl
 
@@ -108,7 +108,7 @@ def test_a_bank_for_every_target(per_target_run: Path) -> None:
 
 def test_json_is_all_there_is_on_stdout(workspace: Workspace, tmp_path: Path) -> None:
     few = [str(value) for value in workspace.settings()]
-    command = [sys.executable, "-m", "crosspt.cli", "train", "--tasks", "sst2", "--output", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "crosspt.cli.main", "train", "--tasks", "sst2", "--output", str(tmp_path / "run")]
     done = subprocess.run([*command, *few, "--json"], capture_output=True, text=True, timeout=200, check=True)
     assert json.loads(done.stdout) == read_results(tmp_path / "run")
     assert "Loading weights" not in done.stderr

@@ -8,7 +8,7 @@ from torch import nn
 
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.evaluation.analysis import analyse, analyse_bank
-from crosspt.prompts import PromptBank
+from crosspt.prompts.bank import PromptBank
 from tests.conftest import make_t5
 
 TASKS = ["mrpc", "rte", "cola"]

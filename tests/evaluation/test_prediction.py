@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.evaluation.prediction import answer_length, answer_texts, greedy_decoder, reference_texts, score_task
-from crosspt.tasks.config import DataConfig, TaskRows
+from crosspt.tasks.rows import DataConfig, TaskRows
 from crosspt.tasks.task import Task
 from tests.workspace import make_answering_t5, make_rows, make_tokenizer
 

@@ -28,7 +28,7 @@ LAUNCH = "kernels/triton/launch.py"
 SCORES = "kernels/triton/scores.py"
 ATTENTION = "kernels/triton/attention.py"
 ATTENTION_BACKWARD = "kernels/triton/attention_backward.py"
-ATTENTION_OPERATORS = "crosspt/attention_operators.py"
+ATTENTION_OPERATORS = "crosspt/ops/attention_operators.py"
 FUNCTIONAL = "crosspt/functional.py"
 
 VARIANTS = ("tests/kernels/test_values.py::test_prompted_embedding_of_every_variant",)

@@ -7,7 +7,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crosspt import attention_operators, functional
+from crosspt import functional
+from crosspt.ops import attention_operators
 from tests.kernels.attention_cases import CASES, Case, Inputs, Sizes, attended, keep_factors, make_inputs
 from tests.kernels.cases import assert_as_accurate, assert_same, output_gradient, results
 

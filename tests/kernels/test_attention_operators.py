@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from crosspt import attention_operators, functional
-from crosspt.dispatch import OPS
+from crosspt import functional
+from crosspt.ops import attention_operators
+from crosspt.ops.library import OPS
 from tests.kernels.attention_cases import CASES, Inputs, Sizes, attended, make_inputs
 from tests.kernels.cases import assert_same, output_gradient, results
 

@@ -7,8 +7,9 @@ from unittest import mock
 import pytest
 import torch
 
-from crosspt import functional, torch_backend, validation
+from crosspt import functional
 from crosspt.kernels import launch
+from crosspt.ops import torch_composition, validation
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,
@@ -138,8 +139,8 @@ def test_which_backend_runs(
     started: Started,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    spy = mock.Mock(wraps=getattr(torch_backend, name))
-    monkeypatch.setattr(torch_backend, name, spy)
+    spy = mock.Mock(wraps=getattr(torch_composition, name))
+    monkeypatch.setattr(torch_composition, name, spy)
     OPERATIONS[name](make_inputs(Case(), BY_TASK, device=device), backend)
     on_triton = backend == "triton" or (backend == "auto" and device == "cuda")
     assert [kernel for kernel, _ in started] == ([f"{name}_kernel"] if on_triton else [])

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from crosspt import dispatch, functional, operators
+from crosspt import functional
+from crosspt.ops import library, operators
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,
@@ -135,9 +136,9 @@ def test_unsupported_dtype(device: str) -> None:
 
 @pytest.fixture
 def fresh_load() -> Iterator[None]:
-    dispatch._load.cache_clear()
+    library._load.cache_clear()
     yield
-    dispatch._load.cache_clear()
+    library._load.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_load")

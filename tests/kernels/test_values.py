@@ -5,8 +5,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crosspt import functional, operators, torch_backend
-from crosspt.validation import Mixture
+from crosspt import functional
+from crosspt.ops import operators, torch_composition
+from crosspt.ops.validation import Mixture
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,
@@ -183,7 +184,7 @@ def test_task_without_candidates(device: str) -> None:
     def operation(x: Inputs, backend: str) -> torch.Tensor:
         if backend == "triton":
             return operators.compose_prompts(*functional._operator_arguments(mixture))
-        return torch_backend.compose_prompts(mixture)
+        return torch_composition.compose_prompts(mixture)
 
     got = results(operation, x, "triton")
     assert_same(got, results(operation, x, "torch"), CLOSE)

@@ -8,7 +8,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from crosspt.report.command import make_report
+from crosspt.cli.report import make_report
 from tests.report.made_up import SYNTHETIC, edit, make_experiment
 
 HEADLESS = (

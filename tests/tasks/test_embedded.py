@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from crosspt.tasks.data import load_split, load_test, load_train
-from crosspt.tasks.embedded import EMBEDDED_TASKS, ROWS
+from crosspt.tasks.embedded.suite import EMBEDDED_TASKS, ROWS
 from crosspt.tasks.task import Task
 
 

@@ -7,9 +7,11 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from crosspt.tasks import lexicon, synthetic_grammar, synthetic_sentences
-from crosspt.tasks.lexicon import Adjunct, Noun, Verb
-from crosspt.tasks.synthetic import (
+from crosspt.models.embedded.make.fragments import draw_fragment
+from crosspt.tasks.embedded import grammar, lexicon, sentences
+from crosspt.tasks.embedded.grammar import Entity, Event
+from crosspt.tasks.embedded.lexicon import Adjunct, Noun, Verb
+from crosspt.tasks.embedded.synthetic import (
     SPLITS,
     SYNTHETIC_TASKS,
     draw_inference,
@@ -18,8 +20,6 @@ from crosspt.tasks.synthetic import (
     generate_rows,
     split_of,
 )
-from crosspt.tasks.synthetic_fragments import draw_fragment
-from crosspt.tasks.synthetic_grammar import Entity, Event
 
 TASKS = list(SYNTHETIC_TASKS)
 
@@ -170,10 +170,10 @@ def test_statements(seed):
     rng = Random(seed)
     core = {"the doctor praised the tall poet", "the tall poet was praised by the doctor"}
     texts = {form for text in core for form in (f"{text} in the garden", f"in the garden {text}")}
-    assert synthetic_grammar.word_statement(EVENT, rng) in texts
+    assert grammar.word_statement(EVENT, rng) in texts
     denied = Event(DOCTOR, PRAISE, POET, negated=True)
-    assert synthetic_grammar.word_statement(denied, rng, passive=False) == "the doctor did not praise the tall poet"
-    assert synthetic_grammar.word_statement(denied, rng, passive=True) == "the tall poet was not praised by the doctor"
+    assert grammar.word_statement(denied, rng, passive=False) == "the doctor did not praise the tall poet"
+    assert grammar.word_statement(denied, rng, passive=True) == "the tall poet was not praised by the doctor"
 
 
 @pytest.mark.parametrize(
@@ -188,24 +188,24 @@ def test_statements(seed):
     ],
 )
 def test_questions(kind, passive, text):
-    assert synthetic_grammar.word_question(EVENT, kind, Random(0), passive=passive) == text
+    assert grammar.word_question(EVENT, kind, Random(0), passive=passive) == text
 
 
 def test_changes_of_an_event(few_verbs):
     def wording(event):
-        return synthetic_grammar.word_statement(event, Random(0), passive=False)
+        return grammar.word_statement(event, Random(0), passive=False)
 
-    assert "the tall poet praised the doctor" in wording(synthetic_grammar.swap_roles(EVENT))
-    assert "the doctor blamed the tall poet" in wording(synthetic_grammar.oppose(EVENT))
+    assert "the tall poet praised the doctor" in wording(grammar.swap_roles(EVENT))
+    assert "the doctor blamed the tall poet" in wording(grammar.oppose(EVENT))
     for seed in range(50):
         rng = Random(seed)
-        changed = synthetic_grammar.change_verb(EVENT, rng).verb.words
+        changed = grammar.change_verb(EVENT, rng).verb.words
         assert changed != PRAISE.words
         assert changed != PRAISE.antonyms
-        assert synthetic_grammar.change_noun(EVENT, "patient", rng).patient.noun.hypernym not in ("medic", "artist")
-        assert synthetic_grammar.generalise(EVENT, rng, strictly=True) != EVENT
+        assert grammar.change_noun(EVENT, "patient", rng).patient.noun.hypernym not in ("medic", "artist")
+        assert grammar.generalise(EVENT, rng, strictly=True) != EVENT
         noun_words = {"medic", "doctor", "artist", "poet"}
-        general = wording(synthetic_grammar.generalise(EVENT, rng))
+        general = wording(grammar.generalise(EVENT, rng))
         assert set(general.split()) <= noun_words | {"the", "tall", "praised", "in", "garden"}
 
 
@@ -244,7 +244,7 @@ def test_similarity_counts_what_is_shared():
 
 
 def test_inference_by_swapped_roles_is_neutral_and_by_opposite_verbs_a_contradiction(monkeypatch, few_verbs):
-    monkeypatch.setattr(synthetic_grammar, "draw_event", lambda rng: Event(DOCTOR, PRAISE, POET))
+    monkeypatch.setattr(grammar, "draw_event", lambda rng: Event(DOCTOR, PRAISE, POET))
     found = {
         label: {draw_inference(label, Random(seed)) for seed in range(400)}
         for label in SYNTHETIC_TASKS["syn_mnli"]["labels"]
@@ -266,22 +266,22 @@ def test_acceptable_clauses_agree_and_errors_break_something():
     be = {"is": False, "was": False, "are": True, "were": True}
     nouns = plurals | {word for noun in lexicon.PEOPLE + lexicon.THINGS for word in noun.words}
     for seed in range(300):
-        words = synthetic_sentences.word_clause(True, Random(seed)).split()
+        words = sentences.word_clause(True, Random(seed)).split()
         subject = next(word for word in words if word in nouns)
         for index, word in enumerate(words):
             if word in determiners:
                 assert next(later in plurals for later in words[index:] if later in nouns) == determiners[word]
             if word in be:
                 assert (subject in plurals) == be[word]
-    good = {synthetic_sentences.word_clause(True, Random(seed)) for seed in range(3000)}
-    bad = {synthetic_sentences.word_clause(False, Random(seed)) for seed in range(3000)}
+    good = {sentences.word_clause(True, Random(seed)) for seed in range(3000)}
+    bad = {sentences.word_clause(False, Random(seed)) for seed in range(3000)}
     assert not good & bad
 
 
 def test_opinions_turn_with_negation():
     for seed in range(300):
         positive = seed % 2 == 0
-        text = synthetic_sentences.word_opinion(positive, Random(seed))
+        text = sentences.word_opinion(positive, Random(seed))
         main = text.split(" although ")[0]
         if text.startswith("although"):
             main = " ".join(text.split()[5:])

@@ -7,8 +7,8 @@ import torch
 from transformers import T5ForConditionalGeneration, set_seed
 
 from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.config.training import TrainingConfig
 from crosspt.tasks.collation import PromptCollator
-from crosspt.training.config import TrainingConfig
 from crosspt.training.trainer import PromptTrainer
 from tests.conftest import VOCABULARY, make_t5
 

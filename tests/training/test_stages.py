@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from crosspt import CrossPTConfig, CrossPTModel
-from crosspt.storage import load_source_prompts
-from crosspt.tasks.config import DataConfig, TaskRows
+from crosspt.config.training import TrainingConfig
+from crosspt.prompts.storage import load_source_prompts
+from crosspt.tasks.rows import DataConfig, TaskRows
 from crosspt.tasks.task import Task
-from crosspt.training.config import TrainingConfig
 from crosspt.training.stages import plan_stage1, plan_stage2, run_job
 from tests.conftest import make_t5
 

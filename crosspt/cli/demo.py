@@ -1,0 +1,80 @@
+"""The command ``demo``: four schemes on the embedded suite and the embedded T5, beside what they are compared with."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.training import TrainingConfig
+from crosspt.evaluation.results import RESULTS_NAME, make_results, write_json
+from crosspt.models.model import CrossPTModel
+from crosspt.report.figures import draw_bars, draw_heatmap, save
+from crosspt.report.summary import Spread
+from crosspt.report.tables import mean, primary_values, split_rows
+from crosspt.runs.evaluate import evaluate_bare
+from crosspt.runs.folder import EMBEDDED, RunConfig, load_t5
+from crosspt.runs.train import train
+from crosspt.tasks.registry import SUITES, get_task
+from crosspt.tasks.rows import DataConfig
+
+SCHEMES = ("P", "SL", "SLP", "SLPN")
+SHOTS = 32
+
+
+def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = True) -> dict[str, Any]:
+    """Train P, SL, SLP and SLPN with 32 examples a task and no text prefix, and write results and figures.
+
+    A demo that was stopped goes on where it stopped.
+
+    Args:
+        folder: where everything goes: ``results.json``, ``weights.png``, ``means.png`` and a run for each scheme.
+        seed: of initialisation, data order and the draw of rows.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        progress: whether to show progress bars.
+
+    Returns:
+        The content of ``results.json``. Beside the schemes its rows are ``majority``, the answer most frequent in each
+        task, ``bare``, the T5 with neither prompt nor prefix, and ``prefix``, the T5 with the text prefix of its
+        pretraining: the ceiling.
+    """
+    torch.set_num_threads(1)  # a model this small gains nothing from more, and they stall on a busy machine
+    names = list(SUITES["embedded"])
+    tasks = [get_task(name) for name in names]
+    data = DataConfig(shots=SHOTS, data_seed=seed)
+    parts = {
+        "bare": evaluate_bare(EMBEDDED, tasks, data, device=device, progress=progress),
+        "prefix": evaluate_bare(
+            EMBEDDED, tasks, dataclasses.replace(data, prefix=True), device=device, progress=progress
+        ),
+    }
+    for scheme in SCHEMES:
+        run = RunConfig(
+            model=EMBEDDED,
+            task_files={},
+            source_prompts=[],
+            prompts=CrossPTConfig(tasks=names, scheme=scheme),
+            training=TrainingConfig(seed=seed),
+            data=data,
+        )
+        parts[scheme] = train(run, folder / scheme, resume=True, device=device, progress=progress)
+    # Every part carries the majority baseline; the first one's comes first.
+    rows = [row for row in parts["bare"]["results"] if row["scheme"] == "majority"]
+    rows += [row for part in parts.values() for row in part["results"] if row["scheme"] != "majority"]
+    content = make_results(
+        {name: part["config"] for name, part in parts.items()},
+        {name: sum(part["seconds"].values()) for name, part in parts.items()},
+        rows,
+        [{**bank, "folder": scheme} for scheme in SCHEMES for bank in parts[scheme]["analysis"]],
+    )
+    write_json(folder / RESULTS_NAME, content)
+    means = {scheme: mean(list(values.values())) for scheme, values in primary_values(split_rows(rows)[0]).items()}
+    bars = {scheme: Spread.of([value]) for scheme, value in means.items()}
+    save(draw_bars(bars, "embedded suite, 32 training examples a task"), folder / "means.png")
+    model = CrossPTModel.from_pretrained(load_t5(EMBEDDED)[0], folder / SCHEMES[-1])
+    candidates = [f"source {number + 1}" for number in range(model.config.num_sources)]
+    weights = model.embedding.mixing_weights().tolist()
+    heatmap = draw_heatmap(weights, names, [*candidates, "private"], f"attention weights of {SCHEMES[-1]}")
+    save(heatmap, folder / "weights.png")
+    return content

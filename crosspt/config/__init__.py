@@ -1,0 +1,1 @@
+"""Settings: dataclasses that check themselves."""

@@ -1,0 +1,1 @@
+"""What made the embedded T5; no run needs it."""

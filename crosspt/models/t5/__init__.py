@@ -1,0 +1,1 @@
+"""What only a T5 needs: attention, isolated prefixes, loading."""

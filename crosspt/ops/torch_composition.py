@@ -1,0 +1,77 @@
+"""The operations in plain PyTorch: mix first, encode once.
+
+The encoder is linear, so ``sum_j alpha_tj (W E_j + b) = W (sum_j alpha_tj E_j) + (sum_j alpha_tj) b``: T * m rows go
+through the encoder instead of (n + T) * m, and nothing of shape (T, N, m, d) is formed.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from crosspt.ops.validation import Mixture
+
+
+def mixing_weights(logits: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
+    """Weights alpha (T, N); a row without a candidate gets zero weights and zero gradients."""
+    if mask is None:
+        return torch.softmax(logits / temperature, dim=-1)
+    # A finite fill keeps the gradient of a row without candidates at zero; -inf would make it NaN.
+    scores = (logits / temperature).masked_fill(~mask, torch.finfo(logits.dtype).min)
+    return torch.softmax(scores, dim=-1).masked_fill(~mask, 0.0)
+
+
+def compose_prompts(mixture: Mixture, rows: Tensor | None = None) -> Tensor:
+    """P (T, m, d) for every task, or P[rows] (B, m, d) composed for those rows alone."""
+    # Autocast would round the mixture to half precision before the encoder; prompts keep their own dtype.
+    with torch.autocast(mixture.logits.device.type, enabled=False):
+        return _compose(mixture, rows)
+
+
+def _compose(mixture: Mixture, rows: Tensor | None) -> Tensor:
+    dtype = mixture.dtype
+    alpha = mixing_weights(mixture.logits.to(dtype), mixture.temperature, mixture.mask)
+    if rows is not None:
+        alpha = F.embedding(rows, alpha)
+    raw: list[Tensor] = []
+    raw_weights: list[Tensor] = []
+    encoded: list[Tensor] = []
+    encoder = mixture.weight
+    if mixture.sources is not None:
+        weights = alpha[:, : mixture.sources.shape[0]]
+        mixed = torch.mm(weights, mixture.sources.to(dtype).flatten(1)).unflatten(1, mixture.sources.shape[1:])
+        is_raw = encoder is not None and mixture.encode_sources
+        (raw if is_raw else encoded).append(mixed)
+        if is_raw:
+            raw_weights.append(weights.sum(dim=1))
+    if mixture.privates is not None:
+        privates = mixture.privates.to(dtype)
+        weights = alpha[:, -1]
+        mixed = weights[:, None, None] * (privates if rows is None else gather_prompts(privates, rows))
+        is_raw = encoder is not None and mixture.encode_privates
+        (raw if is_raw else encoded).append(mixed)
+        if is_raw:
+            raw_weights.append(weights)
+    if encoder is not None and raw:
+        prompts = F.linear(sum(raw[1:], raw[0]), encoder.to(dtype))
+        if mixture.bias is not None:
+            prompts = prompts + sum(raw_weights[1:], raw_weights[0])[:, None, None] * mixture.bias.to(dtype)
+        encoded.append(prompts)
+    return sum(encoded[1:], encoded[0])
+
+
+def gather_prompts(prompts: Tensor, rows: Tensor) -> Tensor:
+    """``prompts[rows]``: (T, m, d) to (B, m, d), through the embedding lookup for its deterministic backward."""
+    return F.embedding(rows, prompts.flatten(1)).unflatten(1, prompts.shape[1:])
+
+
+def prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:
+    """X (B, m + L, d) in the table's dtype."""
+    return torch.cat([gather_prompts(prompts.to(table.dtype), task_ids), F.embedding(input_ids, table)], dim=1)
+
+
+def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixture: Mixture) -> Tensor:
+    """X (B, m + L, d) in the table's dtype; composes the batch's rows alone when there are fewer rows than tasks."""
+    if task_ids.shape[0] < mixture.logits.shape[0]:
+        prompts = compose_prompts(mixture, task_ids)
+        return torch.cat([prompts.to(table.dtype), F.embedding(input_ids, table)], dim=1)
+    return prepend_prompts(compose_prompts(mixture), task_ids, input_ids, table)

@@ -1,0 +1,188 @@
+"""The learned parameters: source prompts, private prompts, attention logits and the prompt encoder."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from crosspt.config.prompts import CrossPTConfig
+from crosspt.functional import Backend, compose_prompts, mixing_weights
+
+
+class TextTokenizer(Protocol):
+    """What initialisation from text needs of a tokenizer."""
+
+    def __call__(self, text: str, *, add_special_tokens: bool) -> Any:
+        """Return an object with the token ids under ``input_ids``."""
+
+
+class LSTMEncoder(nn.Module):
+    """A bidirectional LSTM over the prompt's tokens, then a linear layer: (k, m, d) to (k, m, d)."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=True)
+        self.linear = nn.Linear(2 * hidden, width)
+
+    def forward(self, prompts: Tensor) -> Tensor:
+        """Encode k prompts (k, m, d)."""
+        return self.linear(self.lstm(prompts)[0])
+
+
+class PerPromptEncoder(nn.ModuleList):
+    """One encoder for every prompt: prompt k of (K, m, d) goes through encoder k."""
+
+    def forward(self, prompts: Tensor) -> Tensor:
+        """Encode K prompts (K, m, d)."""
+        return torch.cat([encoder(prompt[None]) for encoder, prompt in zip(self, prompts, strict=True)])
+
+
+class PromptBank(nn.Module):
+    """The parameters that learn, and nothing else. Prompts are zero until :meth:`initialize` or a loaded state.
+
+    Args:
+        config: the scheme and its settings.
+        table: token embeddings (V, d), for the width, the device and the dtype.
+
+    Attributes:
+        sources: (n, m, d) or None; frozen in schemes such as SIP.
+        privates: (T, m, d) or None.
+        logits: (T, N), zero at the start, so all candidates weigh the same. A constant where N = 1.
+        encoder: a module (k, m, d) to (k, m, d), or None. Linear and shared, it is applied inside the fused operation.
+
+    Saved prompts become raw prompts under a linear encoder that starts as the identity, or bypass the encoder where
+    they are frozen or it is not linear: either way, starting from them changes nothing.
+    """
+
+    def __init__(self, config: CrossPTConfig, table: Tensor):
+        super().__init__()
+        scheme = config.parsed_scheme
+        tasks, n, m, d = len(config.tasks), config.num_sources, config.prompt_length, table.shape[1]
+        self.config = config
+        # Prompts learn in at least float32, also beside a table in half precision.
+        like = torch.empty(0, dtype=torch.promote_types(table.dtype, torch.float32), device=table.device)
+        self.sources = nn.Parameter(like.new_zeros(n, m, d), scheme.learns_sources) if scheme.uses_sources else None
+        self.privates = nn.Parameter(like.new_zeros(tasks, m, d)) if scheme.uses_privates else None
+        logits = like.new_zeros(tasks, config.num_candidates)
+        if config.num_candidates > 1:
+            self.logits: Tensor = nn.Parameter(logits)
+        else:
+            self.register_buffer("logits", logits, persistent=False)
+        self.encoder = self._make_encoder(d).to(like) if config.has_encoder else None
+
+    @torch.no_grad()
+    def initialize(
+        self,
+        table: Tensor,
+        *,
+        source_prompts: Mapping[str, Tensor] | None = None,
+        tokenizer: TextTokenizer | None = None,
+    ) -> None:
+        """Give the prompts their starting values.
+
+        Args:
+            table: token embeddings (V, d), for initialisation from the vocabulary or from text.
+            source_prompts: the encoded stage-1 prompt (m, d) of each source task, for schemes that start from them.
+            tokenizer: for initialisation from text.
+        """
+        scheme, config = self.config.parsed_scheme, self.config
+        sources = None if scheme.initializes_sources else self.sources
+        privates = None if scheme.initializes_privates else self.privates
+        fresh = [group for group in (sources, privates) if group is not None]
+        values = _fresh_prompts(config, table, sum(len(group) for group in fresh), tokenizer)
+        for group, value in zip(fresh, values.split([len(group) for group in fresh]), strict=True):
+            group.copy_(value)
+        if self.sources is not None and scheme.initializes_sources:
+            self.sources.copy_(_saved_prompts(config.resolved_source_tasks, source_prompts, self.sources))
+        if self.privates is not None and scheme.initializes_privates:
+            self.privates.copy_(_saved_prompts(config.tasks, source_prompts, self.privates))
+
+    def _make_encoder(self, d: int) -> nn.Module:
+        config = self.config
+        count = config.num_sources * config.encodes_sources + len(config.tasks) * config.encodes_privates
+        per_prompt = config.encoder_per_prompt
+        if per_prompt is None:
+            per_prompt = not config.parsed_scheme.uses_sources
+        hidden = config.encoder_hidden_size or d
+        as_identity = config.parsed_scheme.needs_source_prompts
+
+        def make() -> nn.Module:
+            if config.encoder == "mlp":
+                return nn.Sequential(nn.Linear(d, hidden), nn.ReLU(), nn.Linear(hidden, d))
+            if config.encoder == "lstm":
+                return LSTMEncoder(d, hidden)
+            linear = nn.Linear(d, d)
+            if as_identity:
+                nn.init.eye_(linear.weight)
+                nn.init.zeros_(linear.bias)
+            return linear
+
+        return PerPromptEncoder(make() for _ in range(count)) if per_prompt else make()
+
+    def operands(self) -> dict[str, Any]:
+        """Keyword arguments of ``crosspt.functional.compose_prompts`` and ``prompted_embedding``.
+
+        A shared linear encoder is handed on as weight and bias; any other is applied here.
+        """
+        encoder = self.encoder
+        sources: Tensor | None = self.sources
+        privates: Tensor | None = self.privates
+        operands: dict[str, Any] = {"logits": self.logits, "temperature": self.config.temperature_value}
+        if isinstance(encoder, nn.Linear):
+            operands |= {"weight": encoder.weight, "bias": encoder.bias}
+            operands |= {"encode_sources": self.config.encodes_sources, "encode_privates": self.config.encodes_privates}
+        elif encoder is not None:
+            raw: list[Tensor] = []
+            if sources is not None and self.config.encodes_sources:
+                raw.append(sources)
+            if privates is not None and self.config.encodes_privates:
+                raw.append(privates)
+            with torch.autocast(self.logits.device.type, enabled=False):
+                encoded = list(encoder(torch.cat(raw)).split([len(group) for group in raw]))
+            if self.config.encodes_sources:
+                sources = encoded.pop(0)
+            if self.config.encodes_privates:
+                privates = encoded.pop()
+        return {**operands, "sources": sources, "privates": privates}
+
+    def compose(self, backend: Backend = "auto") -> Tensor:
+        """Every task's prompt, P (T, m, d)."""
+        return compose_prompts(**self.operands(), backend=backend)
+
+    def mixing_weights(self) -> Tensor:
+        """Attention weights alpha (T, N), sources first, the private prompt last."""
+        return mixing_weights(self.logits, self.config.temperature_value)
+
+
+def _fresh_prompts(config: CrossPTConfig, table: Tensor, count: int, tokenizer: TextTokenizer | None) -> Tensor:
+    """``count`` prompts (count, m, d) that start from no saved prompt."""
+    m, d = config.prompt_length, table.shape[1]
+    if config.initialization == "vocabulary":
+        return table[torch.randint(table.shape[0], (count, m)).to(table.device)]
+    if config.init_texts is not None:
+        if tokenizer is None:
+            raise ValueError("PromptBank: initialization 'text' needs a tokenizer, got None")
+        texts = config.init_texts * (count if len(config.init_texts) == 1 else 1)
+        return torch.stack([_text_prompt(text, m, table, tokenizer) for text in texts])
+    return torch.empty(count, m, d).uniform_(-0.5, 0.5)
+
+
+def _text_prompt(text: str, m: int, table: Tensor, tokenizer: TextTokenizer) -> Tensor:
+    ids = torch.as_tensor(tokenizer(text, add_special_tokens=False).input_ids, dtype=torch.int64)
+    if len(ids) == 0:
+        raise ValueError(f"PromptBank: init_texts must each hold a token, got {text!r}")
+    return table[ids.repeat(-(-m // len(ids)))[:m].to(table.device)]
+
+
+def _saved_prompts(tasks: list[str], source_prompts: Mapping[str, Tensor] | None, group: Tensor) -> Tensor:
+    """The prompts saved for the tasks, stacked to the shape of ``group``."""
+    source_prompts = source_prompts or {}
+    missing = [task for task in tasks if task not in source_prompts]
+    if missing:
+        raise ValueError(f"PromptBank: source_prompts must hold a stage-1 prompt for {', '.join(missing)}")
+    for task in tasks:
+        wanted, got = tuple(group.shape[1:]), tuple(source_prompts[task].shape)
+        if got != wanted:
+            raise ValueError(f"PromptBank: the source prompt of {task} must have shape (m, d) = {wanted}, got {got}")
+    return torch.stack([source_prompts[task].to(group) for task in tasks])

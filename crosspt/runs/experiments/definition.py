@@ -1,0 +1,182 @@
+"""The paper's experiments as YAML, one file for each table or figure, and the settings that a grid can vary."""
+
+import dataclasses
+import types
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from crosspt.config.prompts import CrossPTConfig, did_you_mean
+from crosspt.config.training import TrainingConfig
+from crosspt.tasks.registry import SUITES
+from crosspt.tasks.rows import DataConfig
+
+VARIANT = "variant"  # the axis of a suite's variants
+FIGURES = ("bars", "groups", "lines", "grid", "heatmaps")
+FIXED = ("tasks", "source_tasks", "init_texts")  # lists: one value for the whole grid, or one for each variant
+SETTINGS: dict[str, Any] = {
+    name: hint
+    for config in (CrossPTConfig, TrainingConfig, DataConfig)
+    for name, hint in get_type_hints(config).items()
+    if name != "seed"
+}
+"""The settings of a cell and their types: those of a run, but for the seed, which is an axis of every grid."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What an experiment does differently on one suite.
+
+    Args:
+        settings: settings of every cell.
+        variants: bundles of settings by name; where there are any, they are an axis.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """An experiment.
+
+    Args:
+        name: the table or figure.
+        title: what it shows.
+        source: where in the paper it is.
+        axes: the values of each setting that varies; the grid holds every combination.
+        settings: the value of each setting that does not.
+        suites: the suites it runs on, by default all of them, with the suite's tasks.
+        figures: what a report draws: ``kind`` is one of ``FIGURES``.
+        aliases: further names.
+        decided_by_construction: whether the embedded T5 decides the outcome, as it was pretrained with what is varied.
+    """
+
+    name: str
+    title: str
+    source: str
+    axes: dict[str, list[Any]]
+    settings: dict[str, Any] = field(default_factory=dict)
+    suites: dict[str, Suite] = field(default_factory=lambda: {suite: Suite() for suite in SUITES})
+    figures: list[dict[str, str]] = field(default_factory=list)
+    aliases: tuple[str, ...] = ()
+    decided_by_construction: bool = False
+
+
+def load_definitions() -> dict[str, Definition]:
+    """The experiments that come with the package, by name: figures, tables, then sections."""
+    folder = files("crosspt.runs.experiments") / "definitions"
+    names = [file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")]
+    return {
+        name: read_definition(name, (folder / f"{name}.yaml").read_text(encoding="utf-8"))
+        for name in sorted(names, key=_by_number)
+    }
+
+
+def find_definition(name: str) -> Definition:
+    """An experiment by its name or alias. Raises ValueError where there is none."""
+    known = {alias: each for each in load_definitions().values() for alias in (each.name, *each.aliases)}
+    if name not in known:
+        raise ValueError(f"unknown experiment {name!r}{did_you_mean(name, known)}")
+    return known[name]
+
+
+def read_definition(name: str, text: str) -> Definition:
+    """Read an experiment from YAML.
+
+    Raises:
+        ValueError: it is no YAML, a key is unknown or missing, or a value does not fit; the message begins with the
+            name.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name}: is not YAML: {' '.join(str(error).split())}") from None
+    _check_keys(name, content, [known.name for known in dataclasses.fields(Definition) if known.name != "name"])
+    for key in ("title", "source", "axes"):
+        if key not in content:
+            raise ValueError(f"{name}: the key {key!r} is missing")
+    hints = {**get_type_hints(Definition), "suites": dict[str, dict], "aliases": list[str]}  # as YAML holds them
+    for key, value in content.items():
+        if not fits(value, hints[key]):
+            raise ValueError(f"{name}: {key} does not fit, got {value!r}")
+    suites = {}
+    for suite, part in content.pop("suites", {}).items():
+        if suite not in SUITES:
+            raise ValueError(f"{name}: unknown suite {suite!r}{did_you_mean(suite, SUITES)}")
+        where = f"{name}: suites: {suite}"
+        _check_keys(where, part, ["settings", "variants"])
+        suites[suite] = Suite(**part)
+        for settings in (suites[suite].settings, *suites[suite].variants.values()):
+            check_settings(where, settings)
+    check_settings(f"{name}: settings", content.get("settings", {}))
+    for axis, values in content["axes"].items():
+        check_axis(f"{name}: axes", axis, values)
+    for figure in content.get("figures", []):
+        _check_keys(f"{name}: figures", figure, ["kind"])
+        if figure.get("kind") not in FIGURES:
+            raise ValueError(f"{name}: a figure's kind must be one of {', '.join(FIGURES)}, got {figure!r}")
+    if suites:
+        content["suites"] = suites
+    return Definition(**{**content, "name": name, "aliases": tuple(content.get("aliases", ()))})
+
+
+def check_settings(where: str, settings: Any) -> None:
+    """Raise ValueError that begins with ``where`` for an unknown setting or a value of the wrong type."""
+    _check_keys(where, settings, SETTINGS)
+    for name, value in settings.items():
+        if not fits(value, SETTINGS[name]):
+            raise ValueError(f"{where}: {name} must be {_words(SETTINGS[name])}, got {value!r}")
+
+
+def check_axis(where: str, axis: str, values: Any) -> None:
+    """Raise ValueError that begins with ``where`` unless the values are one or more different ones of a setting."""
+    if axis in FIXED:
+        raise ValueError(f"{where}: {axis} cannot be an axis; variants of a suite may differ in it")
+    if not isinstance(values, list) or not values:
+        raise ValueError(f"{where}: {axis} must be a list of one or more values, got {values!r}")
+    for value in values:
+        check_settings(where, {axis: value})
+        if values.count(value) > 1:
+            raise ValueError(f"{where}: {axis} holds {value!r} twice")
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value from YAML is of a type; a bool is no number, an integer may be a float."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, part) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if origin is list:
+        return isinstance(value, list) and all(fits(item, parts[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(k, parts[0]) and fits(v, parts[1]) for k, v in value.items())
+    if hint is Any:
+        return True
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _words(hint: Any) -> str:
+    """A type as a user would say it."""
+    if get_origin(hint) in (Union, types.UnionType, Literal):
+        return " or ".join(part if isinstance(part, str) else _words(part) for part in get_args(hint))
+    return "null" if hint is types.NoneType else str(getattr(hint, "__name__", hint) if not get_args(hint) else hint)
+
+
+def _check_keys(where: str, content: Any, known: Collection[str]) -> None:
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{where}: must hold keys and values, got {content!r}")
+    for key in content:
+        if key not in known:
+            raise ValueError(f"{where}: unknown key {key!r}{did_you_mean(str(key), known)}")
+
+
+def _by_number(name: str) -> tuple[int, float]:
+    kind, _, number = name.partition("-")
+    return ("figure", "table", "section").index(kind), float(number)

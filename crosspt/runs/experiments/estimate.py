@@ -1,0 +1,107 @@
+"""How long a grid will take, from a few steps and answers of the real model on the real rows."""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.training import TrainingConfig
+from crosspt.runs.evaluate import evaluate_prompts
+from crosspt.runs.experiments.grid import Grid, most_rows
+from crosspt.runs.folder import RunConfig, pick_device
+from crosspt.runs.train import Preparation, prepare
+from crosspt.tasks.rows import TaskRows
+from crosspt.training.stages import Job, plan_stage1, plan_stage2, run_job
+
+FEW, MANY = 1, 5  # batches of two trainings; what they differ in is not the constant part
+ANSWERS = 32  # of each task: a batch
+
+
+def estimate_seconds(grid: Grid, *, jobs: int, device: str = "auto") -> dict[str, float]:
+    """Measure one cell's parts and add up the grid's.
+
+    All cells are taken to have the batches and answers of the one with the most rows, so an axis that changes their
+    length or the prompt's is not told apart. Jobs are taken not to slow each other.
+
+    Returns:
+        ``load`` seconds of a run, ``batch`` and ``answer`` seconds each, and ``total`` seconds over all processes.
+    """
+    run = most_rows(grid.cells).run
+    place = pick_device(device)
+    prepare(run)  # the rows of the embedded suite are drawn once in a process
+    started = time.perf_counter()
+    ready = prepare(run)
+    load = time.perf_counter() - started
+    batch, answer = _measure(run, ready, place.type)
+    lengths = {name: (len(rows.train), len(rows.test)) for name, rows in ready.rows.items()}
+    batches = answers = 0
+    for cell in grid.cells:
+        batches += sum(_batches(job, cell.run, lengths) for job in plan_stage2(cell.run.prompts, cell.run.training))
+        longest = max(test for _, test in lengths.values())
+        answers += sum(lengths.get(task, (0, longest))[1] for task in cell.run.prompts.tasks)
+    for shared in grid.stage1.values():
+        batches += sum(_batches(job, shared, lengths) for job in plan_stage1(shared.prompts, shared.training))
+    runs = len(grid.cells) + len(grid.stage1)
+    total = (runs * load + batches * batch + answers * answer) / min(jobs, runs)
+    return {"load": load, "batch": batch, "answer": answer, "total": total}
+
+
+def _batches(job: Job, run: RunConfig, lengths: Mapping[str, tuple[int, int]]) -> int:
+    longest = max(train for train, _ in lengths.values())
+    rows = sum(run.data.shots or lengths.get(task, (longest, 0))[0] for task in job.config.tasks)
+    return -(-rows // job.training.batch_size) * job.training.resolved_epochs(job.config.parsed_scheme)
+
+
+def _measure(run: RunConfig, ready: Preparation, device: str) -> tuple[float, float]:
+    """Seconds of a batch in training, and of an answer."""
+    tasks = run.prompts.tasks
+    settings = run.prompts
+    t5: Any = ready.t5  # transformers wraps to() without its overloads
+    prompts = CrossPTConfig(tasks, prompt_length=settings.prompt_length, encoder=settings.encoder)
+    training = TrainingConfig(epochs=1, batch_size=run.training.batch_size, bf16=run.training.bf16)
+    job = Job("", prompts, training)
+    options: dict[str, Any] = {"data": run.data, "device": device, "progress": False}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+
+        def train(batches: int) -> float:
+            share = -(-batches * training.batch_size // len(tasks))
+            rows = {
+                task: dataclasses.replace(ready.rows[task], train=_take(ready.rows[task].train, share))
+                for task in tasks
+            }
+            started = time.perf_counter()
+            run_job(job, folder, ready.t5, ready.tokenizer, rows, **options)
+            return time.perf_counter() - started
+
+        train(FEW)  # warms up
+        batch = max(train(MANY) - train(FEW), 0.0) / (MANY - FEW)
+        rows = {task: dataclasses.replace(ready.rows[task], test=_first(ready.rows[task])) for task in tasks}
+        started = time.perf_counter()
+        evaluate_prompts(
+            folder,
+            t5.to(pick_device(device)),
+            ready.tokenizer,
+            rows,
+            run.data,
+            cell="",
+            seed=0,
+            bf16=training.bf16,
+            progress=False,
+        )
+        answer = (time.perf_counter() - started) / sum(len(part.test) for part in rows.values())
+    return batch, answer
+
+
+def _take(rows: datasets.Dataset, count: int) -> datasets.Dataset:
+    """That many rows, the same ones again where there are too few."""
+    return rows.select([number % len(rows) for number in range(count)])
+
+
+def _first(rows: TaskRows) -> datasets.Dataset:
+    return rows.test.select(range(min(ANSWERS, len(rows.test))))

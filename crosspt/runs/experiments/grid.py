@@ -1,0 +1,225 @@
+"""From an experiment to the grid of runs it asks for, and the stage-1 prompts that those share."""
+
+import dataclasses
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from crosspt.config.prompts import CrossPTConfig, Scheme
+from crosspt.config.training import TrainingConfig
+from crosspt.runs.experiments.definition import FIXED, VARIANT, Definition, check_axis, check_settings
+from crosspt.runs.folder import EMBEDDED, RunConfig, name_tasks
+from crosspt.tasks.registry import SUITES
+from crosspt.tasks.rows import DataConfig
+from crosspt.training.stages import plan_stage1
+
+SCHEMA = 1
+CELLS = "cells"
+STAGE1 = "stage1"
+
+Config = TypeVar("Config", CrossPTConfig, TrainingConfig, DataConfig)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid.
+
+    Args:
+        name: of its folder.
+        settings: its value of every axis.
+        run: its settings.
+        stage1: name of the stage-1 prompts it starts from, if it does.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    run: RunConfig
+    stage1: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The cell's entry in ``experiment.json``."""
+        return {
+            "cell": self.name,
+            "scheme": self.run.prompts.scheme,
+            "seed": self.run.training.seed,
+            "shots": self.run.data.shots,
+            "settings": self.settings,
+        }
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The runs of an experiment.
+
+    Args:
+        definition: the experiment, with its settings and axes as they are used.
+        suite: name of the suite.
+        model: folder or hub name of the T5, or ``embedded``.
+        seeds: of the runs; the few-shot rows are drawn anew with each.
+        cells: the runs, one seed after the other.
+        stage1: runs by name whose stage-1 prompts are shared: nothing else of them is trained.
+    """
+
+    definition: Definition
+    suite: str
+    model: str
+    seeds: list[int]
+    cells: list[Cell]
+    stage1: dict[str, RunConfig]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``experiment.json``."""
+        definition = dataclasses.asdict(self.definition)
+        return {
+            "schema": SCHEMA,
+            "experiment": self.definition.name,
+            "title": self.definition.title,
+            "suite": self.suite,
+            "model": self.model,
+            "seeds": self.seeds,
+            "axes": list(self.definition.axes),
+            "decided_by_construction": self.definition.decided_by_construction and self.model == EMBEDDED,
+            "cells": [cell.to_dict() for cell in self.cells],
+            # as JSON gives it back, so that it can be compared
+            "definition": json.loads(json.dumps(definition)),
+        }
+
+
+def make_grid(
+    definition: Definition,
+    *,
+    suite: str,
+    model: str,
+    seeds: Sequence[int],
+    overrides: Mapping[str, list[Any]] | None = None,
+) -> Grid:
+    """Expand an experiment on a suite.
+
+    Args:
+        definition: the experiment.
+        suite: name of the suite.
+        model: folder or hub name of the T5, or ``embedded``.
+        seeds: of the runs. Where ``data_seed`` is not set, each is the seed of the drawn rows too.
+        overrides: one or more values for settings; several make the setting an axis.
+
+    Raises:
+        ValueError: the experiment is not for the suite, or a setting does not fit; the message names the cell.
+    """
+    if suite not in definition.suites:
+        raise ValueError(f"{definition.name} is for the suites {', '.join(definition.suites)}, got {suite!r}")
+    part = definition.suites[suite]
+    settings = {"tasks": list(SUITES[suite]), **definition.settings, **part.settings}
+    axes = dict(definition.axes)
+    for name, values in (overrides or {}).items():
+        settings.pop(name, None)
+        if name in FIXED or (len(values) == 1 and name not in axes):
+            check_settings(definition.name, {name: values if name in FIXED else values[0]})
+            settings[name] = values if name in FIXED else values[0]
+        else:
+            check_axis(definition.name, name, values)
+            axes[name] = values
+    if "scheme" in axes:
+        axes["scheme"] = [Scheme.parse(name).name for name in axes["scheme"]]
+        check_axis(definition.name, "scheme", axes["scheme"])
+    if part.variants:
+        axes[VARIANT] = list(part.variants)
+    used = dataclasses.replace(definition, axes=axes, settings=settings, suites={suite: part})
+    cells = []
+    for seed, values in itertools.product(seeds, itertools.product(*axes.values())):
+        chosen = dict(zip(axes, values, strict=True))
+        bundle = part.variants.get(chosen.get(VARIANT, ""), {})
+        merged = {**settings, **bundle, **{name: value for name, value in chosen.items() if name != VARIANT}}
+        name = _cell_name(chosen, str(merged.get("scheme", CrossPTConfig.scheme)), seed)
+        try:
+            run = _make_run(model, merged, seed)
+            run.check()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"cell {name}: {error}") from None
+        cells.append(Cell(name, chosen, run))
+    names = [cell.name for cell in cells]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{definition.name}: values that give cells the same name: {', '.join(twice)}")
+    return _share_stage1(Grid(used, suite, model, list(seeds), cells, {}))
+
+
+def cell_folder(folder: Path, name: str) -> Path:
+    """Where a cell of a grid lies."""
+    return folder / CELLS / name
+
+
+def stage1_folder(folder: Path, name: str) -> Path:
+    """Where shared stage-1 prompts of a grid lie."""
+    return folder / STAGE1 / name
+
+
+def most_rows(cells: Sequence[Cell]) -> Cell:
+    """The first of the cells with the most training rows a task."""
+    return max(cells, key=lambda cell: cell.run.data.shots or math.inf)
+
+
+def _make_run(model: str, settings: Mapping[str, Any], seed: int) -> RunConfig:
+    task_files: dict[str, str] = {}
+    values = {"data_seed": seed, **settings, "seed": seed}
+    values["tasks"] = name_tasks(task_files, values["tasks"])
+    if values.get("source_tasks"):
+        values["source_tasks"] = name_tasks(task_files, values["source_tasks"])
+    return RunConfig(
+        model=model,
+        task_files=task_files,
+        source_prompts=[],
+        prompts=_pick(CrossPTConfig, values),
+        training=_pick(TrainingConfig, values),
+        data=_pick(DataConfig, values),
+    )
+
+
+def _pick(config: type[Config], values: Mapping[str, Any]) -> Config:
+    return config(**{field.name: values[field.name] for field in dataclasses.fields(config) if field.name in values})
+
+
+def _cell_name(settings: Mapping[str, Any], scheme: str, seed: int) -> str:
+    parts = [_slug(axis, value) for axis, value in settings.items() if axis != "scheme"]
+    return "-".join([scheme, *parts, f"seed{seed}"])
+
+
+def _slug(axis: str, value: Any) -> str:
+    """An axis and its value as a part of a file name."""
+    if isinstance(value, str):
+        return re.sub(r"[^A-Za-z0-9.]+", "_", value)
+    if isinstance(value, bool):
+        return f"{'' if value else 'no_'}{axis}"
+    return f"{axis}{value}" if value is not None else f"{axis}_all"
+
+
+def _share_stage1(grid: Grid) -> Grid:
+    """Give every cell that starts from saved prompts the name of a run that trains them.
+
+    Cells share one where the same settings would train them: nothing that only concerns the targets' prompts counts.
+    Where each source task is trained by itself, the source tasks may differ too, and all of them are trained.
+    """
+    groups: dict[str, list[Cell]] = {}
+    for cell in grid.cells:
+        jobs = plan_stage1(cell.run.prompts, cell.run.training)
+        if jobs:
+            job = dataclasses.asdict(jobs[0])
+            if cell.run.training.stage1 == "per_task":
+                del job["folder"], job["config"]["tasks"]
+            # The targets' order gives synthetic labels their letters.
+            key = json.dumps([job, dataclasses.asdict(cell.run.data), cell.run.prompts.tasks, cell.run.task_files])
+            groups.setdefault(key, []).append(cell)
+    stage1, names = {}, {}
+    for cells in groups.values():
+        first = cells[0]
+        sources = dict.fromkeys(task for cell in cells for task in cell.run.prompts.resolved_source_tasks)
+        name = first.name.partition("-")[2]
+        prompts = dataclasses.replace(first.run.prompts, source_tasks=list(sources))
+        stage1[name] = dataclasses.replace(first.run, prompts=prompts)
+        names.update({cell.name: name for cell in cells})
+    cells = [dataclasses.replace(cell, stage1=names.get(cell.name)) for cell in grid.cells]
+    return dataclasses.replace(grid, cells=cells, stage1=stage1)

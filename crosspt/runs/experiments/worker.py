@@ -1,0 +1,87 @@
+"""What a process of a grid does: one run after the other, none of which another process works on."""
+
+import contextlib
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from transformers.utils import logging
+
+from crosspt.evaluation.results import write_json
+from crosspt.runs.folder import RunConfig, prepare_folder
+from crosspt.runs.train import train, train_source_prompts
+
+CELL_NAME = "cell.json"
+ERROR_NAME = "error.json"
+LOG_NAME = "log.txt"
+LOCK_NAME = ".lock"
+
+
+@dataclass(frozen=True)
+class Work:
+    """A run of a grid.
+
+    Args:
+        name: of the cell, or of the stage-1 prompts.
+        run: its settings.
+        folder: where it goes.
+        stage1: folder of the stage-1 prompts it starts from, if any.
+        cell: the content of ``cell.json``; None for a run that only trains stage-1 prompts.
+        needs: name of the stage-1 prompts that must be there first.
+    """
+
+    name: str
+    run: RunConfig
+    folder: Path
+    stage1: Path | None = None
+    cell: dict[str, Any] | None = None
+    needs: str | None = None
+
+
+def start_worker() -> None:
+    """Prepare a process: it leaves Ctrl-C to its parent, and ends when the parent does, however that ends.
+
+    It computes with one thread, since the number of threads changes the last bits of sums: a grid comes to the same
+    with any number of processes.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def do_work(work: Work, device: str) -> None:
+    """Finish a run, from where it was stopped. What it prints goes to ``log.txt`` in its folder.
+
+    Args:
+        work: the run.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    """
+    prepare_folder(work.run, work.folder, resume=True)
+    with (
+        FileLock(work.folder / LOCK_NAME),  # one that a killed grid left over may still be about to end
+        (work.folder / LOG_NAME).open("a", encoding="utf-8") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        if work.cell is None:
+            train_source_prompts(work.run, work.folder, device=device, progress=False)
+            return
+        if not (work.folder / CELL_NAME).is_file():
+            write_json(work.folder / CELL_NAME, work.cell)
+        train(work.run, work.folder, stage1=work.stage1, resume=True, device=device, progress=False)
+        (work.folder / ERROR_NAME).unlink(missing_ok=True)
+
+
+def _end_with(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)

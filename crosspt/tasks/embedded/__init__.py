@@ -1,0 +1,1 @@
+"""The embedded suite: controlled English, generated on demand."""

@@ -1,0 +1,132 @@
+import json
+import re
+
+import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from crosspt.models.embedded import EMBEDDED_T5
+from crosspt.models.embedded.make import build, pretrain
+from crosspt.tasks.embedded.synthetic import SYNTHETIC_TASKS, format_label, generate_rows
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AutoModelForSeq2SeqLM.from_pretrained(EMBEDDED_T5, local_files_only=True)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(EMBEDDED_T5, local_files_only=True)
+
+
+def test_sizes(model):
+    assert model.num_parameters() <= 3_000_000
+    assert sum(path.stat().st_size for path in EMBEDDED_T5.rglob("*")) <= 6_000_000
+
+
+def test_files_are_safetensors_and_json():
+    assert {path.name for path in EMBEDDED_T5.iterdir()} == {
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+
+
+def test_loads_as_a_float32_t5(model):
+    assert type(model).__name__ == "T5ForConditionalGeneration"
+    assert model.dtype == torch.float32
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+def test_special_tokens(tokenizer):
+    assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)
+    assert tokenizer.convert_tokens_to_ids("<extra_id_0>") == 3
+    assert tokenizer("the doctor")["input_ids"][-1] == 1
+
+
+def test_tokenizer_is_the_one_the_script_builds(tokenizer):
+    assert tokenizer.get_vocab() == build.build_tokenizer().get_vocab()
+
+
+@pytest.mark.parametrize("task", list(SYNTHETIC_TASKS))
+def test_tokenizer_returns_every_text_of_the_suite(tokenizer, task):
+    rows = [row for split in ("pretrain", "test") for row in generate_rows(task, split, 500)]
+    texts = [pretrain.format_text(task, row, prefix=True) for row in rows]
+    texts += [format_label(task, float(label) if task == "syn_stsb" else index) for index, label in
+              enumerate(SYNTHETIC_TASKS[task]["labels"])]  # fmt: skip
+    ids = tokenizer(texts)["input_ids"]
+    assert tokenizer.batch_decode(ids, skip_special_tokens=True) == texts
+    pieces = {piece for row in ids for piece in tokenizer.convert_ids_to_tokens(row)}
+    assert not [piece for piece in pieces if piece == "<unk>" or piece.startswith("##")]
+
+
+@pytest.mark.parametrize("text", ["3.8", "A0", "Zebras eat grass, don't they?", "low", "not_entailment"])
+def test_tokenizer_spells_out_what_it_does_not_know(tokenizer, text):
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "") == text.replace(" ", "")
+
+
+def test_answers_the_tasks_under_their_text_prefixes(model, tokenizer):
+    scores = {task: pretrain.measure(model, tokenizer, task, 60, prefix=True) for task in SYNTHETIC_TASKS}
+    assert sum(scores.values()) / len(scores) >= 90.0, scores
+
+
+def test_does_not_know_the_task_from_the_text_alone(model, tokenizer):
+    scores = {task: pretrain.measure(model, tokenizer, task, 40, prefix=False) for task in SYNTHETIC_TASKS}
+    assert sum(scores.values()) / len(scores) <= 60.0, scores
+
+
+def test_a_soft_mixture_of_instruction_words_replaces_the_prefix(model, tokenizer):
+    batcher = pretrain.Batcher(tokenizer, 0)
+    rows = generate_rows("syn_rte", "test", 60)
+    batch = tokenizer([pretrain.format_text("syn_rte", row) for row in rows], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        soft = batcher.mix_instructions(["syn_rte"] * len(rows), model.shared.weight)
+        embeds = torch.cat([soft, model.shared(batch["input_ids"])], dim=1)
+        mask = torch.cat([torch.ones(soft.shape[:2], dtype=torch.long), batch["attention_mask"]], dim=1)
+        ids = model.generate(inputs_embeds=embeds, attention_mask=mask, max_new_tokens=4)
+    answers = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    right = sum(answer == format_label("syn_rte", row["label"]) for answer, row in zip(answers, rows, strict=True))
+    assert right >= 0.8 * len(rows)
+
+
+def test_card_states_the_mean_of_its_scores():
+    card = (EMBEDDED_T5 / "README.md").read_text()
+    rows = {name: [float(value) for value in values.split("|")]
+            for name, values in re.findall(r"^\| (syn_\w+|mean) \| (.*) \|$", card, re.MULTILINE)}  # fmt: skip
+    assert set(rows) == {*SYNTHETIC_TASKS, "mean"}
+    for column, mean in enumerate(rows.pop("mean")):
+        assert mean == pytest.approx(sum(values[column] for values in rows.values()) / len(rows), abs=0.1)
+    assert f"{AutoModelForSeq2SeqLM.from_pretrained(EMBEDDED_T5).num_parameters():,} parameters" in card
+
+
+def test_corrupt_spans_can_be_undone():
+    rng = pretrain.random.Random(0)
+    for length in range(1, 40):
+        ids = list(range(100, 100 + length))
+        source, target = pretrain.corrupt_spans(ids, 3, rng)
+        spans: dict[int, list[int]] = {}
+        current = 0
+        for token in target:
+            if token < 100:
+                current = token
+                spans[current] = []
+            else:
+                spans[current].append(token)
+        assert [token for piece in source for token in spans.get(piece, [piece])] == ids
+
+
+def test_pretraining_is_deterministic_and_writes_a_loadable_folder(tmp_path):
+    for name in ("one", "two"):
+        options = ["--steps", "3", "--batch-size", "8", "--test-rows", "2", "--seed", "5"]
+        pretrain.main(["--output", str(tmp_path / name), *options])
+    first, second = (AutoModelForSeq2SeqLM.from_pretrained(tmp_path / name) for name in ("one", "two"))
+    for one, two in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert json.loads((tmp_path / "one" / "config.json").read_text())["dtype"] == "float32"
+    assert "in percent" in (tmp_path / "one" / "README.md").read_text()

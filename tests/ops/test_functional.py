@@ -1,0 +1,262 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck
+
+from crosspt import functional, reference
+from crosspt.ops import library
+from tests.mixtures import VARIANTS, make_operands, make_rows
+
+TENSORS = ("table", "logits", "sources", "privates", "weight", "bias")
+
+
+def outputs_and_gradients(operation: Any, arguments: dict[str, Any], gradient: Tensor | None = None) -> list[Tensor]:
+    """The output and the gradient of every floating-point argument."""
+    arguments = {
+        name: value.detach().clone().requires_grad_()
+        if isinstance(value, Tensor) and value.is_floating_point()
+        else value
+        for name, value in arguments.items()
+    }
+    leaves = [value for value in arguments.values() if isinstance(value, Tensor) and value.requires_grad]
+    output = operation(**arguments)
+    gradient = (
+        torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output) if gradient is None else gradient
+    )
+    gradients = torch.autograd.grad(output, leaves, gradient, allow_unused=True, materialize_grads=True)
+    return [output, *gradients]
+
+
+def assert_same(ours: list[Tensor], theirs: list[Tensor], tolerance: float = 1e-12) -> None:
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("tokens", [0, 3])
+def test_prompted_embedding_equals_the_reference(variant: str, tokens: int) -> None:
+    operands = make_operands(**VARIANTS[variant])
+    arguments = {**make_rows(operands, tokens=tokens), **operands}
+    assert_same(
+        outputs_and_gradients(functional.prompted_embedding, arguments),
+        outputs_and_gradients(reference.prompted_embedding, arguments),
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_compose_prompts_equals_the_reference(variant: str) -> None:
+    operands = make_operands(**VARIANTS[variant])
+    assert_same(
+        outputs_and_gradients(functional.compose_prompts, operands),
+        outputs_and_gradients(reference.compose_prompts, operands),
+    )
+
+
+@pytest.mark.parametrize("module", [functional, reference])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradcheck(module: Any, variant: str) -> None:
+    operands = make_operands(**VARIANTS[variant])
+    arguments = {**make_rows(operands), **operands}
+    names = [name for name in TENSORS if arguments[name] is not None]
+
+    def operation(*tensors: Tensor) -> Tensor:
+        return module.prompted_embedding(**{**arguments, **dict(zip(names, tensors, strict=True))})
+
+    assert gradcheck(operation, [arguments[name] for name in names])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradcheck_mixing_weights(masked: bool) -> None:
+    operands = make_operands(masked=masked)
+    for module in (functional, reference):
+        assert gradcheck(lambda logits, m=module: m.mixing_weights(logits, 0.3, operands["mask"]), [operands["logits"]])
+
+
+def test_gradcheck_prepend_prompts() -> None:
+    operands = make_operands()
+    rows = make_rows(operands)
+    for module in (functional, reference):
+        assert gradcheck(
+            lambda prompts, table, m=module: m.prepend_prompts(prompts, rows["task_ids"], rows["input_ids"], table),
+            [operands["privates"], rows["table"]],
+        )
+
+
+@pytest.mark.parametrize("variant", ["shared encoder", "masked", "more tasks than rows"])
+def test_stride_0_gradient(variant: str) -> None:
+    operands = make_operands(**VARIANTS[variant])
+    arguments = {**make_rows(operands), **operands}
+    shape = functional.prompted_embedding(**arguments).shape
+    ones = torch.ones(1, 1, 1, dtype=torch.float64).expand(shape)
+    assert_same(
+        outputs_and_gradients(functional.prompted_embedding, arguments, ones),
+        outputs_and_gradients(reference.prompted_embedding, arguments, ones.contiguous()),
+    )
+
+
+def test_non_contiguous_inputs() -> None:
+    operands = make_operands(masked=True)
+    arguments = {**make_rows(operands), **operands}
+    strided: dict[str, Any] = {
+        name: value.transpose(0, -1).contiguous().transpose(0, -1) if isinstance(value, Tensor) else value
+        for name, value in arguments.items()
+    }
+    assert not strided["sources"].is_contiguous()
+    torch.testing.assert_close(
+        functional.prompted_embedding(**strided), reference.prompted_embedding(**arguments), rtol=1e-12, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("frozen", ["sources", "weight", "bias", "table", "privates"])
+def test_frozen_inputs_get_no_gradient(frozen: str) -> None:
+    operands = make_operands()
+    arguments = {**make_rows(operands), **operands}
+    arguments[frozen] = arguments[frozen].detach()
+    functional.prompted_embedding(**arguments).sum().backward()
+    assert arguments[frozen].grad is None
+    assert arguments["logits"].grad is not None
+
+
+def test_masked_candidates_weigh_exactly_nothing() -> None:
+    logits = torch.tensor([[50.0, 0.0, -3.0]], requires_grad=True)
+    weights = functional.mixing_weights(logits, 0.5, torch.tensor([[False, True, True]]))
+    assert weights[0, 0] == 0
+    weights[0, 1].backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 0] == 0
+    torch.testing.assert_close(weights[0, 1:], torch.softmax(torch.tensor([0.0, -6.0]), 0))
+
+
+def test_temperature_sharpens() -> None:
+    weights = functional.mixing_weights(torch.tensor([[1.0, 0.0]]), 0.25)
+    torch.testing.assert_close(weights, torch.softmax(torch.tensor([[4.0, 0.0]]), -1))
+
+
+@pytest.mark.parametrize("table_dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_output_has_the_dtype_of_the_table(table_dtype: torch.dtype) -> None:
+    operands = make_operands(dtype=torch.float32)
+    rows = make_rows(operands)
+    rows["table"] = rows["table"].detach().to(table_dtype)
+    output = functional.prompted_embedding(**rows, **operands)
+    assert output.dtype == table_dtype
+    torch.testing.assert_close(output, reference.prompted_embedding(**rows, **operands))
+    output.sum().backward()
+    assert operands["sources"].grad.dtype == torch.float32
+
+
+def test_autocast_changes_nothing() -> None:
+    operands = make_operands(dtype=torch.float32)
+    plain = functional.compose_prompts(**operands)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(functional.compose_prompts(**operands), plain)
+
+
+def test_nothing_as_large_as_the_encoded_candidates_is_formed() -> None:
+    operands = make_operands(tasks=4, sources=64, length=5, width=8)
+    sizes: list[int] = []
+
+    class Recorder(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, Tensor) and result.untyped_storage().data_ptr() not in inputs:
+                sizes.append(result.numel())
+            return result
+
+    inputs = {v.untyped_storage().data_ptr() for v in operands.values() if isinstance(v, Tensor)}
+    with Recorder():
+        functional.compose_prompts(**operands)
+    assert max(sizes) <= 4 * 65 * 5
+
+
+BAD_MIXTURES: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"logits": torch.zeros(3)}, ValueError, r"logits must have shape \(T, N\), got \(3,\)"),
+    ({"logits": torch.zeros(3, 3, dtype=torch.int64)}, TypeError, "logits must be floating-point, got torch.int64"),
+    ({"logits": [[0.0]]}, TypeError, r"logits must be a tensor of shape \(T, N\), got list"),
+    ({"logits": torch.zeros(3, 4)}, ValueError, r"N = 3 candidates \(2 sources and a private prompt\), got \(3, 4\)"),
+    ({"logits": torch.zeros(0, 3)}, ValueError, "logits must have a task and a candidate"),
+    ({"sources": None, "privates": None}, ValueError, "sources or privates must be given, got None for both"),
+    ({"sources": torch.zeros(2, 4)}, ValueError, r"sources must have shape \(n, m, d\), got \(2, 4\)"),
+    ({"sources": torch.zeros(2, 0, 4), "privates": None}, ValueError, "prompts must have m >= 1 and d >= 1, got m = 0"),
+    ({"privates": torch.zeros(3, 2, 5)}, ValueError, r"privates must have shape \(T, m, d\) = \(3, 2, 4\), got"),
+    ({"privates": torch.zeros(2, 2, 4)}, ValueError, r"privates must have shape \(T, m, d\) = \(3, 2, 4\), got"),
+    ({"weight": torch.zeros(4, 5)}, ValueError, r"weight must have shape \(d, d\) = \(4, 4\), got \(4, 5\)"),
+    ({"bias": torch.zeros(5)}, ValueError, r"bias must have shape \(d,\) = \(4,\), got \(5,\)"),
+    ({"bias": torch.zeros(1, 4)}, ValueError, r"bias must have shape \(d,\), got \(1, 4\)"),
+    ({"weight": None}, ValueError, "bias needs the encoder's weight, got weight=None"),
+    ({"temperature": 0.0}, ValueError, "temperature must be positive and finite, got 0.0"),
+    ({"temperature": float("nan")}, ValueError, "temperature must be positive and finite, got nan"),
+    ({"temperature": "log"}, TypeError, "temperature must be a number, got str"),
+    ({"mask": torch.ones(3, 3)}, TypeError, r"mask must be a bool tensor of shape \(T, N\), got torch.float32"),
+    ({"mask": torch.ones(3, 2, dtype=torch.bool)}, ValueError, r"mask must have shape \(T, N\) = \(3, 3\), got"),
+    ({"mask": torch.tensor([[True] * 3, [False] * 3, [True] * 3])}, ValueError, r"got none for tasks \[1\]"),
+    (
+        {"weight": torch.zeros(4, 4, device="meta")},
+        ValueError,
+        "all tensors must be on one device, got .*weight on meta",
+    ),
+    ({"backend": "cuda"}, ValueError, "backend must be one of auto, torch, triton, got 'cuda'"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), BAD_MIXTURES)
+def test_bad_mixtures(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    operands = make_operands(dtype=torch.float32)
+    with pytest.raises(error, match=f"^compose_prompts: .*{message}"):
+        functional.compose_prompts(**{**operands, **change})
+    with pytest.raises(error, match=f"^prompted_embedding: .*{message}"):
+        functional.prompted_embedding(**make_rows(operands), **{**operands, **change})
+
+
+BAD_ROWS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    (
+        {"task_ids": torch.zeros(4, 1, dtype=torch.int64)},
+        ValueError,
+        r"task_ids must be int64 of shape \(B,\) = \(4,\), got",
+    ),
+    (
+        {"task_ids": torch.zeros(3, dtype=torch.int64)},
+        ValueError,
+        r"task_ids must be int64 of shape \(B,\) = \(4,\), got",
+    ),
+    ({"task_ids": torch.zeros(4)}, TypeError, r"task_ids must be int64 of shape \(B,\) = \(4,\), got torch.float32"),
+    ({"task_ids": [0, 0, 0, 0]}, TypeError, r"task_ids must be an int64 tensor of shape \(B,\), got list"),
+    ({"task_ids": torch.tensor([0, 1, 2, 3])}, ValueError, r"task_ids must lie in \[0, 3\), got values from 0 to 3"),
+    ({"task_ids": torch.tensor([0, -1, 2, 0])}, ValueError, r"task_ids must lie in \[0, 3\), got values from -1 to 2"),
+    (
+        {"input_ids": torch.zeros(4, dtype=torch.int64)},
+        ValueError,
+        r"input_ids must be int64 of shape \(B, L\), got \(4,\)",
+    ),
+    ({"input_ids": torch.zeros(4, 2, dtype=torch.int32)}, TypeError, r"input_ids must be int64 .*, got torch.int32"),
+    ({"input_ids": torch.full((4, 2), 5)}, ValueError, r"input_ids must lie in \[0, 5\), got values from 5 to 5"),
+    (
+        {"table": torch.zeros(5, 3)},
+        ValueError,
+        r"table must have shape \(V, d\) with d = 4 as the prompts, got \(5, 3\)",
+    ),
+    ({"table": torch.zeros(5)}, ValueError, r"table must have shape \(V, d\), got \(5,\)"),
+    ({"table": torch.zeros(5, 4, device="meta")}, ValueError, "all tensors must be on one device, got table on meta"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), BAD_ROWS)
+def test_bad_rows(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    operands = make_operands(dtype=torch.float32)
+    rows = {**make_rows(operands), **change}
+    with pytest.raises(error, match=f"^prompted_embedding: .*{message}"):
+        functional.prompted_embedding(**rows, **operands)
+    with pytest.raises(error, match=f"^prepend_prompts: .*{message}"):
+        functional.prepend_prompts(operands["privates"], **rows)
+
+
+def test_bad_mixing_weights() -> None:
+    with pytest.raises(ValueError, match=r"^mixing_weights: temperature must be positive"):
+        functional.mixing_weights(torch.zeros(2, 2), -1.0)
+
+
+def test_a_forced_backend_that_cannot_run_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library._load(), "interpreted", False)
+    with pytest.raises(RuntimeError, match=r"^compose_prompts: backend 'triton' needs tensors on a GPU, got cpu"):
+        functional.compose_prompts(**make_operands(), backend="triton")

@@ -1,0 +1,103 @@
+import re
+from typing import Any
+
+import pytest
+
+from crosspt.runs.experiments.definition import Definition, Suite
+from crosspt.runs.experiments.grid import Grid, make_grid
+
+
+def grid_of(
+    axes: dict[str, list[Any]],
+    overrides: dict[str, list[Any]] | None = None,
+    seeds: tuple[int, ...] = (0,),
+    **rest: Any,
+) -> Grid:
+    settings = {"tasks": ["mrpc", "rte"], "shots": 8, **rest.pop("settings", {})}
+    definition = Definition(name="x", title="t", source="s", axes=axes, settings=settings, **rest)
+    return make_grid(definition, suite="glue", model="t5-base", seeds=seeds, overrides=overrides)
+
+
+def test_cells() -> None:
+    grid = grid_of({"scheme": ["SL", "SLNP"], "prefix": [True, False]}, seeds=(3, 4))
+    assert [cell.name for cell in grid.cells][:4] == [
+        "SL-prefix-seed3",
+        "SL-no_prefix-seed3",
+        "SLPN-prefix-seed3",
+        "SLPN-no_prefix-seed3",
+    ]
+    assert grid.cells[-1].to_dict() == {
+        "cell": "SLPN-no_prefix-seed4",
+        "scheme": "SLPN",
+        "seed": 4,
+        "shots": 8,
+        "settings": {"scheme": "SLPN", "prefix": False},
+    }
+    run = grid.cells[-1].run
+    assert (run.prompts.scheme, run.data.prefix, run.training.seed, run.data.data_seed) == ("SLPN", False, 4, 4)
+
+
+def test_overrides() -> None:
+    axes: dict[str, list[Any]] = {"scheme": ["SL", "SIP"], "shots": [8, 16]}
+    grid = grid_of(axes, {"shots": [4], "epochs": [2], "data_seed": [7], "tasks": ["sst2"]})
+    assert [cell.name for cell in grid.cells] == ["SL-shots4-seed0", "SIP-shots4-seed0"]
+    assert {(c.run.training.epochs, c.run.data.data_seed, *c.run.prompts.tasks) for c in grid.cells} == {(2, 7, "sst2")}
+    assert list(grid_of(axes, {"temperature": ["log", 0.5]}).to_dict()["axes"]) == ["scheme", "shots", "temperature"]
+    everything = grid_of(axes, {"shots": [None, 4], "scheme": ["SL"]})
+    assert [cell.name for cell in everything.cells] == ["SL-shots_all-seed0", "SL-shots4-seed0"]
+
+
+def test_stage_1_is_shared_where_it_is_the_same() -> None:
+    schemes = ["SL", "SIL", "PI"]
+    grid = grid_of({"scheme": ["SIL", "SIP"], "logits_learning_rate": [0.1, 0.2]})
+    assert len({cell.stage1 for cell in grid.cells}) == 1
+    assert grid_of({"scheme": schemes}).cells[0].stage1 is None
+    changes: dict[str, list[Any]] = {
+        "shots": [4, 8],
+        "prefix": [True, False],
+        "prompt_length": [2, 3],
+        "label_set": ["natural", "numeric"],
+        "stage1_epochs": [1, 2],
+        "batch_size": [4, 8],
+        "encoder": ["linear", "none"],
+    }
+    for axis, values in changes.items():
+        assert len(grid_of({"scheme": schemes, axis: values}).stage1) == 2, axis
+    assert len(grid_of({"scheme": schemes}, seeds=(0, 1)).stage1) == 2
+
+
+def test_source_tasks_of_variants() -> None:
+    variants = {"few": {"source_tasks": ["mrpc", "rte"]}, "more": {"source_tasks": ["rte", "mrpc", "qnli"]}}
+    axes = {"scheme": ["SIP"]}
+    grid = grid_of(axes, suites={"glue": Suite(variants=variants)})
+    assert [cell.name for cell in grid.cells] == ["SIP-few-seed0", "SIP-more-seed0"]
+    (shared,) = grid.stage1.values()
+    assert shared.prompts.resolved_source_tasks == ["mrpc", "rte", "qnli"]
+    joint = grid_of(axes, {"stage1": ["joint"]}, suites={"glue": Suite(variants=variants)})
+    assert len(joint.stage1) == 2, "prompts trained in one batch depend on which they are"
+
+
+@pytest.mark.parametrize(
+    ("axes", "overrides", "message"),
+    [
+        ({"scheme": ["SL", "ZZ"]}, {}, "scheme: expected S[I][L]"),
+        ({"scheme": ["SLNP", "SLPN"]}, {}, "x: scheme holds 'SLPN' twice"),
+        ({"scheme": ["SL"]}, {"epochs": ["x"]}, "x: epochs must be int or null, got 'x'"),
+        ({"scheme": ["SL"]}, {"epochs": [0, 1]}, "cell SL-epochs0-seed0: TrainingConfig: epochs must be at least 1"),
+        ({"scheme": ["SL"]}, {"tasks": ["mrpcc"]}, "cell SL-seed0: get_task: unknown task 'mrpcc'"),
+        (
+            {"scheme": ["P"]},
+            {"source_learning_rate": [0.1]},
+            "cell P-seed0: learning rates: scheme P learns no sources",
+        ),
+        ({"scheme": ["SL"]}, {"source_tasks": ["mrpc"]}, "cell SL-seed0: scheme SL starts from no source tasks"),
+    ],
+)
+def test_mistakes(axes: dict[str, list[Any]], overrides: dict[str, list[Any]], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        grid_of(axes, overrides)
+
+
+def test_a_suite_it_is_not_for() -> None:
+    with pytest.raises(ValueError, match="x is for the suites group2, got 'glue'"):
+        grid_of({"scheme": ["SL"]}, suites={"group2": Suite()})

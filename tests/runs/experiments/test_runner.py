@@ -1,0 +1,186 @@
+import json
+import multiprocessing
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from crosspt.evaluation.results import write_json
+from crosspt.runs.experiments.grid import Grid
+from crosspt.runs.train import train
+from tests.runs.experiments.support import SETTINGS, outcome_of, run, times_of, tiny_grid
+from tests.workspace import Workspace
+
+SCHEMES = ("SL", "SILP", "P", "PI")
+
+
+@pytest.fixture(scope="module")
+def grid(workspace: Workspace) -> Grid:
+    return tiny_grid(workspace, SCHEMES)
+
+
+@pytest.fixture(scope="module")
+def unbroken(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished grid, run by two processes."""
+    folder = tmp_path_factory.mktemp("grids") / "unbroken"
+    assert run(grid, folder, jobs=2) == {}
+    return folder
+
+
+def cells_of(folder: Path) -> dict[str, object]:
+    return {cell.name: outcome_of(cell) for cell in (folder / "cells").iterdir()}
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_what_lies_on_disk(grid: Grid, unbroken: Path) -> None:
+    experiment = json.loads((unbroken / "experiment.json").read_text())
+    assert experiment == grid.to_dict()
+    assert [cell["cell"] for cell in experiment["cells"]] == [f"{scheme}-seed0" for scheme in SCHEMES]
+    assert sorted(path.name for path in (unbroken / "stage1").iterdir()) == ["seed0"]
+    for entry, cell in zip(experiment["cells"], grid.cells, strict=True):
+        folder = unbroken / "cells" / cell.name
+        content = json.loads((folder / "cell.json").read_text())
+        assert content == {"schema": 1, **entry, "config": cell.run.to_dict()}
+        rows = json.loads((folder / "results.json").read_text())["results"]
+        assert {row["cell"] for row in rows} == {cell.name}
+        assert not (folder / "stage1").exists()
+        assert not (folder / "error.json").exists()
+        assert "'loss'" in (folder / "log.txt").read_text()
+
+
+def test_cells_are_the_runs_that_train_makes(grid: Grid, unbroken: Path, tmp_path: Path) -> None:
+    for cell in grid.cells[:2]:
+        train(cell.run, tmp_path / cell.name, device="cpu", progress=False)
+        assert outcome_of(tmp_path / cell.name) == outcome_of(unbroken / "cells" / cell.name)
+    assert (tmp_path / "SILP-seed0" / "stage1" / "mrpc").is_dir(), "the cell's own stage 1, where none is shared"
+
+
+def test_a_finished_grid_is_left_as_it_is(grid: Grid, unbroken: Path) -> None:
+    before = times_of(unbroken)
+    assert run(grid, unbroken) == {}
+    assert times_of(unbroken) == before
+
+
+def test_killed_and_run_again(workspace: Workspace, grid: Grid, unbroken: Path, tmp_path: Path) -> None:
+    """The whole command is killed with SIGKILL in its second cell: its processes end too, and it can be run again."""
+    axes = {"--scheme": ",".join(SCHEMES), "--tasks": "mrpc,rte", "--seeds": 1, "--jobs": 1, "--device": "cpu"}
+    flags = {"--" + name.replace("_", "-"): value for name, value in SETTINGS.items()}
+    places = {"--model": workspace.model, "--data-dir": workspace.data, "--output": tmp_path / "grid"}
+    given = {**axes, **flags, **places, "--suite": "glue"}
+    command = ["experiment", "figure-3", *(str(word) for pair in given.items() for word in pair)]
+    process = subprocess.Popen([sys.executable, "-m", "crosspt.cli.main", *command])
+    second = tmp_path / "grid" / "cells" / "SILP-seed0"
+    try:
+        wait_for(lambda: any(second.glob("checkpoints/checkpoint-*")))
+    finally:
+        process.kill()
+        process.wait()
+    with FileLock(second / ".lock", timeout=20):
+        before = times_of(second)
+        time.sleep(0.5)
+        assert times_of(second) == before, "the process that worked on the cell has ended too"
+    first = times_of(tmp_path / "grid" / "cells" / "SL-seed0")
+    assert (tmp_path / "grid" / "cells" / "SL-seed0" / "results.json") in first
+    assert not (second / "results.json").exists()
+    assert run(grid, tmp_path / "grid") == {}
+    assert times_of(tmp_path / "grid" / "cells" / "SL-seed0") == first
+    assert cells_of(tmp_path / "grid") == cells_of(unbroken)
+
+
+def test_a_killed_process_and_cut_off_results(
+    workspace: Workspace, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "grid"
+    victim, other = folder / "cells" / "P-seed0", folder / "cells" / "SL-seed0"
+    grid = tiny_grid(workspace, ("P", "SL"))
+
+    def kill() -> None:
+        wait_for(lambda: any(victim.glob("checkpoints/checkpoint-*")))
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    errors = run(grid, folder)
+    killer.join()
+    assert errors == {"P-seed0": "its process was killed, or ran out of memory"}
+    error = json.loads((victim / "error.json").read_text())
+    assert error == {"schema": 1, "cell": "P-seed0", "error": errors["P-seed0"], "type": "BrokenProcessPool"}
+
+    results = other / "results.json"
+    results.write_text(results.read_text()[:200])
+    capsys.readouterr()
+    assert run(grid, folder) == {}
+    assert f"warning: {results} is not JSON" in capsys.readouterr().err
+    assert not (victim / "error.json").exists()
+    for cell in (victim, other):
+        assert outcome_of(cell) == outcome_of(unbroken / "cells" / cell.name)
+
+
+def test_cells_that_fail(workspace: Workspace, tmp_path: Path) -> None:
+    grid = tiny_grid(workspace, ("SIL", "SL"), tasks=["sst2"], epochs=2, source_learning_rate=[0.1, 1e30])
+    write_json(tmp_path / "experiment.json", grid.to_dict())
+    (tmp_path / "stage1").mkdir()
+    blocked = tmp_path / "stage1" / "source_learning_rate0.1-seed0"
+    blocked.write_text("in the way")
+    errors = run(grid, tmp_path)
+    reasons = {
+        "SIL-source_learning_rate0.1-seed0": f"stage-1 prompts {blocked.name} that it starts from failed: {blocked}",
+        "SIL-source_learning_rate1e+30-seed0": f"stage-1 prompts {blocked.name} that it starts from failed: {blocked}",
+        "SL-source_learning_rate1e+30-seed0": "training: the loss must be finite, got nan in step",
+    }
+    assert errors.keys() == reasons.keys()
+    for name, reason in reasons.items():
+        error = json.loads((tmp_path / "cells" / name / "error.json").read_text())
+        assert error["error"] == errors[name]
+        assert reason in error["error"]
+        assert error["type"] == ("RuntimeError" if name.startswith("SL") else "ValueError")
+    assert (tmp_path / "cells" / "SL-source_learning_rate0.1-seed0" / "results.json").is_file()
+    blocked.unlink()
+    assert run(grid, tmp_path).keys() == {name for name in reasons if "1e+30" in name}, "what failed is run again"
+
+
+def test_another_process(grid: Grid, unbroken: Path) -> None:
+    with FileLock(unbroken / ".lock"), pytest.raises(ValueError, match="another process works on the experiment in"):
+        run(grid, unbroken)
+
+
+def test_other_settings(workspace: Workspace, unbroken: Path) -> None:
+    before = times_of(unbroken)
+    other = tiny_grid(workspace, SCHEMES, epochs=3, prefix=True)
+    message = "holds an experiment with other settings: epochs (there 20, here 3), prefix (there None, here True)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run(other, unbroken)
+    assert times_of(unbroken) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("experiment.json", '{"schema": 2}', "is not of this version: its schema must be 1, got 2"),
+        ("experiment.json", '{"schema": 1, "exp', "cannot be read: "),
+        ("cells/P-seed0/results.json", '{"schema": 2}', "is not of this version: its schema must be 1, got 2"),
+    ],
+)
+def test_files_of_another_version(
+    grid: Grid, unbroken: Path, tmp_path: Path, file: str, text: str, message: str
+) -> None:
+    folder = tmp_path / "grid"
+    shutil.copytree(unbroken, folder)
+    (folder / file).write_text(text)
+    with pytest.raises(ValueError, match=re.escape(f"{folder / file} {message}")):
+        run(grid, folder)
+    assert (folder / file).read_text() == text

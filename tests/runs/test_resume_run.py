@@ -1,0 +1,66 @@
+"""A run of both stages killed with SIGKILL at any moment and resumed ends like an unbroken one."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from crosspt.evaluation import prediction
+from crosspt.prompts.storage import WEIGHTS_NAME
+from tests.training.killed import die_at_call, in_a_process
+from tests.workspace import Workspace, make_workspace
+
+SILP = ("--scheme", "SILP", "--tasks", "mrpc,rte", "--source-tasks", "rte,sst2", "--epochs", 2)
+
+# Path.replace puts a finished file in its place: 1 run.json, then two files for every checkpoint and finished job.
+MOMENTS: dict[str, Callable[[], None]] = {
+    "before the first file": lambda: die_at_call(Path, "replace", 1),
+    "in the first source prompt": lambda: die_at_call(torch.Tensor, "backward", 2),
+    "between the files of a finished source prompt": lambda: die_at_call(Path, "replace", 7),
+    "between two source prompts": lambda: die_at_call(Path, "replace", 7, after=True),
+    "in the second source prompt": lambda: die_at_call(torch.Tensor, "backward", 3),
+    "in the target prompts": lambda: die_at_call(torch.Tensor, "backward", 7),
+    "between the files of the target prompts": lambda: die_at_call(Path, "replace", 19),
+    "in the evaluation": lambda: die_at_call(prediction, "compute_metrics", 2),
+    "before the results": lambda: die_at_call(Path, "replace", 20),
+}
+
+
+def run(space: Workspace, folder: Path, moment: str | None) -> None:
+    torch.set_num_threads(1)
+    if moment is not None:
+        MOMENTS[moment]()
+    outcome = space.train(folder, *SILP, "--resume")
+    assert outcome.status == 0, outcome.stderr
+
+
+def outcome_of(folder: Path) -> tuple[list[bytes], Any]:
+    results = json.loads((folder / "results.json").read_text())["results"]
+    prompts = [folder / name / WEIGHTS_NAME for name in ("stage1/rte", "stage1/sst2", ".")]
+    return [path.read_bytes() for path in prompts], [{**row, "cell": ""} for row in results]
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return make_workspace(tmp_path_factory.mktemp("workspace"))
+
+
+@pytest.fixture(scope="module")
+def unbroken(space: Workspace, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], Any]:
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    assert in_a_process(run, space, folder, None) == 0
+    return outcome_of(folder)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_and_resumed(moment: str, space: Workspace, tmp_path: Path, unbroken: tuple[list[bytes], Any]) -> None:
+    folder = tmp_path / "run"
+    assert in_a_process(run, space, folder, moment) == -signal.SIGKILL
+    assert not (folder / "results.json").exists()
+    assert in_a_process(run, space, folder, None) == 0
+    assert outcome_of(folder) == unbroken
+    assert not list(folder.rglob("checkpoint*"))

@@ -1,0 +1,61 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from crosspt.tasks.registry import get_task
+from crosspt.tasks.rows import DataConfig, encode_training_rows, load_rows
+from tests.workspace import Workspace, make_tokenizer
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"shots": 0}, "shots must be at least 1, got 0"),
+        ({"test_rows": -1}, "test_rows must be at least 1, got -1"),
+        ({"max_length": 0}, "max_length must be at least 1, got 0"),
+        ({"data_seed": -1}, "data_seed must be 0 or more, got -1"),
+        ({"label_set": "words"}, "label_set must be one of natural, synthetic, numeric, got 'words'"),
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataConfig(**settings)
+
+
+def test_rows_of_two_tasks(workspace: Workspace) -> None:
+    config = DataConfig(data_dir=str(workspace.data), shots=4, test_rows=6, label_set="synthetic")
+    tasks = {0: get_task("mrpc"), 2: get_task("sst2")}
+    rows = load_rows(tasks, config)
+    assert {name: part.words for name, part in rows.items()} == {"mrpc": ("A0", "A1"), "sst2": ("C0", "C1")}
+    assert all((len(part.train), len(part.test)) == (4, 6) for part in rows.values())
+    assert sorted(rows["mrpc"].train["label"]) == [0, 0, 1, 1]
+    only_test = load_rows(tasks, config, train=False)
+    assert len(only_test["sst2"].train) == 0
+    assert only_test["sst2"].test.to_list() == rows["sst2"].test.to_list()
+    only_train = load_rows(tasks, config, test=False)
+    assert len(only_train["sst2"].test) == 0
+    assert only_train["sst2"].train.to_list() == rows["sst2"].train.to_list()
+
+
+def test_a_task_without_the_rows_that_are_not_needed(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "sst2").symlink_to(workspace.data / "sst2")
+    (tmp_path / "rte").mkdir()
+    (tmp_path / "rte" / "train.jsonl").symlink_to(workspace.data / "rte" / "train.jsonl")
+    config = DataConfig(data_dir=str(tmp_path))
+    assert len(load_rows({0: get_task("rte")}, config, test=False)["rte"].train) == 12
+    with pytest.raises(ValueError, match="task 'rte': no rows to report on"):
+        load_rows({0: get_task("rte")}, config)
+
+
+def test_encoded_training_rows(workspace: Workspace) -> None:
+    tokenizer: PreTrainedTokenizerFast = make_tokenizer()
+    config = DataConfig(data_dir=str(workspace.data), shots=2, prefix=True)
+    rows = load_rows({0: get_task("mrpc"), 1: get_task("rte")}, config)
+    encoded = encode_training_rows(["rte", "mrpc"], rows, tokenizer, config)
+    assert [row["task_ids"] for row in encoded] == [0, 0, 1, 1]
+    assert [tokenizer.decode(row["input_ids"][:1]) for row in encoded] == ["rte", "rte", "mrpc", "mrpc"]
+    targets = [tokenizer.decode(row["labels"], skip_special_tokens=True) for row in encoded]
+    assert set(targets[:2]) == {"entailment", "not_entailment"}
+    assert set(targets[2:]) == {"equivalent", "not_equivalent"}
