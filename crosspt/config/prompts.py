@@ -1,7 +1,9 @@
 """The configuration of prompts, and the grammar of scheme names such as P, SL, SLP10, SLPN and SILP."""
 
+import copy
 import dataclasses
 import difflib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -234,6 +236,26 @@ class CrossPTConfig:
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
         return dataclasses.asdict(self)
+
+    def to_json_string(self) -> str:
+        """The settings as JSON, which reporting callbacks of the Trainer ask for."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def for_model(self, text_config: Any) -> "CrossPTConfig":
+        """A copy that answers for the language model's own configuration too, as the Trainer expects of a model's."""
+        bound = copy.copy(self)
+        bound.__dict__["_text_config"] = text_config
+        return bound
+
+    def __getattr__(self, name: str) -> Any:
+        text_config = self.__dict__.get("_text_config")
+        if text_config is None or name.startswith("__"):
+            raise AttributeError(f"CrossPTConfig has no {name!r}")
+        return getattr(text_config, name)
+
+    def get_text_config(self, **_: Any) -> Any:
+        """The language model's configuration, whose special tokens the Trainer aligns with the tokenizer's."""
+        return self.__dict__.get("_text_config")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], origin: str = "CrossPTConfig") -> "CrossPTConfig":

@@ -43,7 +43,7 @@ class PromptBank(nn.Module):
 
     Args:
         config: the scheme and its settings.
-        table: token embeddings (V, d), for the width, the device and the dtype.
+        like: any embedded tokens (., d), for the width, the device and the dtype.
 
     Attributes:
         sources: (n, m, d) or None; frozen in schemes such as SIP.
@@ -55,13 +55,14 @@ class PromptBank(nn.Module):
     they are frozen or it is not linear: either way, starting from them changes nothing.
     """
 
-    def __init__(self, config: CrossPTConfig, table: Tensor):
+    def __init__(self, config: CrossPTConfig, like: Tensor):
         super().__init__()
         scheme = config.parsed_scheme
-        tasks, n, m, d = len(config.tasks), config.num_sources, config.prompt_length, table.shape[1]
+        tasks, n, m, d = len(config.tasks), config.num_sources, config.prompt_length, like.shape[1]
         self.config = config
+        self.shape = (m, d)
         # Prompts learn in at least float32, also beside a table in half precision.
-        like = torch.empty(0, dtype=torch.promote_types(table.dtype, torch.float32), device=table.device)
+        like = torch.empty(0, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
         self.sources = nn.Parameter(like.new_zeros(n, m, d), scheme.learns_sources) if scheme.uses_sources else None
         self.privates = nn.Parameter(like.new_zeros(tasks, m, d)) if scheme.uses_privates else None
         logits = like.new_zeros(tasks, config.num_candidates)
@@ -74,7 +75,7 @@ class PromptBank(nn.Module):
     @torch.no_grad()
     def initialize(
         self,
-        table: Tensor,
+        embedding: nn.Module,
         *,
         source_prompts: Mapping[str, Tensor] | None = None,
         tokenizer: TextTokenizer | None = None,
@@ -82,7 +83,7 @@ class PromptBank(nn.Module):
         """Give the prompts their starting values.
 
         Args:
-            table: token embeddings (V, d), for initialisation from the vocabulary or from text.
+            embedding: of tokens; called for initialisation from the vocabulary or from text.
             source_prompts: the encoded stage-1 prompt (m, d) of each source task, for schemes that start from them.
             tokenizer: for initialisation from text.
         """
@@ -90,8 +91,9 @@ class PromptBank(nn.Module):
         sources = None if scheme.initializes_sources else self.sources
         privates = None if scheme.initializes_privates else self.privates
         fresh = [group for group in (sources, privates) if group is not None]
-        values = _fresh_prompts(config, table, sum(len(group) for group in fresh), tokenizer)
-        for group, value in zip(fresh, values.split([len(group) for group in fresh]), strict=True):
+        counts = [len(group) for group in fresh]
+        values = _fresh_prompts(config, embedding, (sum(counts), *self.shape), tokenizer)
+        for group, value in zip(fresh, values.split(counts), strict=True):
             group.copy_(value)
         if self.sources is not None and scheme.initializes_sources:
             self.sources.copy_(_saved_prompts(config.resolved_source_tasks, source_prompts, self.sources))
@@ -155,24 +157,36 @@ class PromptBank(nn.Module):
         return mixing_weights(self.logits, self.config.temperature_value)
 
 
-def _fresh_prompts(config: CrossPTConfig, table: Tensor, count: int, tokenizer: TextTokenizer | None) -> Tensor:
-    """``count`` prompts (count, m, d) that start from no saved prompt."""
-    m, d = config.prompt_length, table.shape[1]
+def embed_ids(embedding: Any, ids: Tensor) -> Tensor:
+    """The rows (., d) that a token embedding gives for ids (.,), called where its weights are.
+
+    The hooks of offloaded weights, which are on the meta device meanwhile, take ids from the CPU.
+    """
+    device = embedding.weight.device
+    with torch.no_grad():
+        return embedding(ids if device.type == "meta" else ids.to(device))
+
+
+def _fresh_prompts(
+    config: CrossPTConfig, embedding: Any, shape: tuple[int, int, int], tokenizer: TextTokenizer | None
+) -> Tensor:
+    """Prompts of a shape (count, m, d) that start from no saved prompt."""
+    count, m, _ = shape
     if config.initialization == "vocabulary":
-        return table[torch.randint(table.shape[0], (count, m)).to(table.device)]
+        return embed_ids(embedding, torch.randint(len(embedding.weight), (count, m)))
     if config.init_texts is not None:
         if tokenizer is None:
             raise ValueError("PromptBank: initialization 'text' needs a tokenizer, got None")
         texts = config.init_texts * (count if len(config.init_texts) == 1 else 1)
-        return torch.stack([_text_prompt(text, m, table, tokenizer) for text in texts])
-    return torch.empty(count, m, d).uniform_(-0.5, 0.5)
+        return torch.stack([_text_prompt(text, m, embedding, tokenizer) for text in texts])
+    return torch.empty(shape).uniform_(-0.5, 0.5)
 
 
-def _text_prompt(text: str, m: int, table: Tensor, tokenizer: TextTokenizer) -> Tensor:
+def _text_prompt(text: str, m: int, embedding: Any, tokenizer: TextTokenizer) -> Tensor:
     ids = torch.as_tensor(tokenizer(text, add_special_tokens=False).input_ids, dtype=torch.int64)
     if len(ids) == 0:
         raise ValueError(f"PromptBank: init_texts must each hold a token, got {text!r}")
-    return table[ids.repeat(-(-m // len(ids)))[:m].to(table.device)]
+    return embed_ids(embedding, ids.repeat(-(-m // len(ids)))[:m])
 
 
 def _saved_prompts(tasks: list[str], source_prompts: Mapping[str, Tensor] | None, group: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""Results that depend on parameters alone, kept between calls at inference."""
+"""Results kept between calls: only inside a scope that the caller opens."""
 
 import warnings
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 import torch
-from torch import Tensor
 
 
 class HasBytes(Protocol):
@@ -20,12 +20,11 @@ class HasBytes(Protocol):
 Value = TypeVar("Value", bound=HasBytes)
 
 
-class ParameterCache(Generic[Value]):
-    """Keeps one result and the parameters it was computed from; a changed parameter drops it.
+class ScopedCache(Generic[Value]):
+    """Keeps one result while a scope is open, and nothing outside of one.
 
-    A change is seen by the storage, version counter, dtype and device of each parameter, without reading values. An
-    edit through ``parameter.data`` in place leaves no trace there: call :meth:`clear` after one. Threads may share a
-    cache: each gets a result that belongs to the parameters it asked with.
+    No counter, address or hash sees every edit of a model: a fused optimizer, an adapter that is switched, a hook, a
+    pruned weight. So it is the caller who says that nothing changes, by opening a scope; leaving it drops the result.
 
     Args:
         limit: most bytes that are kept, or None for no limit. A larger result is computed in every call, after one
@@ -34,9 +33,10 @@ class ParameterCache(Generic[Value]):
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
+        self._scopes = 0
         self._warned = False
-        # Replaced as a whole, so that no thread sees a result beside the parameters of another.
-        self._kept: tuple[Value, list[tuple[Tensor, int]], Hashable] | None = None
+        # Replaced as a whole, so that no thread sees a result beside the state of another.
+        self._kept: tuple[Value, Hashable] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -44,35 +44,45 @@ class ParameterCache(Generic[Value]):
         kept = self._kept
         return 0 if kept is None else kept[0].nbytes
 
-    def get(self, parameters: Iterable[Tensor], compute: Callable[[], Value], state: Hashable = None) -> Value:
-        """The kept result, or ``compute()``, kept when the parameters can be watched.
+    @property
+    def in_scope(self) -> bool:
+        """Whether a scope is open."""
+        return self._scopes > 0
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Keep the first result that is computed inside the block; scopes may be nested."""
+        self._scopes += 1
+        try:
+            yield
+        finally:
+            self._scopes -= 1
+            if not self._scopes:
+                self.clear()
+
+    def get(self, compute: Callable[[], Value], state: Hashable = None) -> Value:
+        """``compute()``, or what it gave earlier in the scope.
 
         With gradients enabled, or while torch.compile traces, nothing is kept.
 
         Args:
-            parameters: what the result depends on.
             compute: makes the result.
-            state: whatever else the result depends on; another state drops it.
+            state: what may change inside a scope, such as autocast; another state drops the result.
         """
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return compute()
-        parameters = list(parameters)
-        if any(parameter.is_inference() for parameter in parameters):  # these have no version counter
+        if not self._scopes or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return compute()
         kept = self._kept
-        if kept is not None and kept[2] == state and _unchanged(parameters, kept[1]):
+        if kept is not None and kept[1] == state:
             return kept[0]
-        self._kept = None  # makes room for the new result
-        # A detached alias keeps the storage alive, so that no other tensor can take its address.
-        seen = [(parameter.detach(), parameter._version) for parameter in parameters]
+        self.clear()  # makes room for the new result
         with torch.inference_mode(False), torch.no_grad():  # an inference tensor could not be used for training
             value = compute()
         if self.limit is None or value.nbytes <= self.limit:
-            self._kept = (value, seen, state)
+            self._kept = (value, state)
         elif not self._warned:
             self._warned = True
             warnings.warn(
-                f"ParameterCache: {value.nbytes} bytes are above the limit of {self.limit}; nothing is kept, and they "
+                f"ScopedCache: {value.nbytes} bytes are above the limit of {self.limit}; nothing is kept, and they "
                 "are computed in every call",
                 stacklevel=3,
             )
@@ -82,12 +92,9 @@ class ParameterCache(Generic[Value]):
         """Drop the kept result."""
         self._kept = None
 
+    def __deepcopy__(self, memo: object) -> "ScopedCache[Value]":
+        """A copy in no scope: what was promised of the original was not promised of it."""
+        return ScopedCache(self.limit)
 
-def _unchanged(parameters: list[Tensor], seen: list[tuple[Tensor, int]]) -> bool:
-    return len(parameters) == len(seen) and all(
-        parameter.data_ptr() == alias.data_ptr()
-        and parameter._version == version
-        and parameter.dtype == alias.dtype
-        and parameter.device == alias.device
-        for parameter, (alias, version) in zip(parameters, seen, strict=True)
-    )
+    def __getstate__(self) -> dict[str, object]:
+        return {"limit": self.limit, "_scopes": 0, "_warned": False, "_kept": None}

@@ -20,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from crosspt.config.prompts import CrossPTConfig
+from crosspt.prompts.origin import Origin, SourcePrompts
 
 CONFIG_NAME = "crosspt_config.json"
 WEIGHTS_NAME = "crosspt_model.safetensors"
@@ -103,13 +104,13 @@ def load_prompts(folder: str | os.PathLike[str]) -> SavedPrompts:
     return SavedPrompts(config, header["base_model"], state, prompts)
 
 
-def load_source_prompts(folders: Sequence[str | os.PathLike[str]], d_model: int) -> dict[str, Tensor]:
-    """Encoded prompts (m, d) by task, from one or more saved folders.
+def load_source_prompts(folders: Sequence[str | os.PathLike[str]], d_model: int) -> SourcePrompts:
+    """Encoded prompts (m, d) by task, from one or more saved folders, with their origins.
 
     Raises:
         ValueError: two folders hold a prompt for one task, or a prompt's width is not ``d_model``.
     """
-    found: dict[str, Tensor] = {}
+    found = SourcePrompts()
     for folder in folders:
         saved = load_prompts(folder)
         if saved.prompts.shape[-1] != d_model:
@@ -118,6 +119,7 @@ def load_source_prompts(folders: Sequence[str | os.PathLike[str]], d_model: int)
             if task in found:
                 raise ValueError(f"source prompts: more than one folder holds a prompt for {task}, among them {folder}")
             found[task] = prompt
+            found.origins[task] = Origin(str(folder), saved.base_model, saved.config.prefix_mode)
     return found
 
 

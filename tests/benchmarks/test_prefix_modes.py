@@ -82,7 +82,7 @@ def test_isolated_inference_is_timed_with_a_warm_cache(
     def refuse(*_: Any) -> None:
         pytest.fail("a prefix was computed while the clock ran")
 
-    monkeypatch.setattr("crosspt.models.model.compute_prefix", refuse)
+    monkeypatch.setattr("crosspt.models.t5.family.compute_prefix", refuse)
     result = work.run(*work.prepare())
     assert result.shape == shape
     assert not result.requires_grad

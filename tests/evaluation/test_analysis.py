@@ -19,7 +19,7 @@ SAVED = {task: torch.randn(M, D, generator=torch.Generator().manual_seed(k)) for
 def make_bank(scheme: str, tasks: list[str] = TASKS, **settings: Any) -> PromptBank:
     torch.manual_seed(0)
     bank = PromptBank(CrossPTConfig(tasks=tasks, scheme=scheme, prompt_length=M, **settings), torch.zeros(1, D))
-    bank.initialize(torch.zeros(1, D), source_prompts=SAVED)
+    bank.initialize(nn.Embedding.from_pretrained(torch.zeros(1, D)), source_prompts=SAVED)
     return bank
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
-import crosspt.models.model
+import crosspt.models.t5.family
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.functional import Backend
 from crosspt.models.t5.attention import IMPLEMENTATIONS
@@ -172,13 +172,13 @@ def test_a_training_step_has_one_prefix_and_one_dropout_mask_a_task(
     monkeypatch: pytest.MonkeyPatch, batch: Batch
 ) -> None:
     prefixes: list[Prefix] = []
-    theirs = crosspt.models.model.compute_prefix
+    theirs = crosspt.models.t5.family.compute_prefix
 
     def compute(*args: Any) -> Prefix:
         prefixes.append(theirs(*args))
         return prefixes[-1]
 
-    monkeypatch.setattr(crosspt.models.model, "compute_prefix", compute)
+    monkeypatch.setattr(crosspt.models.t5.family, "compute_prefix", compute)
     model, rows = make_model(dropout_rate=0.1).train(), batch(rows=6)
     model(**rows).loss.backward()
     model(**rows).loss.backward()

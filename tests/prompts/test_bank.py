@@ -17,7 +17,7 @@ SAVED = {task: torch.randn(M, D, generator=torch.Generator().manual_seed(k)) for
 def make_bank(scheme: str, **settings: Any) -> PromptBank:
     config = CrossPTConfig(tasks=TASKS, scheme=scheme, prompt_length=M, **settings)
     bank = PromptBank(config, TABLE)
-    bank.initialize(TABLE, source_prompts=SAVED, tokenizer=LetterTokenizer())
+    bank.initialize(nn.Embedding.from_pretrained(TABLE), source_prompts=SAVED, tokenizer=LetterTokenizer())
     return bank
 
 
@@ -149,15 +149,17 @@ def test_one_text_for_all_private_prompts() -> None:
 def test_errors() -> None:
     config = CrossPTConfig(tasks=TASKS, scheme="SILP", prompt_length=M)
     with pytest.raises(ValueError, match=r"must hold a stage-1 prompt for mrpc, rte, cola"):
-        PromptBank(config, TABLE).initialize(TABLE)
+        PromptBank(config, TABLE).initialize(nn.Embedding.from_pretrained(TABLE))
     with pytest.raises(ValueError, match=r"source prompt of mrpc must have shape \(m, d\) = \(4, 6\), got \(4, 7\)"):
-        PromptBank(config, TABLE).initialize(TABLE, source_prompts={task: torch.zeros(M, D + 1) for task in TASKS})
+        PromptBank(config, TABLE).initialize(
+            nn.Embedding.from_pretrained(TABLE), source_prompts={task: torch.zeros(M, D + 1) for task in TASKS}
+        )
     config = CrossPTConfig(tasks=TASKS, scheme="P", initialization="text", init_texts=["ab"], prompt_length=M)
     with pytest.raises(ValueError, match=r"initialization 'text' needs a tokenizer"):
-        PromptBank(config, TABLE).initialize(TABLE)
+        PromptBank(config, TABLE).initialize(nn.Embedding.from_pretrained(TABLE))
     config = CrossPTConfig(tasks=TASKS, scheme="P", initialization="text", init_texts=[""], prompt_length=M)
     with pytest.raises(ValueError, match=r"init_texts must each hold a token"):
-        PromptBank(config, TABLE).initialize(TABLE, tokenizer=LetterTokenizer())
+        PromptBank(config, TABLE).initialize(nn.Embedding.from_pretrained(TABLE), tokenizer=LetterTokenizer())
 
 
 def test_prompts_stay_in_float32_beside_a_half_precision_table() -> None:

@@ -1,4 +1,5 @@
 import copy
+import pickle
 import threading
 import warnings
 from collections.abc import Callable
@@ -8,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import crosspt.models.model
+import crosspt.models.t5.family
 from crosspt import CrossPTConfig, CrossPTModel
-from crosspt.prompts.cache import ParameterCache
 from tests.conftest import make_t5
 
 Batch = Callable[..., dict[str, Tensor]]
@@ -27,46 +27,57 @@ def model() -> CrossPTModel:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by an entry with every prefix that is computed."""
     entries: list[int] = []
-    theirs = crosspt.models.model.compute_prefix
+    theirs = crosspt.models.t5.family.compute_prefix
 
     def compute(*args: Any) -> Any:
         entries.append(1)
         return theirs(*args)
 
-    monkeypatch.setattr(crosspt.models.model, "compute_prefix", compute)
+    monkeypatch.setattr(crosspt.models.t5.family, "compute_prefix", compute)
     return entries
 
 
-def test_filled_once_and_read_by_every_call(model: CrossPTModel, computed: list[int], batch: Batch) -> None:
+def test_filled_once_in_a_scope_and_read_by_every_call(model: CrossPTModel, computed: list[int], batch: Batch) -> None:
     rows = batch()
+    with model.keep_prompts():
+        assert model.prefix_cache.nbytes == 0
+        with torch.no_grad():
+            model(**rows)
+        labels = rows.pop("labels")
+        with torch.inference_mode():
+            model.generate(**rows, max_new_tokens=3)
+            for task in (0, 1):
+                model(**{**rows, "task_ids": torch.full((4,), task)}, labels=labels)
+        model.generate(**rows, max_new_tokens=3, num_beams=2)
+        assert len(computed) == 1
+        layers, floats = 2 + 2, 2 * 4 * 3 * 4  # T H m D
+        assert model.prefix_cache.nbytes == 4 * 2 * layers * floats  # keys and values
+        model(**rows, labels=labels).loss.backward()
+        assert len(computed) == 2  # gradients are wanted
     assert model.prefix_cache.nbytes == 0
     with torch.no_grad():
-        model(**rows)
-    labels = rows.pop("labels")
-    with torch.inference_mode():
-        model.generate(**rows, max_new_tokens=3)
-        for task in (0, 1):
-            model(**{**rows, "task_ids": torch.full((4,), task)}, labels=labels)
-    model.generate(**rows, max_new_tokens=3, num_beams=2)
-    assert len(computed) == 1
-    assert model.prefix_cache.nbytes == 4 * (2 * (2 + 2)) * (
-        2 * 4 * 3 * 4
-    )  # floats, keys and values of 4 layers, T H m D
-    model(**rows, labels=labels).loss.backward()
-    assert len(computed) == 2  # gradients are wanted
+        model(**rows, labels=labels)
+        model(**rows, labels=labels)
+    assert len(computed) == 4
 
 
 def test_filled_in_inference_mode_it_serves_a_gradient_later(model: CrossPTModel) -> None:
-    with torch.inference_mode():
-        model.prefix()
-    with torch.no_grad():
-        kept = model.prefix().encoder[0].keys
+    with model.keep_prompts():
+        with torch.inference_mode():
+            model.prefix()
+        with torch.no_grad():
+            kept = model.prefix().encoder[0].keys
     (kept * torch.ones((), requires_grad=True)).sum().backward()
 
 
 def linear(model: CrossPTModel, path: str) -> nn.Parameter:
     module: Any = model.t5.get_submodule(path)
     return module.weight
+
+
+def hook(model: CrossPTModel) -> None:
+    layer: Any = model.t5.get_submodule("encoder.block.0.layer.1")
+    layer.register_forward_hook(lambda _, inputs, output: output + 1)
 
 
 CHANGES: dict[str, Callable[[CrossPTModel], Any]] = {
@@ -82,39 +93,33 @@ CHANGES: dict[str, Callable[[CrossPTModel], Any]] = {
     "another encoder": lambda model: setattr(model.t5, "encoder", copy.deepcopy(model.t5.encoder)),
     "loaded state": lambda model: model.load_state_dict(copy.deepcopy(model.state_dict())),
     "dtype": lambda model: model.double(),
-    "clear": lambda model: model.prefix_cache.clear(),
+    "through data": lambda model: linear(model, "encoder.block.0.layer.0.SelfAttention.v").data.normal_(),
+    "hook": lambda model: model.t5.get_submodule("encoder.block.0.layer.1").register_forward_hook(
+        lambda _, inputs, output: output + 1
+    ),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
 @torch.no_grad()
-def test_dropped_when_what_it_depends_on_changed(model: CrossPTModel, computed: list[int], change: str) -> None:
-    model.prefix()
+def test_no_change_is_missed_between_calls(model: CrossPTModel, batch: Batch, change: str) -> None:
+    rows = batch()
+    with model.keep_prompts():
+        before = model(**rows).logits
     CHANGES[change](model)
-    kept, again = model.prefix(), model.prefix()
-    assert len(computed) == 2
-    assert kept is again
-    model.prefix_cache.clear()
-    for ours, expected in zip(kept.encoder + kept.cross, model.prefix().encoder + model.prefix().cross, strict=True):
-        torch.testing.assert_close(ours, expected)
-
-
-@torch.no_grad()
-def test_kept_when_anything_else_changed(model: CrossPTModel, computed: list[int]) -> None:
-    model.prefix()
-    nn.init.normal_(linear(model, "decoder.block.0.layer.0.SelfAttention.k"))
-    nn.init.normal_(linear(model, "decoder.block.0.layer.1.EncDecAttention.q"))
-    model.train().eval()
-    model.prefix()
-    assert len(computed) == 1
+    fresh = copy.deepcopy(model)
+    changed = model(**rows).logits
+    assert torch.equal(changed, fresh(**rows).logits)
+    assert change in ("loaded state", "another encoder") or not torch.equal(changed.float(), before)
 
 
 @torch.no_grad()
 def test_autocast_is_part_of_what_it_depends_on(model: CrossPTModel, computed: list[int]) -> None:
     dtypes = []
-    for enabled in (False, True, True, False):
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            dtypes.append(model.prefix().encoder[0].keys.dtype)
+    with model.keep_prompts():
+        for enabled in (False, True, True, False):
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                dtypes.append(model.prefix().encoder[0].keys.dtype)
     assert dtypes == [torch.float32, torch.bfloat16, torch.bfloat16, torch.float32]
     assert len(computed) == 3
 
@@ -122,50 +127,32 @@ def test_autocast_is_part_of_what_it_depends_on(model: CrossPTModel, computed: l
 @torch.no_grad()
 def test_nothing_is_kept_above_the_limit(model: CrossPTModel, computed: list[int], batch: Batch) -> None:
     rows = batch()
-    expected = model(**rows).logits
-    size = model.prefix_cache.nbytes
-    model.prefix_cache.clear()
-    model.prefix_cache.limit = size - 1
-    with pytest.warns(UserWarning, match=f"{size} bytes are above the limit of {size - 1}; nothing is kept"):
-        assert torch.equal(model(**rows).logits, expected)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with model.keep_prompts():
+        expected = model(**rows).logits
+        size = model.prefix_cache.nbytes
+        model.prefix_cache.clear()
+        model.prefix_cache.limit = size - 1
+        with pytest.warns(UserWarning, match=f"{size} bytes are above the limit of {size - 1}; nothing is kept"):
+            assert torch.equal(model(**rows).logits, expected)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model(**rows)
+        assert model.prefix_cache.nbytes == 0
+        assert len(computed) == 3
+        model.prefix_cache.limit = size
         model(**rows)
-    assert model.prefix_cache.nbytes == 0
-    assert len(computed) == 3
-    model.prefix_cache.limit = size
-    model(**rows)
-    model(**rows)
-    assert model.prefix_cache.nbytes == size
-    assert len(computed) == 4
+        model(**rows)
+        assert model.prefix_cache.nbytes == size
+        assert len(computed) == 4
 
 
 def test_a_copy_keeps_nothing_of_the_original(model: CrossPTModel) -> None:
-    with torch.no_grad():
-        model.prefix()
-        other = copy.deepcopy(model)
-        nn.init.normal_(other.embedding.bank.logits)
-        assert not torch.equal(other.prefix().encoder[0].keys, model.prefix().encoder[0].keys)
-
-
-def test_threads_get_what_belongs_to_the_parameters_they_ask_with() -> None:
-    parameters = [torch.full((1,), float(number)) for number in range(4)]
-    cache: ParameterCache[Tensor] = ParameterCache()
-    wrong: list[tuple[int, float]] = []
-
-    def ask(number: int) -> None:
-        with torch.inference_mode():
-            for _ in range(300):
-                value = cache.get([parameters[number]], lambda: parameters[number] + 0)
-                if value.item() != number:
-                    wrong.append((number, value.item()))
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    with torch.no_grad(), model.keep_prompts():
+        kept = model.prefix()
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert other.prefix_cache.nbytes == 0
+            nn.init.normal_(other.embedding.bank.logits)
+            assert not torch.equal(other.prefix().encoder[0].keys, kept.encoder[0].keys)
 
 
 def test_a_served_model_answers_in_threads(model: CrossPTModel, batch: Batch) -> None:
@@ -173,15 +160,15 @@ def test_a_served_model_answers_in_threads(model: CrossPTModel, batch: Batch) ->
     for rows in batches:
         rows.pop("labels")
     expected = [model.generate(**rows, max_new_tokens=5) for rows in batches]
-    model.prefix_cache.clear()
     answers: dict[int, Tensor] = {}
 
     def answer(number: int) -> None:
         answers[number] = model.generate(**batches[number], max_new_tokens=5)
 
     threads = [threading.Thread(target=answer, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with model.keep_prompts():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     assert all(torch.equal(answers[number], expected[number]) for number in range(3))

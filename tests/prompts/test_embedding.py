@@ -1,10 +1,14 @@
+import contextlib
 import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
+import peft
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
@@ -70,74 +74,127 @@ def test_a_plain_training_loop_learns(t5: T5ForConditionalGeneration, embed: Cro
     assert losses[-1] < losses[0] - 0.3
 
 
-def test_composed_prompts_are_kept_while_nothing_changes(embed: CrossPTEmbedding, batch: Batch) -> None:
+def test_composed_prompts_are_kept_inside_the_scope_alone(embed: CrossPTEmbedding, batch: Batch) -> None:
     rows = batch()
 
-    def call() -> None:
-        embed(rows["input_ids"], None, rows["task_ids"])
+    def call() -> Tensor:
+        return embed(rows["input_ids"], None, rows["task_ids"])[0]
 
     with torch.no_grad():
-        assert count_compositions(embed, call, calls=3) == 1
-        assert count_compositions(embed, call) == 0
-    with torch.inference_mode():
-        assert count_compositions(embed, call) == 0
-        assert embed.mixing_weights() is embed.mixing_weights()
-    assert count_compositions(embed, embed.compose, calls=2) == 2  # gradients are wanted: nothing is kept
+        expected = call()
+        with embed.keep_prompts():
+            assert count_compositions(embed, call, calls=3) == 1
+            with torch.inference_mode(), embed.keep_prompts():
+                assert count_compositions(embed, call) == 0
+            assert torch.equal(call(), expected)
+            embed.clear_cache()
+            assert count_compositions(embed, call) == 1
+            with torch.enable_grad():
+                assert count_compositions(embed, embed.compose, calls=2) == 2
+        assert count_compositions(embed, embed.compose, calls=2) == 2
 
 
 def changes() -> dict[str, Callable[[CrossPTEmbedding], Any]]:
-    def step(embed: CrossPTEmbedding) -> None:
-        optimizer = torch.optim.Adam(embed.bank.parameters())
+    def step(embed: CrossPTEmbedding, **settings: Any) -> None:
+        optimizer = torch.optim.AdamW(embed.bank.parameters(), lr=0.1, **settings)
         embed.compose().sum().backward()
         optimizer.step()
 
-    def swap(embed: CrossPTEmbedding) -> None:
-        assert embed.bank.sources is not None
-        embed.bank.sources.data = embed.bank.sources.data + 1
+    def prune(embed: CrossPTEmbedding) -> None:
+        torch.nn.utils.prune.random_unstructured(embed.bank, "privates", amount=0.5)
 
     return {
-        "optimizer step": step,
-        "in place": lambda embed: nn.init.normal_(embed.bank.logits),
-        "other storage": swap,
+        "fused optimizer": lambda embed: step(embed, fused=True),
+        "foreach optimizer": lambda embed: step(embed, foreach=True),
+        "through data": lambda embed: embed.bank.logits.data.normal_(),
+        "hook": lambda embed: embed.bank.encoder.register_forward_hook(lambda *_: None),
+        "pruning": prune,
         "loaded state": lambda embed: embed.bank.load_state_dict(copy.deepcopy(embed.bank.state_dict())),
-        "other parameter": lambda embed: setattr(embed.bank, "logits", nn.Parameter(torch.randn(2, 3))),
         "dtype": lambda embed: embed.double(),
-        "clear_cache": lambda embed: embed.clear_cache(),
     }
 
 
 @pytest.mark.parametrize("change", changes())
-def test_a_changed_parameter_drops_what_is_kept(embed: CrossPTEmbedding, change: str) -> None:
-    with torch.no_grad():
-        embed.compose()
+@pytest.mark.parametrize("inside", [False, True])
+def test_no_change_is_missed_between_calls(embed: CrossPTEmbedding, batch: Batch, change: str, inside: bool) -> None:
+    rows = batch()
+    with torch.no_grad(), embed.keep_prompts() if inside else contextlib.nullcontext():
+        embed(rows["input_ids"], None, rows["task_ids"])
     changes()[change](embed)
-    expected = embed.bank.compose().detach()
+    expected = embed.bank.compose()[rows["task_ids"]].detach()
     with torch.no_grad():
-        assert count_compositions(embed, embed.compose, calls=2) == 1
-        torch.testing.assert_close(embed.compose(), expected)
-        torch.testing.assert_close(embed.mixing_weights(), embed.bank.mixing_weights())
+        ours = embed(rows["input_ids"], None, rows["task_ids"])[0][:, :3]
+        torch.testing.assert_close(ours, expected.to(ours.dtype))
 
 
 def test_what_was_kept_in_inference_mode_serves_training_later(embed: CrossPTEmbedding) -> None:
-    with torch.inference_mode():
-        embed.compose()
-    with torch.no_grad():
-        kept = embed.compose()
+    with embed.keep_prompts():
+        with torch.inference_mode():
+            embed.compose()
+        with torch.no_grad():
+            kept = embed.compose()
     (kept * torch.ones((), requires_grad=True)).sum().backward()
 
 
-def test_parameters_made_in_inference_mode_are_not_watched(t5: T5ForConditionalGeneration) -> None:
-    with torch.inference_mode():
-        embed = CrossPTEmbedding(t5.get_input_embeddings(), CrossPTConfig(tasks=TASKS))
-        assert count_compositions(embed, embed.compose, calls=2) == 2
-
-
 def test_a_copy_keeps_nothing_of_the_original(embed: CrossPTEmbedding) -> None:
-    with torch.no_grad():
+    with torch.no_grad(), embed.keep_prompts():
         embed.compose()
-        other = copy.deepcopy(embed)
-        nn.init.normal_(other.bank.logits)
-        torch.testing.assert_close(other.compose(), other.bank.compose())
+        for other in (copy.deepcopy(embed), pickle.loads(pickle.dumps(embed))):
+            nn.init.normal_(other.bank.logits)
+            torch.testing.assert_close(other.compose(), other.bank.compose())
+
+
+class Scaled(nn.Embedding):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) * 3
+
+
+def altered(kind: str) -> Any:
+    embedding: Any = nn.Embedding(48, 16)
+    if kind == "scaled":
+        return Scaled(48, 16)
+    if kind == "hook":
+        embedding.register_forward_hook(lambda _, inputs, output: output + 1)
+    elif kind == "forward":
+        theirs = embedding.forward
+        embedding.forward = lambda ids: theirs(ids) - 2  # as offloading does
+    elif kind == "max_norm":
+        embedding.max_norm = 0.5
+    elif kind == "parametrized":
+        nn.utils.parametrizations.weight_norm(embedding)
+    elif kind == "lora":
+        wrapped: Any = peft.get_peft_model(
+            nn.Sequential(embedding), peft.LoraConfig(target_modules=["0"], init_lora_weights=False)
+        )
+        return wrapped.base_model.model[0]
+    return embedding
+
+
+@pytest.mark.parametrize("kind", ["plain", "scaled", "hook", "forward", "max_norm", "parametrized", "lora"])
+def test_token_rows_are_what_the_embedding_gives(kind: str, batch: Batch) -> None:
+    torch.manual_seed(0)
+    rows, embedding = batch(), altered(kind)
+    embed = CrossPTEmbedding(embedding, CrossPTConfig(tasks=TASKS, prompt_length=3))
+    for gradients in (True, False):
+        with torch.set_grad_enabled(gradients):
+            embeds, _ = embed(rows["input_ids"], None, rows["task_ids"])
+            assert torch.equal(embeds[:, 3:], embedding(rows["input_ids"]))
+            torch.testing.assert_close(embeds[:, :3], embed.compose()[rows["task_ids"]])
+
+
+def test_padding_on_the_left_is_moved_behind_the_text(embed: CrossPTEmbedding) -> None:
+    ids = torch.tensor([[0, 0, 5, 6], [7, 8, 9, 4], [0, 3, 0, 2], [0, 0, 0, 0]])
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0]])
+    moved, visible, _ = embed.arrange_rows(ids, mask, torch.zeros(4, dtype=torch.int64))
+    assert moved.tolist() == [[5, 6, 0, 0], [7, 8, 9, 4], [3, 0, 2, 0], [0, 0, 0, 0]]
+    assert visible.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+def test_any_integers_are_ids(embed: CrossPTEmbedding, batch: Batch, dtype: torch.dtype) -> None:
+    rows = batch()
+    expected = embed(rows["input_ids"], None, rows["task_ids"])[0]
+    assert torch.equal(embed(rows["input_ids"].to(dtype), None, rows["task_ids"].to(dtype))[0], expected)
 
 
 def test_half_precision_table(batch: Batch, embed: CrossPTEmbedding) -> None:
@@ -157,5 +214,7 @@ def test_errors(embed: CrossPTEmbedding, batch: Batch) -> None:
         embed(rows["input_ids"])
     with pytest.raises(ValueError, match=r"attention_mask must have shape \(B, L\) = \(4, 7\), got \(4, 6\)"):
         embed(rows["input_ids"], rows["attention_mask"][:, 1:], rows["task_ids"])
-    with pytest.raises(TypeError, match=r"embedding must be an nn.Embedding, got Linear"):
-        CrossPTEmbedding(nn.Linear(2, 2), CrossPTConfig(tasks=TASKS))  # type: ignore[arg-type]  # the error under test
+    with pytest.raises(TypeError, match=r"must be a module with a weight \(V, d\), such as an nn.Embedding, got ReLU"):
+        CrossPTEmbedding(nn.ReLU(), CrossPTConfig(tasks=TASKS))
+    with pytest.raises(TypeError, match=r"^CrossPTEmbedding: task_ids must be integers, got torch.float32"):
+        embed(rows["input_ids"], rows["attention_mask"], rows["task_ids"].float())
