@@ -93,15 +93,12 @@ def test_the_best_checkpoint_is_loaded_and_a_saved_model_opens(
 ) -> None:
     model = make_model()
     steps: dict[str, Any] = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
-    trainer = make_trainer(
-        model,
-        tokenizer,
-        tmp_path,
-        load_best_model_at_end=True,
-        metric_for_best_model="loss",
-        learning_rate=3.0,
-        **steps,
-    )
+    best: dict[str, Any] = {
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "loss",
+        "greater_is_better": True,  # the first, so that the last cannot be taken for it
+    }
+    trainer = make_trainer(model, tokenizer, tmp_path, **best, **steps)
     trainer.train()
     losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
     assert losses[-1] < max(losses)
