@@ -1,7 +1,8 @@
-"""Package metadata. The folder ``kernels/triton`` is imported as ``crosspt.kernels``.
+"""Package metadata. The folder ``kernels/triton`` is imported as ``crosspt.kernels``, by the link ``crosspt/kernels``.
 
 ``kernels/`` itself holds no Python file: transformers imports a PyPI package called ``kernels``, and a package of
-that name in the repository root would shadow it.
+that name in the repository root would shadow it. A mapping of folders to names in place of the link would make an
+editable install put a finder behind all others, and ``import crosspt`` fail beside a clone that is called ``crosspt``.
 """
 
 from pathlib import Path
@@ -16,8 +17,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=[*find_packages(include=["crosspt", "crosspt.*"]), "crosspt.kernels"],
-    package_dir={"crosspt": "crosspt", "crosspt.kernels": "kernels/triton"},
+    packages=find_packages(include=["crosspt", "crosspt.*"]),
+    package_dir={"": "."},
     package_data={
         "crosspt": ["py.typed", "models/embedded/t5-crosspt-mini/*", "runs/experiments/definitions/*.yaml"],
         "crosspt.report": ["paper.yaml", "page.html.j2", "page.css", "page.js"],

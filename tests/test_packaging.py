@@ -17,7 +17,14 @@ def test_imports_beside_an_installed_package_called_kernels() -> None:
     code = "import kernels, transformers, crosspt.kernels as ours; print(kernels.__file__); print(ours.__file__)"
     theirs, ours = run_from_the_root(code).splitlines()
     assert "site-packages" in theirs
-    assert Path(ours) == ROOT / "kernels" / "triton" / "__init__.py"
+    assert Path(ours).resolve() == ROOT / "kernels" / "triton" / "__init__.py"
+
+
+def test_imports_beside_a_clone_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "crosspt").symlink_to(ROOT)
+    code = "import crosspt.kernels; print(crosspt.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()) == ROOT / "crosspt" / "__init__.py"
 
 
 def test_importing_asks_for_no_device_and_no_triton() -> None:
