@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import torch
@@ -129,11 +130,11 @@ def test_what_needs_no_gradient_costs_nothing(learned: tuple[str, ...], monkeypa
     written: dict[str, list[str]] = {}
     start = launch.start
 
-    def spy(kernel: object, grid: object, args: tuple[object, ...], *rest: int) -> None:
+    def spy(kernel: Any, grid: Any, args: tuple[object, ...], *rest: int) -> None:
         names = getattr(kernel, "arg_names", ())
         present = [name for name, value in zip(names, args, strict=True) if value is not None]
         outputs = present[: present.index("p_grad")]
-        written[kernel.__name__] = outputs  # type: ignore[attr-defined]
+        written[kernel.__name__] = outputs
         start(kernel, grid, args, *rest)
 
     monkeypatch.setattr(launch, "start", spy)

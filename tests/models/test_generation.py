@@ -74,7 +74,8 @@ def test_options_that_look_at_the_input_see_its_tokens(
     mode: str, option: dict[str, Any], processor: str, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, rows = make_model(mode), inputs(batch)
-    theirs, seen = getattr(generation, processor), []
+    theirs: Any = getattr(generation, processor)
+    seen: list[Any] = []
 
     def make(*arguments: Any, **settings: Any) -> Any:
         seen.append(settings.get("encoder_input_ids", arguments[-1] if arguments else None))
