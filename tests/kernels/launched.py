@@ -1,0 +1,126 @@
+"""Whole training and inference steps through the real compiler, for a GPU that is not there.
+
+    python -m tests.kernels.launched cuda:90
+
+Every kernel that the steps launch is compiled for the target and not run: what is computed is garbage. Prints a line of
+JSON: the kernels launched by each step, and how many compilations all of them took. What does not compile raises.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import T5Config, T5ForConditionalGeneration
+
+from crosspt import CrossPTConfig, CrossPTEmbedding, CrossPTModel
+from crosspt.kernels import launch
+from crosspt.kernels.tools.absent_gpu import absent_gpu, parse_target
+from crosspt.ops import library
+
+TASKS = ["a", "b"]
+
+
+def batch(**more: Tensor) -> dict[str, Tensor]:
+    ids = torch.arange(1, 22).view(3, 7)
+    mask = torch.ones_like(ids)
+    mask[0, 4:] = 0
+    return {"input_ids": ids, "attention_mask": mask, "task_ids": torch.arange(3) % 2, **more}
+
+
+def make_model(mode: Any, dtype: torch.dtype, *, dropout: float = 0.0, **settings: Any) -> CrossPTModel:
+    sizes = {"vocab_size": 48, "d_model": 64, "d_kv": 16, "d_ff": 32, "num_layers": 2, "num_heads": 4}
+    t5 = T5ForConditionalGeneration(T5Config(**sizes, dropout_rate=dropout, decoder_start_token_id=0)).to(dtype)
+    model = CrossPTModel(t5, CrossPTConfig(TASKS, prompt_length=4, prefix_mode=mode, **settings), backend="triton")
+    t5.set_attn_implementation("crosspt_triton")
+    return model
+
+
+def train(
+    mode: str, dtype: torch.dtype, *, checkpointing: bool = False, autocast: bool = False, **settings: Any
+) -> None:
+    model = make_model(mode, dtype, **settings).train()
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss = model(**batch(labels=torch.ones(3, 2, dtype=torch.int64))).loss
+    loss.backward()
+
+
+def answer(mode: str, dtype: torch.dtype, **options: Any) -> None:
+    model = make_model(mode, dtype).eval()
+    with torch.no_grad(), model.keep_prompts():
+        model(**batch(labels=torch.ones(3, 2, dtype=torch.int64)))
+    model.generate(**batch(), max_new_tokens=3, min_new_tokens=3, **options)
+
+
+def embed(dtype: torch.dtype, *, table_learns: bool = False, **settings: Any) -> None:
+    embedding = torch.nn.Embedding(48, 64, dtype=dtype).requires_grad_(table_learns)
+    saved = {task: torch.zeros(4, 64) for task in TASKS}
+    config = CrossPTConfig(TASKS, prompt_length=4, **settings)
+    embed = CrossPTEmbedding(embedding, config, source_prompts=saved, backend="triton")
+    embed(**batch())[0].sum().backward()
+    with torch.no_grad(), embed.keep_prompts():
+        embed(**batch())
+        one = {name: tensor[:1] for name, tensor in batch().items()}
+        embed(**one)
+
+
+def steps() -> Iterator[tuple[str, Callable[[], None]]]:
+    """Each step's name and what it does."""
+    for dtype in (torch.float32, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        for scheme in ("P", "SL", "SLPN", "SLP10", "SIP", "SILP"):
+            yield f"embed {scheme} {name}", lambda dtype=dtype, scheme=scheme: embed(dtype, scheme=scheme)
+        for encoder in ("none", "mlp", "lstm"):
+            yield f"embed {encoder} {name}", lambda dtype=dtype, encoder=encoder: embed(dtype, encoder=encoder)
+        yield f"embed table {name}", lambda dtype=dtype: embed(dtype, table_learns=True)
+        for mode in ("full", "isolated"):
+            for dropout in (0.0, 0.1):
+                yield f"train {mode} {dropout} {name}", lambda m=mode, t=dtype, p=dropout: train(m, t, dropout=p)
+            yield f"train {mode} checkpointing {name}", lambda m=mode, t=dtype: train(m, t, checkpointing=True)
+            yield f"answer {mode} {name}", lambda m=mode, t=dtype: answer(m, t)
+            yield f"answer {mode} beams {name}", lambda m=mode, t=dtype: answer(m, t, num_beams=2)
+    for mode in ("full", "isolated"):
+        yield f"train {mode} autocast", lambda m=mode: train(m, torch.float32, autocast=True)
+        yield f"answer {mode} static cache", lambda m=mode: answer(m, torch.float32, cache_implementation="static")
+
+
+def compile_all(target: str) -> dict[str, Any]:
+    """Run every step for a target such as ``cuda:90``."""
+    library._load().interpreted = True  # kernels may be launched on CPU tensors
+    launched: Counter[str] = Counter()
+    kernels: set[Any] = set()
+    start = launch.start
+
+    def spy(kernel: Any, *arguments: Any) -> None:
+        launched[kernel.__name__] += 1
+        kernels.add(kernel)
+        start(kernel, *arguments)
+
+    found: dict[str, dict[str, int]] = {}
+    launch.start = spy
+    try:
+        with absent_gpu(parse_target(target)):
+            for name, step in steps():
+                torch.manual_seed(0)
+                launched.clear()
+                try:
+                    step()
+                except Exception as error:
+                    error.add_note(f"in the step: {name}")
+                    raise
+                found[name] = dict(launched)
+    finally:
+        launch.start = start
+    compilations = {
+        kernel.__name__: sum(len(cache[0]) for cache in kernel.device_caches.values()) for kernel in kernels
+    }
+    return {"steps": found, "compilations": compilations}
+
+
+if __name__ == "__main__":
+    print(json.dumps(compile_all(sys.argv[1])))

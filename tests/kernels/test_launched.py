@@ -1,0 +1,34 @@
+"""Nothing uncompiled is ever launched: whole steps through the real compiler, for GPUs that are not there."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MOST_COMPILATIONS = 90
+"""Of all kernels together, for every step of ``tests.kernels.launched``; each takes a second or two, once."""
+
+
+def compile_for(target: str) -> dict[str, Any]:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "tests.kernels.launched", target]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("target", ["cuda:80", "cuda:90", "cuda:100", "hip:gfx942"])
+def test_whatever_a_step_launches_compiles(target: str) -> None:
+    found = compile_for(target)
+    steps, compilations = found["steps"], found["compilations"]
+    print(target, compilations)
+    assert sum(compilations.values()) <= MOST_COMPILATIONS
+    assert all(steps.values())
+    assert steps["embed SLPN float32"]["prompted_embedding_kernel"] >= 1
