@@ -70,7 +70,8 @@ class CrossPTEmbedding(nn.Module):
         attention_mask, task_ids = self.check_rows(input_ids, attention_mask, task_ids)
         table = self.token_embedding.weight
         if torch.is_grad_enabled():
-            embeds = prompted_embedding(input_ids, task_ids, table, **self.bank.operands(), backend=self.backend)
+            mixture = self.bank.mixture()._asdict()
+            embeds = prompted_embedding(input_ids, task_ids, table, **mixture, backend=self.backend)
         else:
             embeds = prepend_prompts(self.compose(), task_ids, input_ids, table, backend=self.backend)
         ones = attention_mask.new_ones(attention_mask.shape[0], self.config.prompt_length)
