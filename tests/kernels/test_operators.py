@@ -1,5 +1,6 @@
 """The torch.library operators: schemas, torch.compile, autocast, second derivatives, and what they refuse."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -30,6 +31,19 @@ from tests.kernels.cases import (
 )
 
 TINY = Sizes(B=2, L=2, T=2, n=2, m=2, d=4)
+
+
+@pytest.mark.parametrize("operation", ["compose_prompts", "prompted_embedding"])
+def test_operands_have_one_order(operation: str) -> None:
+    parameters = inspect.signature(getattr(functional, operation)).parameters
+    public = {name: p.default for name, p in parameters.items() if name in Mixture._fields}
+    assert tuple(public) == Mixture._fields
+    assert {name: value for name, value in public.items() if value is not inspect.Parameter.empty} == (
+        Mixture._field_defaults
+    )
+    for name in (operation, f"{operation}_backward"):
+        schema = getattr(operators.OPS, name).default._schema
+        assert tuple(x.name for x in schema.arguments if x.name in Mixture._fields) == Mixture._fields
 
 
 @pytest.mark.parametrize("case", ["raw, masked", "encoded sources", "no encoder", "raw privates"])
