@@ -151,8 +151,8 @@ def crosspt(bench: Bench, prefix_mode: Any = "full") -> Prompted:
     inputs = {"input_ids": batch.input_ids, "attention_mask": bench.mask(0), "task_ids": batch.task_ids}
 
     def literal() -> Tensor:
-        operands = model.embedding.bank.operands()
-        return reference.prompted_embedding(batch.input_ids, batch.task_ids, batch.table, **operands)
+        mixture = model.embedding.bank.mixture()._asdict()
+        return reference.prompted_embedding(batch.input_ids, batch.task_ids, batch.table, **mixture)
 
     return Prompted(
         "CrossPTModel isolated" if isolated else "CrossPTModel",

@@ -6,21 +6,14 @@ arguments once and raises ``ValueError``, ``TypeError`` or ``RuntimeError`` with
 what came. Ids out of range raise on CPU tensors.
 """
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from crosspt.ops import attention_operators, operators, torch_attention, torch_composition
-from crosspt.ops.validation import (
-    Mixture,
-    check_attention,
-    check_devices,
-    check_floating,
-    check_mixture,
-    check_rows,
-    check_weights,
-)
+from crosspt.kernels.mixture import Mixture
+from crosspt.ops import operators, torch_attention, torch_composition
+from crosspt.ops.validation import check_attention, check_batch, check_floating, check_mixture, check_weights
 
 Backend = Literal["auto", "torch", "triton"]
 
@@ -76,8 +69,9 @@ def compose_prompts(
     """
     mixture = Mixture(logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates)
     check_mixture("compose_prompts", mixture)
+    mixture = mixture.promoted()
     if _use_triton("compose_prompts", backend, logits):
-        return operators.compose_prompts(*_operator_arguments(mixture))
+        return operators.compose_prompts(*mixture)
     return torch_composition.compose_prompts(mixture)
 
 
@@ -97,7 +91,7 @@ def prepend_prompts(
         X (B, m + L, d) in the table's dtype.
     """
     check_floating("prepend_prompts", "prompts", prompts, "(T, m, d)")
-    check_rows("prepend_prompts", input_ids, task_ids, table, prompts.shape[0], prompts)
+    check_batch("prepend_prompts", input_ids, task_ids, table, prompts.shape[0], prompts)
     if _use_triton("prepend_prompts", backend, table):
         return operators.prepend_prompts(prompts, task_ids, input_ids, table)
     return torch_composition.prepend_prompts(prompts, task_ids, input_ids, table)
@@ -141,10 +135,10 @@ def prompted_embedding(
     """
     mixture = Mixture(logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates)
     check_mixture("prompted_embedding", mixture)
-    check_rows("prompted_embedding", input_ids, task_ids, table, logits.shape[0], mixture.prompts[0])
-    check_devices("prompted_embedding", table=table, logits=logits)
+    check_batch("prompted_embedding", input_ids, task_ids, table, logits.shape[0], mixture.prompts)
+    mixture = mixture.promoted()
     if _use_triton("prompted_embedding", backend, table):
-        return operators.prompted_embedding(input_ids, task_ids, table, *_operator_arguments(mixture))
+        return operators.prompted_embedding(input_ids, task_ids, table, *mixture)
     return torch_composition.prompted_embedding(input_ids, task_ids, table, mixture)
 
 
@@ -192,7 +186,7 @@ def attention(
         if dropout > 0 and seed is None:
             seed = torch.randint(2**63 - 1, (1,), device=query.device)
         tensors = (query, key, value, bias, mask, prefix_key, prefix_value, task_ids, seed)
-        return attention_operators.attention(*tensors, causal, dropout)[0]
+        return operators.attention(*tensors, causal, dropout)[0]
     if seed is not None:
         raise ValueError("attention: backend 'torch' takes no seed; use torch.manual_seed")
     return torch_attention.attention(query, key, value, bias, mask, prefix_key, prefix_value, task_ids, causal, dropout)
@@ -203,17 +197,3 @@ def _use_triton(operation: str, backend: str, tensor: Tensor) -> bool:
     if backend not in get_args(Backend):
         raise ValueError(f"{operation}: backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
     return backend == "triton" or (backend == "auto" and tensor.is_cuda)
-
-
-def _operator_arguments(mixture: Mixture) -> tuple[Any, ...]:
-    """The mixture as the operators take it: parameters in the dtype that they promote to, no encoder without use."""
-    logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates = mixture
-    if not ((encode_sources and sources is not None) or (encode_privates and privates is not None)):
-        weight = bias = None
-    dtype = mixture.dtype
-
-    def cast(parameter: Tensor | None) -> Tensor | None:
-        return parameter if parameter is None or parameter.dtype is dtype else parameter.to(dtype)
-
-    parameters = (cast(logits), cast(sources), cast(privates), cast(weight), cast(bias))
-    return (*parameters, mask, temperature, encode_sources, encode_privates)

@@ -52,12 +52,13 @@ def analyse_bank(bank: PromptBank) -> dict[str, Any]:
         ``inference_cost``: see :func:`inference_cost`.
     """
     config = bank.config
-    operands: dict[str, Any] = {
-        name: value.detach().double() if isinstance(value, Tensor) else value for name, value in bank.operands().items()
+    mixture: dict[str, Any] = {
+        name: value.detach().double() if isinstance(value, Tensor) else value
+        for name, value in bank.mixture()._asdict().items()
     }
-    logits, temperature = operands.pop("logits"), operands.pop("temperature")
-    candidates = reference.candidates(len(config.tasks), **operands)
-    weights = reference.mixing_weights(logits, temperature)
+    softmax = {name: mixture.pop(name) for name in ("logits", "temperature", "mask")}
+    candidates = reference.candidates(len(config.tasks), **mixture)
+    weights = reference.mixing_weights(**softmax)
     prompts = (weights[:, :, None, None] * candidates).sum(dim=1)
     similarity = candidate_similarity(prompts, candidates)
     wssp = None

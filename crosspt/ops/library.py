@@ -1,8 +1,12 @@
-"""What every operator of ``torch.ops.crosspt`` shares: the library, the launchers behind it, its Autograd keys."""
+"""How the Triton kernels become torch.library operators: ``torch.ops.crosspt``.
+
+An operator has its own Autograd key, which dispatches faster than ``torch.library.custom_op``. It changes none of its
+arguments and checks nothing but that the kernels can run.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -15,8 +19,84 @@ LIBRARY = torch.library.Library("crosspt", "DEF")
 OPS = torch.ops.crosspt
 
 
+def operator(
+    name: str,
+    schema: str,
+    fake: Callable[..., Any],
+    derivative: type[torch.autograd.Function] | None = None,
+    checked: Sequence[int] = (0,),
+) -> Callable[..., Any]:
+    """Declare an operator. What it launches is in ``crosspt.ops.launchers``, under its name.
+
+    Args:
+        name: the operation's, with ``_backward`` behind it where it computes gradients.
+        schema: arguments and results.
+        fake: gives results of the right shapes while torch.compile traces.
+        derivative: None where differentiating raises.
+        checked: positions of the tensors that must be on a GPU and of a dtype in ``DTYPES``.
+
+    Returns:
+        what the public function calls: the operator, with one trip through the dispatcher instead of two where nothing
+        is being traced.
+    """
+    LIBRARY.define(name + schema)
+    target = getattr(OPS, name)
+    differentiate = _refuse_to_differentiate(target) if derivative is None else derivative.apply
+
+    def launch(*arguments: Any) -> Any:
+        return _launchers(name, arguments, checked)[name](*arguments)
+
+    def autograd(*arguments: Any) -> Any:
+        if _takes_gradient(arguments):
+            return differentiate(*arguments)
+        return below_autograd(target, *arguments)
+
+    def call(*arguments: Any) -> Any:
+        return target(*arguments) if torch.compiler.is_compiling() else autograd(*arguments)
+
+    LIBRARY.impl(name, launch, "CompositeExplicitAutograd")
+    LIBRARY.impl(name, autograd, "Autograd")
+    torch.library.register_fake(f"crosspt::{name}", fake, lib=LIBRARY)
+    return call
+
+
+def below_autograd(target: Callable[..., Any], *arguments: Any) -> Any:
+    """Run an operator without its Autograd key."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return target(*arguments)
+
+
+def _takes_gradient(arguments: Sequence[Any]) -> bool:
+    if torch.is_grad_enabled():
+        for argument in arguments:
+            if isinstance(argument, Tensor) and argument.requires_grad:
+                return True
+    return False
+
+
+class _Once(torch.autograd.Function):
+    """A gradient operator: differentiating it raises instead of being silently wrong."""
+
+    @staticmethod
+    def forward(ctx: Any, target: Any, *arguments: Any) -> Any:
+        gradients = below_autograd(target, *arguments)
+        return tuple(gradients) if isinstance(gradients, list) else gradients
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        raise RuntimeError("crosspt: backend 'triton' has first derivatives only; use backend='torch' for second ones")
+
+
+def _refuse_to_differentiate(target: Any) -> Callable[..., Any]:
+    def differentiate(*arguments: Any) -> Any:
+        gradients = _Once.apply(target, *arguments)
+        return list(gradients) if isinstance(gradients, tuple) else gradients
+
+    return differentiate
+
+
 @cache
-def _load() -> SimpleNamespace | str:
+def _load() -> ModuleType | str:
     """The launchers, or why there are none."""
     try:
         import triton
@@ -28,129 +108,32 @@ def _load() -> SimpleNamespace | str:
     if found < MIN_TRITON:
         wanted = ".".join(map(str, MIN_TRITON))
         return f"Triton >= {wanted}, got {triton.__version__}; run `pip install -U triton` or use backend='torch'"
-    from crosspt.kernels.attention import attention, attention_arguments
-    from crosspt.kernels.attention_backward import AttentionNeeds, attention_backward
-    from crosspt.kernels.compose_prompts import compose_prompts
-    from crosspt.kernels.compose_prompts_backward import Needs, compose_prompts_backward
-    from crosspt.kernels.launch import compose_arguments
-    from crosspt.kernels.mixing import INTERPRETED
-    from crosspt.kernels.prepend_prompts import prepend_prompts, sum_task_rows
-    from crosspt.kernels.prompted_embedding import prompted_embedding, prompted_embedding_backward
+    from crosspt.ops import launchers
 
-    return SimpleNamespace(
-        AttentionNeeds=AttentionNeeds,
-        Needs=Needs,
-        attention=attention,
-        attention_arguments=attention_arguments,
-        attention_backward=attention_backward,
-        compose_arguments=compose_arguments,
-        compose_prompts=compose_prompts,
-        compose_prompts_backward=compose_prompts_backward,
-        interpreted=INTERPRETED.value,
-        prepend_prompts=prepend_prompts,
-        prompted_embedding=prompted_embedding,
-        prompted_embedding_backward=prompted_embedding_backward,
-        sum_task_rows=sum_task_rows,
-    )
+    return launchers
 
 
-def launchers(operation: str, *tensors: Tensor) -> SimpleNamespace:
-    """The launchers, or a RuntimeError that says why they cannot run on these tensors and what to do."""
-    kernels = _load()
-    if isinstance(kernels, str):
-        raise RuntimeError(f"{operation}: backend 'triton' needs {kernels}")
-    for tensor in tensors:
-        if not (tensor.is_cuda or kernels.interpreted):
-            raise RuntimeError(
-                f"{operation}: backend 'triton' needs tensors on a GPU, got {tensor.device}; use backend='torch', or "
-                "set TRITON_INTERPRET=1 before Triton is imported to interpret the kernels on the CPU"
+def _launchers(name: str, arguments: Sequence[Any], checked: Sequence[int]) -> dict[str, Callable[..., Any]]:
+    """The launchers, or a RuntimeError that says why they cannot run on these arguments and what to do."""
+    launchers = _load()
+    if isinstance(launchers, str):
+        raise _unusable(name, f"needs {launchers}")
+    for position in checked:
+        tensor = arguments[position]
+        if not (tensor.is_cuda or launchers.interpreted):
+            raise _unusable(
+                name,
+                f"needs tensors on a GPU, got {tensor.device}; use backend='torch', or set TRITON_INTERPRET=1 before "
+                "Triton is imported to interpret the kernels on the CPU",
             )
         if tensor.dtype not in DTYPES:
-            raise RuntimeError(
-                f"{operation}: backend 'triton' supports float16, bfloat16, float32 and float64, got {tensor.dtype}; "
-                "cast the tensors or use backend='torch'"
+            raise _unusable(
+                name,
+                f"supports float16, bfloat16, float32 and float64, got {tensor.dtype}; cast the tensors or use "
+                "backend='torch'",
             )
-    return kernels
+    return launchers.LAUNCHERS
 
 
-def implement(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the decorated function as what an operator does, on every device."""
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        LIBRARY.impl(name, function, "CompositeExplicitAutograd")
-        return function
-
-    return register
-
-
-def fake(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register the decorated function as what an operator does while torch.compile traces."""
-    return torch.library.register_fake(f"crosspt::{name}", lib=LIBRARY)
-
-
-def spread(gradients: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor | None]:
-    """One entry an argument: the next gradient where one was asked for, else None."""
-    rest = iter(gradients)
-    return [next(rest) if need else None for need in needs]
-
-
-class _Once(torch.autograd.Function):
-    """A gradient operator: differentiating it raises instead of being silently wrong."""
-
-    @staticmethod
-    def forward(ctx: Any, operator: Any, *arguments: Any) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
-            gradients = operator(*arguments)
-        return tuple(gradients) if isinstance(gradients, list) else gradients
-
-    @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> Any:
-        raise RuntimeError("crosspt: backend 'triton' has first derivatives only; use backend='torch' for second ones")
-
-
-def _takes_gradient(arguments: Sequence[Any]) -> bool:
-    if torch.is_grad_enabled():
-        for argument in arguments:
-            if isinstance(argument, Tensor) and argument.requires_grad:
-                return True
-    return False
-
-
-def differentiable(name: str, function: type[torch.autograd.Function]) -> Callable[..., Any]:
-    """Register the Autograd key of an operator.
-
-    Args:
-        name: of the operator.
-        function: its derivative.
-
-    Returns:
-        what the public function calls: the operator, with one trip through the dispatcher instead of two where nothing
-        is being traced.
-    """
-    operator = getattr(OPS, name)
-
-    def autograd(*arguments: Any) -> Any:
-        if _takes_gradient(arguments):
-            return function.apply(*arguments)
-        with torch._C._AutoDispatchBelowAutograd():
-            return operator(*arguments)
-
-    def call(*arguments: Any) -> Any:
-        return operator(*arguments) if torch.compiler.is_compiling() else autograd(*arguments)
-
-    LIBRARY.impl(name, autograd, "Autograd")
-    return call
-
-
-def once_differentiable(name: str) -> None:
-    """Register the Autograd key of a gradient operator."""
-    operator = getattr(OPS, name)
-
-    def autograd(*arguments: Any) -> Any:
-        if _takes_gradient(arguments):
-            gradients = _Once.apply(operator, *arguments)
-            return list(gradients) if isinstance(gradients, tuple) else gradients
-        with torch._C._AutoDispatchBelowAutograd():
-            return operator(*arguments)
-
-    LIBRARY.impl(name, autograd, "Autograd")
+def _unusable(name: str, reason: str) -> RuntimeError:
+    return RuntimeError(f"{name.removesuffix('_backward')}: backend 'triton' {reason}")

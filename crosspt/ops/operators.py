@@ -1,9 +1,7 @@
-"""The Triton kernels as torch.library operators: ``torch.ops.crosspt``.
+"""The operators ``torch.ops.crosspt``: fakes, derivatives, and at the end the table of all there are.
 
-Each operator has a schema, an implementation for every device, a fake for torch.compile and its own Autograd key, which
-dispatches faster than ``torch.library.custom_op``. Operators change none of their arguments, take the parameters in one
-dtype and check nothing but that the kernels can run; ``crosspt.functional`` checks the rest. Gradients are operators
-too; differentiating those again raises.
+Parameters come in one dtype; ``crosspt.functional`` checks arguments. Gradients are operators too; differentiating
+those again raises.
 """
 
 from collections.abc import Sequence
@@ -12,140 +10,92 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crosspt.ops.library import LIBRARY, OPS, differentiable, fake, implement, launchers, once_differentiable, spread
-
-_MIXTURE = (
-    "Tensor logits, Tensor? sources, Tensor? privates, Tensor? weight, Tensor? bias, Tensor? mask, float temperature, "
-    "bool encode_sources, bool encode_privates"
-)
-LIBRARY.define(f"compose_prompts({_MIXTURE}) -> Tensor")
-LIBRARY.define(f"compose_prompts_backward(Tensor grad, {_MIXTURE}, bool[5] needs) -> Tensor[]")
-LIBRARY.define("prepend_prompts(Tensor prompts, Tensor task_ids, Tensor input_ids, Tensor table) -> Tensor")
-LIBRARY.define(
-    "prepend_prompts_backward(Tensor grad, Tensor task_ids, SymInt tasks, SymInt length, ScalarType dtype) -> Tensor"
-)
-LIBRARY.define(f"prompted_embedding(Tensor input_ids, Tensor task_ids, Tensor table, {_MIXTURE}) -> Tensor")
-LIBRARY.define(f"prompted_embedding_backward(Tensor grad, Tensor task_ids, {_MIXTURE}, bool[5] needs) -> Tensor[]")
+from crosspt.ops.library import OPS, below_autograd, operator
 
 
-@implement("compose_prompts")
-def _compose_prompts(
-    logits: Tensor,
-    sources: Tensor | None,
-    privates: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mask: Tensor | None,
-    temperature: float,
-    encode_sources: bool,
-    encode_privates: bool,
-) -> Tensor:
-    kernels = launchers("compose_prompts", logits)
-    return kernels.compose_prompts(
-        kernels.compose_arguments(
-            logits, sources, privates, weight, bias, mask, temperature, encode_sources, encode_privates
-        )
-    )
-
-
-@fake("compose_prompts")
-def _(logits: Tensor, sources: Any, privates: Any, *_: object) -> Tensor:
+def _like_prompts(logits: Tensor, sources: Any, privates: Any, *_: object) -> Tensor:
     prompts = sources if privates is None else privates
     return logits.new_empty((logits.shape[0], *prompts.shape[1:]))
 
 
-@implement("compose_prompts_backward")
-def _compose_prompts_backward(grad: Tensor, *mixture: Any) -> list[Tensor]:
-    kernels = launchers("compose_prompts", grad)
-    *arguments, needs = mixture
-    gradients = kernels.compose_prompts_backward(grad, kernels.compose_arguments(*arguments), kernels.Needs(*needs))
-    return _asked(gradients, mixture, needs)
-
-
-def _asked(gradients: Sequence[Tensor | None], parameters: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor]:
-    """The gradients asked for; zeros where the parameter took no part, such as an encoder when nothing is raw."""
-    return [
-        torch.zeros_like(parameter, memory_format=torch.contiguous_format) if gradient is None else gradient
-        for gradient, parameter, need in zip(gradients, parameters, needs, strict=False)
-        if need
-    ]
-
-
-def _fake_gradients(parameters: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor]:
-    return [
-        torch.empty_like(parameter, memory_format=torch.contiguous_format)
-        for parameter, need in zip(parameters, needs, strict=False)
-        if need
-    ]
-
-
-@fake("compose_prompts_backward")
-def _(grad: Tensor, *mixture: Any) -> list[Tensor]:
-    return _fake_gradients(mixture[:5], mixture[-1])
-
-
-@implement("prepend_prompts")
-def _prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:
-    return launchers("prepend_prompts", prompts, table).prepend_prompts(prompts, task_ids, input_ids, table)
-
-
-@fake("prepend_prompts")
-def _(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:
+def _like_rows(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:
     return table.new_empty((input_ids.shape[0], prompts.shape[1] + input_ids.shape[1], prompts.shape[2]))
 
 
-@implement("prepend_prompts_backward")
-def _prepend_prompts_backward(grad: Tensor, task_ids: Tensor, tasks: int, length: int, dtype: torch.dtype) -> Tensor:
-    return launchers("prepend_prompts", grad).sum_task_rows(grad, task_ids, tasks, length, dtype)
+def _like_prompted_rows(
+    input_ids: Tensor, task_ids: Tensor, table: Tensor, logits: Tensor, sources: Any, privates: Any, *_: object
+) -> Tensor:
+    return _like_rows(sources if privates is None else privates, task_ids, input_ids, table)
 
 
-@fake("prepend_prompts_backward")
-def _(grad: Tensor, task_ids: Tensor, tasks: int, length: int, dtype: torch.dtype) -> Tensor:
+def _like_composed(grad: Tensor, task_ids: Tensor, tasks: int, length: int, dtype: torch.dtype) -> Tensor:
     return grad.new_empty((tasks, length, grad.shape[2]), dtype=dtype)
 
 
-@implement("prompted_embedding")
-def _prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, logits: Tensor, *mixture: Any) -> Tensor:
-    kernels = launchers("prompted_embedding", table, logits)
-    arguments = kernels.compose_arguments(logits, *mixture, table.dtype)
-    return kernels.prompted_embedding(input_ids, task_ids, table, arguments)
+def _like_parameters(*arguments: Any) -> list[Tensor]:
+    parameters, needs = arguments[-10:-5], arguments[-1]
+    return [
+        torch.empty_like(parameter, memory_format=torch.contiguous_format)
+        for parameter, need in zip(parameters, needs, strict=True)
+        if need
+    ]
 
 
-@fake("prompted_embedding")
-def _(
-    input_ids: Tensor, task_ids: Tensor, table: Tensor, logits: Tensor, sources: Tensor, privates: Tensor, *_: object
-) -> Tensor:
-    prompts = sources if privates is None else privates
-    return table.new_empty((input_ids.shape[0], prompts.shape[1] + input_ids.shape[1], table.shape[1]))
+def _like_attended(query: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+    batch, heads, queries, width = query.shape
+    accumulator = torch.float64 if query.dtype is torch.float64 else torch.float32
+    stats = query.new_empty((batch, heads, 2, queries), dtype=accumulator)
+    return query.new_empty((batch, queries, heads, width)), stats
 
 
-@implement("prompted_embedding_backward")
-def _prompted_embedding_backward(grad: Tensor, task_ids: Tensor, *mixture: Any) -> list[Tensor]:
-    kernels = launchers("prompted_embedding", grad)
-    *arguments, needs = mixture
-    prepared = kernels.compose_arguments(*arguments, grad.dtype)
-    gradients = kernels.prompted_embedding_backward(grad, task_ids, prepared, kernels.Needs(*needs))
-    return _asked(gradients, mixture, needs)
+def _like_heads(grad: Tensor, out: Tensor, stats: Tensor, *arguments: Any) -> list[Tensor]:
+    return [
+        tensor.transpose(1, 2).new_empty(tensor.transpose(1, 2).shape).transpose(1, 2)
+        for tensor, need in zip(_learned(arguments), arguments[-1], strict=True)
+        if need
+    ]
 
 
-@fake("prompted_embedding_backward")
-def _(grad: Tensor, task_ids: Tensor, *mixture: Any) -> list[Tensor]:
-    return _fake_gradients(mixture[:5], mixture[-1])
+def _learned(attention: Sequence[Any]) -> list[Any]:
+    """What takes a gradient of the attention's arguments: query, key, value, prefix_key, prefix_value."""
+    return [*attention[:3], *attention[5:7]]
+
+
+def _save(ctx: Any, mixture: Sequence[Any], *tensors: Tensor) -> None:
+    *parameters, temperature, mask, encode_sources, encode_privates = mixture
+    ctx.save_for_backward(*tensors, *parameters, mask)
+    ctx.settings = temperature, encode_sources, encode_privates
+
+
+def _saved(ctx: Any) -> list[Any]:
+    *tensors, mask = ctx.saved_tensors
+    temperature, *encodes = ctx.settings
+    return [*tensors, temperature, mask, *encodes]
+
+
+def _spread(gradients: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor | None]:
+    """One entry an argument: the next gradient where one was asked for, else None."""
+    rest = iter(gradients)
+    return [next(rest) if need else None for need in needs]
+
+
+def _table_gradient(grad: Tensor, input_ids: Tensor, vocabulary: int) -> Tensor:
+    """Gradient of the token table from the token rows of the output's gradient."""
+    rows = grad[:, grad.shape[1] - input_ids.shape[1] :]
+    return torch.ops.aten.embedding_dense_backward(rows, input_ids, vocabulary, -1, False)
 
 
 class _ComposePrompts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *mixture: Any) -> Tensor:
-        ctx.save_for_backward(*mixture[:6])
-        ctx.settings = mixture[6:]
-        with torch._C._AutoDispatchBelowAutograd():
-            return OPS.compose_prompts(*mixture)
+        _save(ctx, mixture)
+        return below_autograd(OPS.compose_prompts, *mixture)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         needs = ctx.needs_input_grad[:5]
-        gradients = OPS.compose_prompts_backward(grad, *ctx.saved_tensors, *ctx.settings, needs)
-        return (*spread(gradients, needs), None, None, None, None)
+        gradients = OPS.compose_prompts_backward(grad, *_saved(ctx), needs)
+        return (*_spread(gradients, needs), None, None, None, None)
 
 
 class _PrependPrompts(torch.autograd.Function):
@@ -154,8 +104,7 @@ class _PrependPrompts(torch.autograd.Function):
         ctx.save_for_backward(task_ids, input_ids)
         ctx.prompts = (*prompts.shape[:2], prompts.dtype)
         ctx.vocabulary = table.shape[0]
-        with torch._C._AutoDispatchBelowAutograd():
-            return OPS.prepend_prompts(prompts, task_ids, input_ids, table)
+        return below_autograd(OPS.prepend_prompts, prompts, task_ids, input_ids, table)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -168,31 +117,80 @@ class _PrependPrompts(torch.autograd.Function):
 class _PromptedEmbedding(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input_ids: Tensor, task_ids: Tensor, table: Tensor, *mixture: Any) -> Tensor:
-        ctx.save_for_backward(input_ids, task_ids, *mixture[:6])
-        ctx.settings = mixture[6:]
+        _save(ctx, mixture, input_ids, task_ids)
         ctx.vocabulary = table.shape[0]
-        with torch._C._AutoDispatchBelowAutograd():
-            return OPS.prompted_embedding(input_ids, task_ids, table, *mixture)
+        return below_autograd(OPS.prompted_embedding, input_ids, task_ids, table, *mixture)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        input_ids, task_ids, *mixture = ctx.saved_tensors
+        input_ids, *prompts = _saved(ctx)
         needs = ctx.needs_input_grad[3:8]
-        gradients: Sequence[Tensor] = ()
-        if any(needs):
-            gradients = OPS.prompted_embedding_backward(grad, task_ids, *mixture, *ctx.settings, needs)
+        gradients = OPS.prompted_embedding_backward(grad, *prompts, needs) if any(needs) else ()
         dtable = _table_gradient(grad, input_ids, ctx.vocabulary) if ctx.needs_input_grad[2] else None
-        return (None, None, dtable, *spread(gradients, needs), None, None, None, None)
+        return (None, None, dtable, *_spread(gradients, needs), None, None, None, None)
 
 
-def _table_gradient(grad: Tensor, input_ids: Tensor, vocabulary: int) -> Tensor:
-    """Gradient of the token table from the token rows of the output's gradient."""
-    rows = grad[:, grad.shape[1] - input_ids.shape[1] :]
-    return torch.ops.aten.embedding_dense_backward(rows, input_ids, vocabulary, -1, False)
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
+        out, stats = below_autograd(OPS.attention, *arguments)
+        ctx.save_for_backward(out, stats, *arguments[:9])
+        ctx.settings = arguments[9:]
+        ctx.mark_non_differentiable(stats)
+        ctx.set_materialize_grads(False)  # of stats there is none, and zeros would be a launch
+        return out, stats
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * 11
+        needs = _learned(ctx.needs_input_grad)
+        gradients = OPS.attention_backward(grad, *ctx.saved_tensors, *ctx.settings, needs)
+        dquery, dkey, dvalue, dprefix_key, dprefix_value = _spread(gradients, needs)
+        return dquery, dkey, dvalue, None, None, dprefix_key, dprefix_value, None, None, None, None
 
 
-compose_prompts = differentiable("compose_prompts", _ComposePrompts)
-prepend_prompts = differentiable("prepend_prompts", _PrependPrompts)
-prompted_embedding = differentiable("prompted_embedding", _PromptedEmbedding)
-for _name in ("compose_prompts_backward", "prepend_prompts_backward", "prompted_embedding_backward"):
-    once_differentiable(_name)
+_MIXTURE = (
+    "Tensor logits, Tensor? sources, Tensor? privates, Tensor? weight, Tensor? bias, float temperature, Tensor? mask, "
+    "bool encode_sources, bool encode_privates"
+)
+_ATTENTION = (
+    "Tensor query, Tensor key, Tensor value, Tensor? bias, Tensor? mask, Tensor? prefix_key, Tensor? prefix_value, "
+    "Tensor? task_ids, Tensor? seed, bool causal, float dropout"
+)
+
+compose_prompts = operator("compose_prompts", f"({_MIXTURE}) -> Tensor", _like_prompts, _ComposePrompts)
+operator("compose_prompts_backward", f"(Tensor grad, {_MIXTURE}, bool[5] needs) -> Tensor[]", _like_parameters)
+
+prepend_prompts = operator(
+    "prepend_prompts",
+    "(Tensor prompts, Tensor task_ids, Tensor input_ids, Tensor table) -> Tensor",
+    _like_rows,
+    _PrependPrompts,
+    checked=(0, 3),
+)
+operator(
+    "prepend_prompts_backward",
+    "(Tensor grad, Tensor task_ids, SymInt tasks, SymInt length, ScalarType dtype) -> Tensor",
+    _like_composed,
+)
+
+prompted_embedding = operator(
+    "prompted_embedding",
+    f"(Tensor input_ids, Tensor task_ids, Tensor table, {_MIXTURE}) -> Tensor",
+    _like_prompted_rows,
+    _PromptedEmbedding,
+    checked=(2, 3),
+)
+operator(
+    "prompted_embedding_backward",
+    f"(Tensor grad, Tensor task_ids, {_MIXTURE}, bool[5] needs) -> Tensor[]",
+    _like_parameters,
+)
+
+attention = operator("attention", f"({_ATTENTION}) -> (Tensor, Tensor)", _like_attended, _Attention)
+operator(
+    "attention_backward",
+    f"(Tensor grad, Tensor out, Tensor stats, {_ATTENTION}, bool[5] needs) -> Tensor[]",
+    _like_heads,
+)

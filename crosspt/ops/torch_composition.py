@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crosspt.ops.validation import Mixture
+from crosspt.kernels.mixture import Mixture
 
 
 def mixing_weights(logits: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
@@ -21,40 +21,37 @@ def mixing_weights(logits: Tensor, temperature: float, mask: Tensor | None) -> T
 
 
 def compose_prompts(mixture: Mixture, rows: Tensor | None = None) -> Tensor:
-    """P (T, m, d) for every task, or P[rows] (B, m, d) composed for those rows alone."""
+    """P (T, m, d) for every task, or P[rows] (B, m, d) composed for those rows alone, of a promoted mixture."""
     # Autocast would round the mixture to half precision before the encoder; prompts keep their own dtype.
     with torch.autocast(mixture.logits.device.type, enabled=False):
         return _compose(mixture, rows)
 
 
 def _compose(mixture: Mixture, rows: Tensor | None) -> Tensor:
-    dtype = mixture.dtype
-    alpha = mixing_weights(mixture.logits.to(dtype), mixture.temperature, mixture.mask)
+    alpha = mixing_weights(mixture.logits, mixture.temperature, mixture.mask)
     if rows is not None:
         alpha = F.embedding(rows, alpha)
     raw: list[Tensor] = []
     raw_weights: list[Tensor] = []
     encoded: list[Tensor] = []
-    encoder = mixture.weight
-    if mixture.sources is not None:
-        weights = alpha[:, : mixture.sources.shape[0]]
-        mixed = torch.mm(weights, mixture.sources.to(dtype).flatten(1)).unflatten(1, mixture.sources.shape[1:])
-        is_raw = encoder is not None and mixture.encode_sources
-        (raw if is_raw else encoded).append(mixed)
-        if is_raw:
+    sources, privates = mixture.sources, mixture.privates
+    if sources is not None:
+        weights = alpha[:, : sources.shape[0]]
+        mixed = torch.mm(weights, sources.flatten(1)).unflatten(1, sources.shape[1:])
+        (raw if mixture.raw_sources else encoded).append(mixed)
+        if mixture.raw_sources:
             raw_weights.append(weights.sum(dim=1))
-    if mixture.privates is not None:
-        privates = mixture.privates.to(dtype)
+    if privates is not None:
         weights = alpha[:, -1]
         mixed = weights[:, None, None] * (privates if rows is None else gather_prompts(privates, rows))
-        is_raw = encoder is not None and mixture.encode_privates
-        (raw if is_raw else encoded).append(mixed)
-        if is_raw:
+        (raw if mixture.raw_privates else encoded).append(mixed)
+        if mixture.raw_privates:
             raw_weights.append(weights)
-    if encoder is not None and raw:
-        prompts = F.linear(sum(raw[1:], raw[0]), encoder.to(dtype))
-        if mixture.bias is not None:
-            prompts = prompts + sum(raw_weights[1:], raw_weights[0])[:, None, None] * mixture.bias.to(dtype)
+    weight, bias = mixture.encoder
+    if weight is not None:
+        prompts = F.linear(sum(raw[1:], raw[0]), weight)
+        if bias is not None:
+            prompts = prompts + sum(raw_weights[1:], raw_weights[0])[:, None, None] * bias
         encoded.append(prompts)
     return sum(encoded[1:], encoded[0])
 

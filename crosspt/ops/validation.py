@@ -5,38 +5,11 @@ Values are looked at only where that does not make the host wait: on CPU tensors
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-
-class Mixture(NamedTuple):
-    """The arguments that say how prompts are composed; see ``crosspt.functional.compose_prompts``."""
-
-    logits: Tensor
-    sources: Tensor | None
-    privates: Tensor | None
-    weight: Tensor | None
-    bias: Tensor | None
-    temperature: float
-    mask: Tensor | None
-    encode_sources: bool
-    encode_privates: bool
-
-    @property
-    def prompts(self) -> tuple[Tensor, ...]:
-        """The groups of prompts that are present, sources first."""
-        return tuple(group for group in (self.sources, self.privates) if group is not None)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype that the floating-point arguments promote to."""
-        dtype = self.logits.dtype
-        for tensor in (*self.prompts, self.weight, self.bias):
-            if tensor is not None and tensor.dtype is not dtype:
-                dtype = torch.promote_types(dtype, tensor.dtype)
-        return dtype
+from crosspt.kernels.mixture import Mixture
 
 
 def values_are_visible(tensor: Tensor) -> bool:
@@ -95,6 +68,14 @@ def check_devices(operation: str, **tensors: Tensor | None) -> None:
         raise ValueError(f"{operation}: all tensors must be on one device, got {listed}")
 
 
+def check_mask(operation: str, mask: Tensor, symbols: str, expected: Sequence[int]) -> None:
+    """Raise unless the mask is bool and of the expected shape, whose meaning is ``symbols``."""
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"{operation}: mask must be a bool tensor of shape {symbols}, got {got}")
+    check_shape(operation, "mask", mask, symbols, expected)
+
+
 def check_weights(operation: str, logits: Tensor, temperature: float, mask: Tensor | None) -> None:
     """Raise unless the arguments of a temperature softmax with a candidate mask fit together."""
     check_floating(operation, "logits", logits, "(T, N)")
@@ -107,10 +88,7 @@ def check_weights(operation: str, logits: Tensor, temperature: float, mask: Tens
         raise ValueError(f"{operation}: logits must have a task and a candidate, got shape {tuple(logits.shape)}")
     if mask is None:
         return
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"{operation}: mask must be a bool tensor of shape (T, N), got {got}")
-    check_shape(operation, "mask", mask, "(T, N)", logits.shape)
+    check_mask(operation, mask, "(T, N)", logits.shape)
     check_devices(operation, logits=logits, mask=mask)
     if values_are_visible(mask):
         empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
@@ -122,14 +100,14 @@ def check_mixture(operation: str, mixture: Mixture) -> None:
     """Raise unless the mixture's tensors fit together."""
     check_weights(operation, mixture.logits, mixture.temperature, mixture.mask)
     tasks, candidates = mixture.logits.shape
-    if not mixture.prompts:
+    if mixture.sources is None and mixture.privates is None:
         raise ValueError(f"{operation}: sources or privates must be given, got None for both")
     sources, privates, weight, bias = mixture.sources, mixture.privates, mixture.weight, mixture.bias
     if sources is not None:
         check_floating(operation, "sources", sources, "(n, m, d)")
     if privates is not None:
         check_floating(operation, "privates", privates, "(T, m, d)")
-    length, width = mixture.prompts[0].shape[1:]
+    length, width = mixture.prompts.shape[1:]
     if length == 0 or width == 0:
         raise ValueError(f"{operation}: prompts must have m >= 1 and d >= 1, got m = {length}, d = {width}")
     if privates is not None:
@@ -152,7 +130,7 @@ def check_mixture(operation: str, mixture: Mixture) -> None:
     check_devices(operation, logits=mixture.logits, sources=sources, privates=privates, weight=weight, bias=bias)
 
 
-def check_rows(operation: str, input_ids: Tensor, task_ids: Tensor, table: Tensor, tasks: int, prompt: Tensor) -> None:
+def check_batch(operation: str, input_ids: Tensor, task_ids: Tensor, table: Tensor, tasks: int, prompt: Tensor) -> None:
     """Raise unless ids and token table fit ``tasks`` prompts; ``prompt`` (., m, d) is any group of them."""
     check_floating(operation, "table", table, "(V, d)")
     if table.shape[1] != prompt.shape[2]:
@@ -181,30 +159,34 @@ def check_attention(
     operation = "attention"
     check_floating(operation, "query", query, "(B, H, Lq, D)")
     check_floating(operation, "key", key, "(B, H, Lk, D)")
-    batch, heads, queries, width = query.shape
-    keys = key.shape[2]
-    check_shape(operation, "key", key, "(B, H, Lk, D)", (batch, heads, keys, width))
-    check_shape(operation, "value", value, "(B, H, Lk, D)", (batch, heads, keys, width))
     given = [prefix_key is not None, prefix_value is not None, task_ids is not None]
     if any(given) != all(given):
         raise ValueError(f"{operation}: prefix_key, prefix_value and task_ids go together, got {given}")
-    if prefix_key is not None and prefix_value is not None and task_ids is not None:
+    batch, heads, queries, width = query.shape
+    keys, tasks, length = key.shape[2], 0, 0
+    if prefix_key is not None:
         check_floating(operation, "prefix_key", prefix_key, "(T, H, m, D)")
         tasks, _, length, _ = prefix_key.shape
-        check_shape(operation, "prefix_key", prefix_key, "(T, H, m, D)", (tasks, heads, length, width))
-        check_shape(operation, "prefix_value", prefix_value, "(T, H, m, D)", (tasks, heads, length, width))
+    rows = {
+        "key": (key, "(B, H, Lk, D)", (batch, heads, keys, width)),
+        "value": (value, "(B, H, Lk, D)", (batch, heads, keys, width)),
+        "prefix_key": (prefix_key, "(T, H, m, D)", (tasks, heads, length, width)),
+        "prefix_value": (prefix_value, "(T, H, m, D)", (tasks, heads, length, width)),
+    }
+    for name, (tensor, symbols, expected) in rows.items():
+        if tensor is not None:
+            check_shape(operation, name, tensor, symbols, expected)
+            if tensor.dtype is not query.dtype:
+                raise TypeError(f"{operation}: {name} must have query's dtype {query.dtype}, got {tensor.dtype}")
+    if task_ids is not None:
         check_ids(operation, "task_ids", task_ids, "(B,)", tasks, batch=batch)
-        keys += length
     if bias is not None:
         check_floating(operation, "bias", bias, "(H, Lq + m + Lk - 1)")
-        check_shape(operation, "bias", bias, "(H, Lq + m + Lk - 1)", (heads, max(queries + keys - 1, 0)))
+        check_shape(operation, "bias", bias, "(H, Lq + m + Lk - 1)", (heads, max(queries + length + keys - 1, 0)))
         if bias.requires_grad and torch.is_grad_enabled():
             raise ValueError(f"{operation}: bias must need no gradient, which is not computed; freeze the T5")
     if mask is not None:
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-            raise TypeError(f"{operation}: mask must be a bool tensor of shape (B, Lk), got {got}")
-        check_shape(operation, "mask", mask, "(B, Lk)", (batch, key.shape[2]))
+        check_mask(operation, mask, "(B, Lk)", (batch, keys))
     if not 0 <= dropout < 1:
         raise ValueError(f"{operation}: dropout must lie in [0, 1), got {dropout}")
     if seed is not None:
@@ -213,7 +195,4 @@ def check_attention(
         if seed.dtype != torch.int64 or seed.shape != (1,):
             raise ValueError(f"{operation}: seed must be int64 of shape (1,), got {seed.dtype} of {tuple(seed.shape)}")
     tensors = {"key": key, "value": value, "prefix_key": prefix_key, "prefix_value": prefix_value}
-    for name, tensor in tensors.items():
-        if tensor is not None and tensor.dtype is not query.dtype:
-            raise TypeError(f"{operation}: {name} must have query's dtype {query.dtype}, got {tensor.dtype}")
     check_devices(operation, query=query, **tensors, bias=bias, mask=mask, task_ids=task_ids, seed=seed)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.functional import Backend, compose_prompts, mixing_weights
+from crosspt.kernels.mixture import Mixture
 
 
 class TextTokenizer(Protocol):
@@ -122,35 +123,32 @@ class PromptBank(nn.Module):
 
         return PerPromptEncoder(make() for _ in range(count)) if per_prompt else make()
 
-    def operands(self) -> dict[str, Any]:
-        """Keyword arguments of ``crosspt.functional.compose_prompts`` and ``prompted_embedding``.
-
-        A shared linear encoder is handed on as weight and bias; any other is applied here.
-        """
-        encoder = self.encoder
+    def mixture(self) -> Mixture:
+        """What prompts are composed of. A shared linear encoder is handed on; any other is applied here."""
+        config, encoder = self.config, self.encoder
         sources: Tensor | None = self.sources
         privates: Tensor | None = self.privates
-        operands: dict[str, Any] = {"logits": self.logits, "temperature": self.config.temperature_value}
+        linear: tuple[Tensor | None, Tensor | None] = (None, None)
         if isinstance(encoder, nn.Linear):
-            operands |= {"weight": encoder.weight, "bias": encoder.bias}
-            operands |= {"encode_sources": self.config.encodes_sources, "encode_privates": self.config.encodes_privates}
+            linear = (encoder.weight, encoder.bias)
         elif encoder is not None:
             raw: list[Tensor] = []
-            if sources is not None and self.config.encodes_sources:
+            if sources is not None and config.encodes_sources:
                 raw.append(sources)
-            if privates is not None and self.config.encodes_privates:
+            if privates is not None and config.encodes_privates:
                 raw.append(privates)
             with torch.autocast(self.logits.device.type, enabled=False):
                 encoded = list(encoder(torch.cat(raw)).split([len(group) for group in raw]))
-            if self.config.encodes_sources:
+            if config.encodes_sources:
                 sources = encoded.pop(0)
-            if self.config.encodes_privates:
+            if config.encodes_privates:
                 privates = encoded.pop()
-        return {**operands, "sources": sources, "privates": privates}
+        encodes = (config.encodes_sources, config.encodes_privates)
+        return Mixture(self.logits, sources, privates, *linear, config.temperature_value, None, *encodes)
 
     def compose(self, backend: Backend = "auto") -> Tensor:
         """Every task's prompt, P (T, m, d)."""
-        return compose_prompts(**self.operands(), backend=backend)
+        return compose_prompts(**self.mixture()._asdict(), backend=backend)
 
     def mixing_weights(self) -> Tensor:
         """Attention weights alpha (T, N), sources first, the private prompt last."""

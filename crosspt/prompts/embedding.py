@@ -84,9 +84,8 @@ class CrossPTEmbedding(nn.Module):
         elif self._prompts.in_scope and not torch.is_grad_enabled():
             embeds = prepend_prompts(self.compose(), task_ids, input_ids, embedding.weight, backend=self.backend)
         else:
-            embeds = prompted_embedding(
-                input_ids, task_ids, embedding.weight, **self.bank.operands(), backend=self.backend
-            )
+            mixture = self.bank.mixture()._asdict()
+            embeds = prompted_embedding(input_ids, task_ids, embedding.weight, **mixture, backend=self.backend)
         ones = attention_mask.new_ones(attention_mask.shape[0], self.config.prompt_length)
         return embeds, torch.cat([ones, attention_mask], dim=1)
 

@@ -2,13 +2,13 @@
 
 import os
 from contextlib import nullcontext
-from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosspt.kernels.mixture import Mixture
 from crosspt.kernels.tiles import Tiles
 
 TRITON_TYPES = {
@@ -19,24 +19,52 @@ TRITON_TYPES = {
 }
 
 
-class Composition(NamedTuple):
-    """The prepared arguments of a composition: contiguous tensors of one dtype; see ``compose_prompts_kernel``."""
+class Composition(Mixture):
+    """A mixture as the kernels take it: dense tensors, None for an empty group of sources and an encoder without use.
 
-    logits: Tensor  # (T, N)
-    mask: Tensor | None  # (T, N) bool
-    sources: Tensor | None  # (n, m, d), n > 0
-    privates: Tensor | None  # (T, m, d)
-    weight: Tensor | None  # (d, d), None when nothing is raw
-    bias: Tensor | None  # (d,)
-    inv_tau: float
+    Attributes:
+        tasks: T.
+        num_sources: n.
+        length: m.
+        width: d.
+        inv_tau: 1 / temperature.
+        operand: dtype to which operands of products are rounded.
+        precision: how products multiply float32 operands.
+    """
+
     tasks: int
-    num_sources: int  # n
-    length: int  # m
-    width: int  # d
-    raw_sources: bool
-    raw_privates: bool
+    num_sources: int
+    length: int
+    width: int
+    inv_tau: float
     operand: torch.dtype
     precision: str
+
+    @classmethod
+    def of(cls, mixture: Mixture, table: torch.dtype) -> "Composition":
+        """Prepare a mixture of tensors of one dtype, with any strides, beside a token table of the dtype ``table``."""
+        logits, sources, privates, _, _, temperature, mask, encode_sources, encode_privates = mixture
+        if sources is not None and sources.shape[0] == 0:
+            sources, mixture = None, mixture._replace(sources=None)
+        weight, bias = mixture.encoder
+        x = cls(
+            logits.contiguous(),
+            _dense(sources),
+            _dense(privates),
+            _dense(weight),
+            _dense(bias),
+            temperature,
+            _dense(mask),
+            encode_sources,
+            encode_privates,
+        )
+        x.tasks = logits.shape[0]
+        x.num_sources = 0 if sources is None else sources.shape[0]
+        _, x.length, x.width = x.prompts.shape
+        x.inv_tau = 1.0 / temperature
+        x.operand = torch.float64 if logits.dtype is torch.float64 else table
+        x.precision = precision(x.operand)
+        return x
 
     @property
     def operand_type(self) -> tl.dtype:
@@ -62,60 +90,8 @@ def precision(operand: torch.dtype) -> str:
     return "tf32" if operand is torch.float32 and _tf32_allowed() else "ieee"
 
 
-def compose_arguments(
-    logits: Tensor,
-    sources: Tensor | None,
-    privates: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mask: Tensor | None,
-    temperature: float,
-    encode_sources: bool,
-    encode_privates: bool,
-    table_dtype: torch.dtype | None = None,
-) -> Composition:
-    """Prepare the arguments of a composition.
-
-    Args:
-        logits: A (T, N); like all tensors here of one floating dtype, with any strides.
-        sources: (n, m, d), or None.
-        privates: (T, m, d), or None.
-        weight: W (d, d), or None.
-        bias: b (d,), or None.
-        mask: (T, N) bool, or None.
-        temperature: tau.
-        encode_sources: whether sources go through the encoder.
-        encode_privates: whether private prompts do.
-        table_dtype: dtype of the token table beside the prompts, to which operands of products are rounded.
-    """
-    if sources is not None and sources.shape[0] == 0:
-        sources = None
-    prompts = sources if privates is None else privates
-    if prompts is None:
-        raise ValueError("compose_arguments: sources or privates must be given, got neither")
-    raw_sources = weight is not None and encode_sources and sources is not None
-    raw_privates = weight is not None and encode_privates and privates is not None
-    raw = raw_sources or raw_privates
-    dtype = logits.dtype
-    operand = dtype if table_dtype is None or dtype is torch.float64 else table_dtype
-    _, length, width = prompts.shape
-    return Composition(
-        logits.contiguous(),
-        None if mask is None else mask.contiguous(),
-        None if sources is None else sources.contiguous(),
-        None if privates is None else privates.contiguous(),
-        weight.contiguous() if raw and weight is not None else None,
-        bias.contiguous() if raw and bias is not None else None,
-        1.0 / temperature,
-        logits.shape[0],
-        0 if sources is None else sources.shape[0],
-        length,
-        width,
-        raw_sources,
-        raw_privates,
-        operand,
-        precision(operand),
-    )
+def _dense(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
 
 
 _NOWHERE = nullcontext()

@@ -18,7 +18,8 @@ from crosspt.kernels.attention import attention, attention_arguments
 from crosspt.kernels.attention_backward import AttentionNeeds, attention_backward
 from crosspt.kernels.compose_prompts import compose_prompts
 from crosspt.kernels.compose_prompts_backward import Needs, compose_prompts_backward
-from crosspt.kernels.launch import Composition, compose_arguments
+from crosspt.kernels.launch import Composition
+from crosspt.kernels.mixture import Mixture
 from crosspt.kernels.prepend_prompts import prepend_prompts, sum_task_rows
 from crosspt.kernels.prompted_embedding import prompted_embedding
 
@@ -78,7 +79,7 @@ def variants() -> Iterator[Variant]:
         yield from _record("encoded sources, raw privates", dtype, _prompted, _mixture(dtype, raw_sources=False))
     yield from _record("float32 parameters", half, _prompted, _mixture(FLOAT32, table=half), half)
     yield from _record("64 sources", half, _prompted, _mixture(half, sources=64))
-    yield from _record("tf32", FLOAT32, _prompted, _mixture(FLOAT32)._replace(precision="tf32"))
+    yield from _record("tf32", FLOAT32, _prompted, _mixture(FLOAT32, precision="tf32"))
     for dtype in DTYPES:
         yield from _record("raw", dtype, compose_prompts, _mixture(dtype))
         yield from _record("", dtype, _prepended, dtype)
@@ -117,19 +118,21 @@ def _mixture(
     raw_sources: bool = True,
     sources: int = N_SOURCES,
     table: torch.dtype | None = None,
+    precision: str = "ieee",
 ) -> Composition:
-    return compose_arguments(
+    mixture = Mixture(
         _meta(T, sources + 1, dtype=dtype),
         _meta(sources, LENGTH, WIDTH, dtype=dtype),
         _meta(T, LENGTH, WIDTH, dtype=dtype),
         _meta(WIDTH, WIDTH, dtype=dtype) if encoder else None,
         _meta(WIDTH, dtype=dtype) if encoder else None,
-        _meta(T, sources + 1, dtype=torch.bool),
         0.5,
+        _meta(T, sources + 1, dtype=torch.bool),
         raw_sources,
-        True,
-        table,
-    )._replace(precision="ieee")
+    )
+    composition = Composition.of(mixture, table or dtype)
+    composition.precision = precision
+    return composition
 
 
 def _prompted(mixture: Composition, dtype: torch.dtype | None = None) -> None:

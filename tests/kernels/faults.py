@@ -28,7 +28,7 @@ LAUNCH = "kernels/triton/launch.py"
 SCORES = "kernels/triton/scores.py"
 ATTENTION = "kernels/triton/attention.py"
 ATTENTION_BACKWARD = "kernels/triton/attention_backward.py"
-ATTENTION_OPERATORS = "crosspt/ops/attention_operators.py"
+OPERATORS = "crosspt/ops/operators.py"
 FUNCTIONAL = "crosspt/functional.py"
 
 VARIANTS = ("tests/kernels/test_values.py::test_prompted_embedding_of_every_variant",)
@@ -144,7 +144,7 @@ FAULTS: list[Fault] = [
     Fault(BACKWARD, "products += -(-groups // tiles.BG) * patches", "products += groups // tiles.BG * patches", PARTS),
     # launch.py
     Fault(LAUNCH, "1.0 / temperature", "temperature", VARIANTS),
-    Fault(LAUNCH, "weight.contiguous() if raw and weight is not None else None", "weight if raw else None", STRIDES),
+    Fault(LAUNCH, "_dense(weight)", "weight", STRIDES),
     # A bound, an index or a mask more.
     Fault(MIXING, "o_tj = o_t[:, None] * N + o_j[None, :]", "o_tj = o_j[None, :] * N + o_t[:, None]", VARIANTS),
     Fault(MIXING, "for i_j in range(0, n, BJ):", "for i_j in range(0, BJ, BJ):", SIZES),
@@ -269,7 +269,7 @@ FAULTS: list[Fault] = [
     ),
     # The operators.
     Fault(
-        ATTENTION_OPERATORS,
+        OPERATORS,
         "ctx.set_materialize_grads(False)",
         "ctx.set_materialize_grads(True)",
         ATTENDED_LAUNCHES,

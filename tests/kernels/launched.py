@@ -10,6 +10,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,8 +33,18 @@ def batch(**more: Tensor) -> dict[str, Tensor]:
 
 
 def make_model(mode: Any, dtype: torch.dtype, *, dropout: float = 0.0, **settings: Any) -> CrossPTModel:
-    sizes = {"vocab_size": 48, "d_model": 64, "d_kv": 16, "d_ff": 32, "num_layers": 2, "num_heads": 4}
-    t5 = T5ForConditionalGeneration(T5Config(**sizes, dropout_rate=dropout, decoder_start_token_id=0)).to(dtype)
+    sizes: dict[str, Any] = {
+        "vocab_size": 48,
+        "d_model": 64,
+        "d_kv": 16,
+        "d_ff": 32,
+        "num_layers": 2,
+        "num_heads": 4,
+        "dropout_rate": dropout,
+        "decoder_start_token_id": 0,
+    }
+    t5: Any = T5ForConditionalGeneration(T5Config(**sizes))
+    t5.to(dtype)
     model = CrossPTModel(t5, CrossPTConfig(TASKS, prompt_length=4, prefix_mode=mode, **settings), backend="triton")
     t5.set_attn_implementation("crosspt_triton")
     return model
@@ -74,24 +85,24 @@ def steps() -> Iterator[tuple[str, Callable[[], None]]]:
     for dtype in (torch.float32, torch.bfloat16):
         name = str(dtype).removeprefix("torch.")
         for scheme in ("P", "SL", "SLPN", "SLP10", "SIP", "SILP"):
-            yield f"embed {scheme} {name}", lambda dtype=dtype, scheme=scheme: embed(dtype, scheme=scheme)
+            yield f"embed {scheme} {name}", partial(embed, dtype, scheme=scheme)
         for encoder in ("none", "mlp", "lstm"):
-            yield f"embed {encoder} {name}", lambda dtype=dtype, encoder=encoder: embed(dtype, encoder=encoder)
-        yield f"embed table {name}", lambda dtype=dtype: embed(dtype, table_learns=True)
+            yield f"embed {encoder} {name}", partial(embed, dtype, encoder=encoder)
+        yield f"embed table {name}", partial(embed, dtype, table_learns=True)
         for mode in ("full", "isolated"):
             for dropout in (0.0, 0.1):
-                yield f"train {mode} {dropout} {name}", lambda m=mode, t=dtype, p=dropout: train(m, t, dropout=p)
-            yield f"train {mode} checkpointing {name}", lambda m=mode, t=dtype: train(m, t, checkpointing=True)
-            yield f"answer {mode} {name}", lambda m=mode, t=dtype: answer(m, t)
-            yield f"answer {mode} beams {name}", lambda m=mode, t=dtype: answer(m, t, num_beams=2)
+                yield f"train {mode} {dropout} {name}", partial(train, mode, dtype, dropout=dropout)
+            yield f"train {mode} checkpointing {name}", partial(train, mode, dtype, checkpointing=True)
+            yield f"answer {mode} {name}", partial(answer, mode, dtype)
+            yield f"answer {mode} beams {name}", partial(answer, mode, dtype, num_beams=2)
     for mode in ("full", "isolated"):
-        yield f"train {mode} autocast", lambda m=mode: train(m, torch.float32, autocast=True)
-        yield f"answer {mode} static cache", lambda m=mode: answer(m, torch.float32, cache_implementation="static")
+        yield f"train {mode} autocast", partial(train, mode, torch.float32, autocast=True)
+        yield f"answer {mode} static cache", partial(answer, mode, torch.float32, cache_implementation="static")
 
 
 def compile_all(target: str) -> dict[str, Any]:
     """Run every step for a target such as ``cuda:90``."""
-    library._load().interpreted = True  # kernels may be launched on CPU tensors
+    setattr(library._load(), "interpreted", True)  # noqa: B010  kernels may be launched on CPU tensors
     launched: Counter[str] = Counter()
     kernels: set[Any] = set()
     start = launch.start
@@ -102,7 +113,7 @@ def compile_all(target: str) -> dict[str, Any]:
         start(kernel, *arguments)
 
     found: dict[str, dict[str, int]] = {}
-    launch.start = spy
+    launch.start = spy  # type: ignore[assignment]  # it hands on what it gets
     try:
         with absent_gpu(parse_target(target)):
             for name, step in steps():
@@ -111,8 +122,7 @@ def compile_all(target: str) -> dict[str, Any]:
                 try:
                     step()
                 except Exception as error:
-                    error.add_note(f"in the step: {name}")
-                    raise
+                    raise RuntimeError(f"{name}: {error}") from error
                 found[name] = dict(launched)
     finally:
         launch.start = start

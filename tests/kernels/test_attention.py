@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crosspt import functional
-from crosspt.ops import attention_operators
+from crosspt.ops import operators
 from tests.kernels.attention_cases import CASES, Case, Inputs, Sizes, attended, keep_factors, make_inputs
 from tests.kernels.cases import assert_as_accurate, assert_same, output_gradient, results
 
@@ -213,7 +213,7 @@ def test_task_ids_out_of_range() -> None:
 
     def run(task_ids: torch.Tensor, rows: slice) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         own = [tensor[rows] for tensor in tensors[:3]]
-        out, _ = attention_operators.attention(*own, None, None, *tensors[3:], task_ids[rows], None, False, 0.0)
+        out, _ = operators.attention(*own, None, None, *tensors[3:], task_ids[rows], None, False, 0.0)
         return out, torch.autograd.grad(out, tensors, grad[rows])
 
     bad = x.task_ids.clone()
@@ -236,7 +236,7 @@ def test_task_ids_are_checked_when_debugging(monkeypatch: pytest.MonkeyPatch, in
     monkeypatch.setattr(interpreter_builder, "options", replace(interpreter_builder.options, debug=True))
     query, key, value, prefix_key, prefix_value = x.given.values()
     with pytest.raises(Exception, match="task_ids must lie in"):
-        attention_operators.attention(
+        operators.attention(
             query, key, value, None, None, prefix_key, prefix_value, torch.tensor([0, 2]), None, False, 0.0
         )
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from crosspt import functional
-from crosspt.ops import attention_operators
+from crosspt.ops import operators
 from crosspt.ops.library import OPS
 from tests.kernels.attention_cases import CASES, Inputs, Sizes, attended, make_inputs
 from tests.kernels.cases import assert_same, output_gradient, results
@@ -173,7 +173,7 @@ def test_learned_bias_is_taken_where_no_gradient_is_recorded() -> None:
 @pytest.mark.parametrize("backend", ["auto", "torch", "triton"])
 def test_which_backend_runs(backend: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
-    for module, name in ((attention_operators, "triton"), (functional.torch_attention, "torch")):
+    for module, name in ((operators, "triton"), (functional.torch_attention, "torch")):
         function = module.attention
 
         def spy(*arguments: Any, name: str = name, function: Any = function) -> Any:

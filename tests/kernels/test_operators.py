@@ -1,5 +1,6 @@
 """The torch.library operators: schemas, torch.compile, autocast, second derivatives, and what they refuse."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from crosspt import functional
+from crosspt.kernels.mixture import Mixture
 from crosspt.ops import library, operators
 from tests.kernels.cases import (
     BY_ROW,
@@ -31,12 +33,24 @@ from tests.kernels.cases import (
 TINY = Sizes(B=2, L=2, T=2, n=2, m=2, d=4)
 
 
+@pytest.mark.parametrize("operation", ["compose_prompts", "prompted_embedding"])
+def test_operands_have_one_order(operation: str) -> None:
+    parameters = inspect.signature(getattr(functional, operation)).parameters
+    public = {name: p.default for name, p in parameters.items() if name in Mixture._fields}
+    assert tuple(public) == Mixture._fields
+    assert {name: value for name, value in public.items() if value is not inspect.Parameter.empty} == (
+        Mixture._field_defaults
+    )
+    for name in (operation, f"{operation}_backward"):
+        schema = getattr(operators.OPS, name).default._schema
+        assert tuple(x.name for x in schema.arguments if x.name in Mixture._fields) == Mixture._fields
+
+
 @pytest.mark.parametrize("case", ["raw, masked", "encoded sources", "no encoder", "raw privates"])
 @pytest.mark.parametrize("sizes", [TINY, TINY._replace(B=1, T=3)], ids=["by task", "by row"])
 def test_opcheck(case: str, sizes: Sizes, device: str) -> None:
     x = make_inputs(CASES[case], sizes, torch.float32, device)
-    o = x.options
-    mixture = (*x.parameters.values(), o["mask"], o["temperature"], o["encode_sources"], o["encode_privates"])
+    mixture = Mixture(**x.parameters, **x.options)
     needs = [name in x.given for name in ("logits", "sources", "privates", "weight", "bias")]
     frozen = [None if tensor is None else tensor.detach() for tensor in x.parameters.values()]
     rows = (x.input_ids, x.task_ids, x.table)
@@ -115,8 +129,7 @@ def test_unused_encoder_gets_no_gradient(device: str) -> None:
 
 def test_meta_tensors_give_shapes() -> None:
     x = make_inputs(Case(), BY_TASK, device="cpu").map(lambda tensor: tensor.to("meta"))
-    o = x.options
-    mixture = (*x.parameters.values(), None, o["temperature"], True, True)
+    mixture = Mixture(**x.parameters, **x.options)
     rows = (x.input_ids.to("meta"), x.task_ids.to("meta"), x.table)
     assert operators.OPS.prompted_embedding(*rows, *mixture).shape == (5, 6, 18)
     assert operators.OPS.compose_prompts(*mixture).shape == (3, 3, 18)
@@ -189,8 +202,7 @@ def test_ids_out_of_range(sizes: Sizes, monkeypatch: pytest.MonkeyPatch) -> None
     from triton.runtime.interpreter import interpreter_builder
 
     x = make_inputs(Case(), sizes)
-    o = x.options
-    mixture = (*x.parameters.values(), None, o["temperature"], True, True)
+    mixture = Mixture(**x.parameters, **x.options)
     good = operators.prompted_embedding(x.input_ids, x.task_ids, x.table, *mixture)
     task_ids, input_ids = x.task_ids.clone(), x.input_ids.clone()
     task_ids[1], input_ids[0, 1] = sizes.T, -1
@@ -233,13 +245,11 @@ def test_debug_switch_reaches_triton(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tf32_follows_torch() -> None:
-    from crosspt.kernels.launch import compose_arguments
-
-    logits, sources = torch.zeros(1, 1), torch.ones(1, 1, 2)
+    from crosspt.kernels.launch import Composition
 
     def precision(dtype: torch.dtype) -> str:
-        mixture = (logits.to(dtype), sources.to(dtype), None, None, None, None, 1.0, True, True)
-        return compose_arguments(*mixture).precision
+        mixture = Mixture(torch.zeros(1, 1, dtype=dtype), torch.ones(1, 1, 2, dtype=dtype), None)
+        return Composition.of(mixture, dtype).precision
 
     matmul = torch.backends.cuda.matmul
     assert precision(torch.float32) == "ieee"

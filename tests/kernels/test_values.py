@@ -5,9 +5,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crosspt import functional
+from crosspt.kernels.mixture import Mixture
 from crosspt.ops import operators, torch_composition
-from crosspt.ops.validation import Mixture
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,
@@ -178,12 +177,11 @@ def test_task_without_candidates(device: str) -> None:
     """On a GPU such a row is not an error: its weights and gradients are zero."""
     x = make_inputs(Case(mask=True), BY_TASK, device=device)
     x.options["mask"][1] = False
-    o, given = x.options, x.parameters
-    mixture = Mixture(**given, **o)
+    mixture = Mixture(**x.parameters, **x.options)
 
     def operation(x: Inputs, backend: str) -> torch.Tensor:
         if backend == "triton":
-            return operators.compose_prompts(*functional._operator_arguments(mixture))
+            return operators.compose_prompts(*mixture.promoted())
         return torch_composition.compose_prompts(mixture)
 
     got = results(operation, x, "triton")
