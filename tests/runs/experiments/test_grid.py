@@ -50,8 +50,8 @@ def test_overrides() -> None:
 def test_stage_1_is_shared_where_it_is_the_same() -> None:
     schemes = ["SL", "SIL", "PI"]
     grid = grid_of({"scheme": ["SIL", "SIP"], "logits_learning_rate": [0.1, 0.2]})
-    assert len({cell.stage1 for cell in grid.cells}) == 1
-    assert grid_of({"scheme": schemes}).cells[0].stage1 is None
+    assert len({cell.starts_from for cell in grid.cells}) == 1
+    assert grid_of({"scheme": schemes}).cells[0].starts_from is None
     changes: dict[str, list[Any]] = {
         "shots": [4, 8],
         "prefix": [True, False],
@@ -62,8 +62,8 @@ def test_stage_1_is_shared_where_it_is_the_same() -> None:
         "encoder": ["linear", "none"],
     }
     for axis, values in changes.items():
-        assert len(grid_of({"scheme": schemes, axis: values}).stage1) == 2, axis
-    assert len(grid_of({"scheme": schemes}, seeds=(0, 1)).stage1) == 2
+        assert len(grid_of({"scheme": schemes, axis: values}).source_runs) == 2, axis
+    assert len(grid_of({"scheme": schemes}, seeds=(0, 1)).source_runs) == 2
 
 
 def test_source_tasks_of_variants() -> None:
@@ -71,10 +71,10 @@ def test_source_tasks_of_variants() -> None:
     axes = {"scheme": ["SIP"]}
     grid = grid_of(axes, suites={"glue": Suite(variants=variants)})
     assert [cell.name for cell in grid.cells] == ["SIP-few-seed0", "SIP-more-seed0"]
-    (shared,) = grid.stage1.values()
+    (shared,) = grid.source_runs.values()
     assert shared.prompts.resolved_source_tasks == ["mrpc", "rte", "qnli"]
     joint = grid_of(axes, {"stage1": ["joint"]}, suites={"glue": Suite(variants=variants)})
-    assert len(joint.stage1) == 2, "prompts trained in one batch depend on which they are"
+    assert len(joint.source_runs) == 2, "prompts trained in one batch depend on which they are"
 
 
 @pytest.mark.parametrize(

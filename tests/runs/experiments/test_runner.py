@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from crosspt.evaluation.results import write_json
+from crosspt.config.files import write_json
 from crosspt.runs.experiments.grid import Grid
 from crosspt.runs.train import train
 from tests.runs.experiments.support import SETTINGS, outcome_of, run, times_of, tiny_grid
