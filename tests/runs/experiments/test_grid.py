@@ -1,10 +1,13 @@
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crosspt.runs.experiments.definition import Definition, Suite
 from crosspt.runs.experiments.grid import Grid, make_grid
+from crosspt.runs.experiments.runner import check_folder
 
 
 def grid_of(
@@ -101,3 +104,23 @@ def test_mistakes(axes: dict[str, list[Any]], overrides: dict[str, list[Any]], m
 def test_a_suite_it_is_not_for() -> None:
     with pytest.raises(ValueError, match="x is for the suites group2, got 'glue'"):
         grid_of({"scheme": ["SL"]}, suites={"group2": Suite()})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"definition": []}, ": definition must be dict, got []"),
+        ({"definition": {}}, ": definition: the key 'settings' is missing"),
+        ({"definition": {"settings": {}, "axes": [], "suites": {}}}, ": definition: axes must be dict, got []"),
+        ({"definition": {"settings": {}, "axes": {}, "suites": {"glue": 3}}}, ": definition: suites must be dict"),
+        ({"suite": []}, ": suite must be str, got []"),
+    ],
+)
+def test_a_damaged_experiment(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    grid = grid_of({"scheme": ["SL"]})
+    path = tmp_path / "experiment.json"
+    path.write_text(json.dumps(grid.to_dict()))
+    check_folder(grid, tmp_path)
+    path.write_text(json.dumps({**grid.to_dict(), **changes}))
+    with pytest.raises(ValueError, match=re.escape(f"{path}{message}")):
+        check_folder(grid, tmp_path)
