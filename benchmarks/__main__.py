@@ -25,7 +25,8 @@ from benchmarks.comparisons import compare_operation, time_models
 from benchmarks.operations import EMBEDDING
 from benchmarks.prefix_modes import SHAPES, compare_prefix_modes
 from benchmarks.shapes import REFERENCE
-from crosspt.evaluation.results import environment, package_versions, write_json
+from crosspt.config.files import write_json
+from crosspt.evaluation.results import environment, package_versions
 
 ROOT = Path(__file__).parent.parent
 BUDGETS = {"small": 12.0, "full": 120.0}

@@ -10,11 +10,11 @@ from typing import Any, NoReturn, get_args
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, Namespace
 
+from crosspt.config.data import DataConfig
 from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.run import EMBEDDED, Decode, DecodeChoice
 from crosspt.config.training import TrainingConfig
-from crosspt.runs.folder import EMBEDDED, Decode, DecodeChoice
 from crosspt.tasks.registry import SUITES
-from crosspt.tasks.rows import DataConfig
 
 HELP = {
     "demo": "train four schemes on the embedded suite and show them side by side",

@@ -6,18 +6,21 @@ from typing import Any
 
 import torch
 
+from crosspt.config.data import DataConfig
+from crosspt.config.files import write_json
+from crosspt.config.layout import RESULTS_NAME
 from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.run import EMBEDDED, Compute, RunConfig
 from crosspt.config.training import TrainingConfig
-from crosspt.evaluation.results import RESULTS_NAME, make_results, write_json
+from crosspt.evaluation.results import make_results
 from crosspt.models.model import CrossPTModel
+from crosspt.models.t5.loading import load_t5
 from crosspt.report.figures import draw_bars, draw_heatmap, save
 from crosspt.report.summary import Spread
 from crosspt.report.tables import mean, primary_values, split_rows
 from crosspt.runs.evaluate import evaluate_bare
-from crosspt.runs.folder import EMBEDDED, RunConfig, load_t5
 from crosspt.runs.train import train
 from crosspt.tasks.registry import SUITES, get_task
-from crosspt.tasks.rows import DataConfig
 
 SCHEMES = ("P", "SL", "SLP", "SLPN")
 SHOTS = 32
@@ -43,11 +46,10 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
     names = list(SUITES["embedded"])
     tasks = [get_task(name) for name in names]
     data = DataConfig(shots=SHOTS, data_seed=seed)
+    compute = Compute(device=device, progress=progress)
     parts = {
-        "bare": evaluate_bare(EMBEDDED, tasks, data, device=device, progress=progress),
-        "prefix": evaluate_bare(
-            EMBEDDED, tasks, dataclasses.replace(data, prefix=True), device=device, progress=progress
-        ),
+        "bare": evaluate_bare(EMBEDDED, tasks, data, compute),
+        "prefix": evaluate_bare(EMBEDDED, tasks, dataclasses.replace(data, prefix=True), compute),
     }
     for scheme in SCHEMES:
         run = RunConfig(

@@ -8,11 +8,12 @@ from jsonargparse import Namespace
 from rich.table import Table
 
 from crosspt.cli.arguments import split_names
+from crosspt.config.layout import CELLS
+from crosspt.models.t5.loading import pick_device
 from crosspt.runs.experiments.definition import FIXED, SETTINGS, find_definition, load_definitions
 from crosspt.runs.experiments.estimate import estimate_seconds
-from crosspt.runs.experiments.grid import CELLS, Grid, make_grid
+from crosspt.runs.experiments.grid import Grid, make_grid
 from crosspt.runs.experiments.runner import check_folder, default_jobs, run_grid
-from crosspt.runs.folder import pick_device
 from crosspt.tasks.registry import SUITES
 
 
@@ -93,10 +94,10 @@ def _dry_run(grid: Grid, folder: Path, jobs: int, device: str) -> tuple[dict[str
     for heading in ("cell", "starts from"):
         table.add_column(heading)
     for cell in grid.cells:
-        table.add_row(cell.name, f"stage 1 {cell.stage1}" if cell.stage1 else "")
+        table.add_row(cell.name, f"stage 1 {cell.starts_from}" if cell.starts_from else "")
     shown: list[Table | str] = [
         table,
-        f"{len(grid.cells)} cells and {len(grid.stage1)} trainings of stage-1 prompts for {folder}: an estimated "
+        f"{len(grid.cells)} cells and {len(grid.source_runs)} trainings of stage-1 prompts for {folder}: an estimated "
         f"{_duration(seconds['total'])} in {jobs} processes, from a few steps on {device}; nothing is trained",
     ]
     return {**grid.to_dict(), "output": str(folder), "jobs": jobs, "estimated_seconds": seconds}, shown

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
@@ -25,18 +25,19 @@ from crosspt.cli.demo import demo
 from crosspt.cli.doctor import examine
 from crosspt.cli.experiment import experiment
 from crosspt.cli.report import report
+from crosspt.config.data import DataConfig
+from crosspt.config.files import check_writable, write_json
+from crosspt.config.layout import RESULTS_NAME, RUN_NAME
 from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.run import EMBEDDED, Compute, RunConfig
 from crosspt.config.training import TrainingConfig
-from crosspt.evaluation.results import RESULTS_NAME, write_json
+from crosspt.config.values import pick
 from crosspt.report.tables import results_table, schemes_table
-from crosspt.runs.evaluate import evaluate, evaluate_bare, find_task, open_checkpoint, predict
-from crosspt.runs.folder import EMBEDDED, RUN_NAME, RunConfig, check_writable, name_tasks
+from crosspt.runs.evaluate import evaluate, evaluate_bare, open_checkpoint, predict
+from crosspt.runs.tasks import find_task, name_tasks
 from crosspt.runs.train import prepare, train
 from crosspt.tasks.files import read_columns
 from crosspt.tasks.registry import SUITES, get_task
-from crosspt.tasks.rows import DataConfig
-
-Config = TypeVar("Config", TrainingConfig, DataConfig)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,11 +82,6 @@ def _field_names(config: type) -> list[str]:
     return [field.name for field in dataclasses.fields(config)]
 
 
-def _pick(config: type[Config], settings: Namespace) -> Config:
-    """An instance of a dataclass from the settings of its fields."""
-    return config(**{name: settings[name] for name in _field_names(config)})
-
-
 def _override(run: RunConfig, settings: Namespace) -> None:
     given = {name: settings[name] for name in _field_names(DataConfig) if settings.get(name) is not None}
     run.data = dataclasses.replace(run.data, **given)
@@ -108,8 +104,8 @@ def _train(settings: Namespace) -> tuple[dict[str, Any], Shown]:
         task_files=task_files,
         source_prompts=split_names(settings.source_prompts),
         prompts=CrossPTConfig(**prompts),
-        training=_pick(TrainingConfig, settings),
-        data=_pick(DataConfig, settings),
+        training=pick(TrainingConfig, vars(settings)),
+        data=pick(DataConfig, vars(settings)),
         decode=settings.decode,
     )
     if settings.dry_run:
@@ -129,7 +125,7 @@ def _own_task(run: RunConfig, name: str) -> str:
 
 
 def _show_plan(run: RunConfig) -> tuple[dict[str, Any], Shown]:
-    jobs = prepare(run).describe(run)
+    jobs = prepare(run).describe()
     table = Table(title=Text(f"{run.prompts.scheme}, {_shots(run.data)}; nothing is trained"))
     for heading in jobs[0]:
         table.add_column(heading.replace("_", " "))
@@ -155,27 +151,27 @@ def _evaluate(settings: Namespace) -> tuple[dict[str, Any], Shown]:
         if settings.data_seed not in (None, settings.seed):
             raise ValueError(f"--seed and --data-seed are one setting, got {settings.seed} and {settings.data_seed}")
         settings.data_seed = settings.seed
-    options = {"batch_size": settings.batch_size, "device": settings.device, "bf16": settings.bf16}
+    compute = Compute(settings.batch_size, settings.device, settings.bf16)
     if settings.no_prompt:
-        return _evaluate_bare(settings, options)
+        return _evaluate_bare(settings, compute)
     checkpoint = Path(settings.checkpoint)
     run = open_checkpoint(checkpoint, settings.model)
     _override(run, settings)
     run.decode = settings.decode or run.decode
     folder = _results_folder(settings.output or checkpoint / "evaluation")
     names = split_names(settings.tasks) or list(SUITES.get(settings.suite, ()))
-    content = evaluate(checkpoint, run, [_own_task(run, name) for name in names], **options)
+    content = evaluate(checkpoint, run, compute, [_own_task(run, name) for name in names])
     write_json(folder / RESULTS_NAME, content)
     return content, [results_table(content["results"], str(checkpoint)), f"results in {folder / RESULTS_NAME}"]
 
 
-def _evaluate_bare(settings: Namespace, options: dict[str, Any]) -> tuple[dict[str, Any], Shown]:
+def _evaluate_bare(settings: Namespace, compute: Compute) -> tuple[dict[str, Any], Shown]:
     names = split_names(settings.tasks) or SUITES[settings.suite or EMBEDDED]
     given = {name: settings[name] for name in _field_names(DataConfig) if settings.get(name) is not None}
     folder = _results_folder(settings.output or Path("runs", "no-prompt"))
     model = settings.model or EMBEDDED
     tasks = [get_task(name) for name in names]
-    content = evaluate_bare(model, tasks, DataConfig(**given), decode=settings.decode or "both", **options)
+    content = evaluate_bare(model, tasks, DataConfig(**given), compute, settings.decode or "both")
     write_json(folder / RESULTS_NAME, content)
     return content, [results_table(content["results"], f"{model}, no prompt"), f"results in {folder / RESULTS_NAME}"]
 
@@ -214,17 +210,9 @@ def _predict(settings: Namespace) -> tuple[dict[str, Any], Shown]:
         inputs = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         if not inputs:
             raise ValueError(f"{settings.input}: no rows for task {task.name!r}")
-    answers = predict(
-        checkpoint,
-        run,
-        task,
-        inputs,
-        decode=settings.decode,
-        batch_size=settings.batch_size,
-        device=settings.device,
-        bf16=settings.bf16,
-        progress=len(inputs) > settings.batch_size,
-    )
+    progress = len(inputs) > settings.batch_size
+    compute = Compute(settings.batch_size, settings.device, settings.bf16, progress)
+    answers = predict(checkpoint, run, task, inputs, compute, settings.decode)
     content = {"schema": 1, "task": task.name, "answers": answers}
     if output:
         write_json(output, content)

@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 from rich.table import Table
 from rich.text import Text
 
-from crosspt.prompts.storage import write_atomically
+from crosspt.config.files import check_writable, write_atomically
 from crosspt.report.cells import read_experiment
 from crosspt.report.charts import draw_charts
 from crosspt.report.contents import make_sheets
@@ -17,7 +17,6 @@ from crosspt.report.page import Picture, number_notes, render_page
 from crosspt.report.paper import check_statements, load_paper
 from crosspt.report.sheets import Sheet
 from crosspt.report.summary import Summary, summarize
-from crosspt.runs.folder import check_writable
 
 PAGE_NAME = "report.html"
 

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from crosspt.config.prompts import CrossPTConfig, Scheme
+from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.scheme import Scheme
 
 # The paper's section 3.2: (initialised from saved prompts, otherwise)
 EPOCHS = (20, 30)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import torch
 from rich.console import Console
@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import BaseModelOutput
 
+from crosspt.config.data import DataConfig
+from crosspt.config.run import Compute, Decode, DecodeChoice
 from crosspt.evaluation.metrics import Scores, compute_metrics
-from crosspt.runs.folder import Decode
 from crosspt.tasks.collation import IGNORED_LABEL, PromptCollator, encode_inputs
-from crosspt.tasks.rows import DataConfig, TaskRows
+from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import SCORE_RANGE, Task
 
 Decoder = Callable[[BaseModelOutput, Tensor], list[str]]
@@ -27,6 +28,10 @@ class HasEncoder(Protocol):
 
     t5: Any
 
+    @property
+    def device(self) -> torch.device:
+        """The device that inputs must be on."""
+
     def encode(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor) -> tuple[BaseModelOutput, Tensor]:
         """Return the encoder's output and its attention mask."""
 
@@ -36,6 +41,11 @@ class BareT5:
     """A T5 without prompts, asked as a ``CrossPTModel`` is."""
 
     t5: Any
+
+    @property
+    def device(self) -> torch.device:
+        """The device that inputs must be on."""
+        return self.t5.device
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor) -> tuple[BaseModelOutput, Tensor]:
         """Return the encoder's output and its attention mask."""
@@ -109,47 +119,38 @@ def answer_texts(
     tokenizer: Any,
     inputs: Sequence[Sequence[int]],
     decoders: Sequence[Decoder],
+    compute: Compute,
     *,
     task_id: int,
-    batch_size: int = 32,
-    device: torch.device | str = "cpu",
-    bf16: bool = False,
-    description: str | None = None,
+    description: str = "answer",
 ) -> list[list[str]]:
     """The answers of each decoder to all rows, in their order. The encoder runs once a row.
 
     Args:
-        model: the model, in eval mode.
+        model: the model, in eval mode, on its device.
         tokenizer: the T5's.
         inputs: token ids of each row.
         decoders: of the model's T5.
+        compute: the batches, the autocast and the progress bar.
         task_id: the task of all rows.
-        batch_size: rows in a batch.
-        device: where the model is.
-        bf16: compute in bfloat16 autocast.
-        description: what the progress bar says; None shows no bar.
-
-    Raises:
-        ValueError: batch_size is below 1.
+        description: what the progress bar says.
     """
-    if batch_size < 1:
-        raise ValueError(f"answer_texts: batch_size must be at least 1, got {batch_size}")
     collate = PromptCollator(tokenizer)
     # Rows of similar length share a batch; the longest come first, so that a lack of memory shows at once.
     order = sorted(range(len(inputs)), key=lambda row: -len(inputs[row]))
-    batches: Iterable[int] = range(0, len(order), batch_size)
-    if description is not None:
+    batches: Iterable[int] = range(0, len(order), compute.batch_size)
+    if compute.progress:
         console = Console(stderr=True)
         batches = track(
             batches, description=description, transient=True, console=console, disable=not console.is_terminal
         )
     texts = [[""] * len(inputs) for _ in decoders]
     for start in batches:
-        rows = order[start : start + batch_size]
+        rows = order[start : start + compute.batch_size]
         batch = collate([{"input_ids": inputs[row], "task_ids": task_id} for row in rows])
-        autocast = torch.autocast(torch.device(device).type, torch.bfloat16) if bf16 else nullcontext()
+        autocast = torch.autocast(model.device.type, torch.bfloat16) if compute.bf16 else nullcontext()
         with torch.inference_mode(), autocast:
-            states, mask = model.encode(**{name: tensor.to(device) for name, tensor in batch.items()})
+            states, mask = model.encode(**{name: tensor.to(model.device) for name, tensor in batch.items()})
             for answers, decode in zip(texts, decoders, strict=True):
                 for row, text in zip(rows, decode(states, mask), strict=True):
                     answers[row] = text
@@ -189,28 +190,30 @@ def score_task(
     tokenizer: Any,
     rows: TaskRows,
     data: DataConfig,
+    compute: Compute,
     *,
-    decodes: Sequence[Decode] = ("generate",),
-    **options: Any,
+    task_id: int = 0,
+    decode: DecodeChoice = "both",
 ) -> dict[Decode, Scores]:
     """Metrics of the answers to a task's test rows, by the way of decoding.
 
     Args:
-        model: the model, in eval mode.
+        model: the model, in eval mode, on its device.
         tokenizer: the T5's.
         rows: the task and its rows.
         data: how rows are encoded.
-        decodes: the ways.
-        options: of :func:`answer_texts`.
+        compute: how they are answered, see :func:`answer_texts`.
+        task_id: the task's number in the model.
+        decode: ``"generate"``, ``"rank"`` or ``"both"``.
     """
     task, words = rows.task, rows.words
+    decodes: tuple[Decode, ...] = get_args(Decode) if decode == "both" else (decode,)
     inputs = encode_inputs(task, rows.test, tokenizer, prefix=data.prefix, max_length=data.max_length)
-    decoders = [make_decoder(decode, model.t5, tokenizer, task, words) for decode in decodes]
-    answers = answer_texts(model, tokenizer, inputs, decoders, **options)
+    decoders = [make_decoder(way, model.t5, tokenizer, task, words) for way in decodes]
+    description = f"evaluate {task.name}"
+    answers = answer_texts(model, tokenizer, inputs, decoders, compute, task_id=task_id, description=description)
     references = reference_texts(rows)
-    return {
-        decode: compute_metrics(task, texts, references, words) for decode, texts in zip(decodes, answers, strict=True)
-    }
+    return {way: compute_metrics(task, texts, references, words) for way, texts in zip(decodes, answers, strict=True)}
 
 
 def reference_texts(rows: TaskRows) -> list[str]:

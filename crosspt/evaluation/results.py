@@ -1,6 +1,5 @@
 """``results.json``: what was run, on what, and the metrics of every task."""
 
-import json
 import os
 import platform
 import sys
@@ -11,12 +10,32 @@ from typing import Any
 
 import torch
 
+from crosspt.config.files import SCHEMA, read_json
+from crosspt.config.run import Decode
+from crosspt.config.values import check_types
 from crosspt.evaluation.metrics import Scores
-from crosspt.prompts.storage import write_atomically
 
-SCHEMA = 1
-RESULTS_NAME = "results.json"
 PACKAGES = ("crosspt", "torch", "triton", "transformers", "datasets", "numpy")
+RESULTS = {
+    "config": dict,
+    "versions": dict,
+    "environment": dict,
+    "seconds": dict[str, float],
+    "results": list,
+    "analysis": list,
+}
+ROW = {
+    "cell": str,
+    "scheme": str,
+    "seed": int | None,
+    "shots": int | None,
+    "task": str,
+    "metric": str,
+    "primary": bool,
+    "value": float | None,
+    "count": int,
+    "invalid_rate": float,
+}
 
 
 def package_versions() -> dict[str, str | None]:
@@ -90,21 +109,17 @@ def make_results(
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """The content of a ``results.json``. Raises ValueError that names the file where it cannot be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-    if (
-        not isinstance(content, dict)
-        or content.get("schema") != SCHEMA
-        or not {"results", "analysis"} <= content.keys()
-    ):
-        raise ValueError(f"{path} does not hold results of this version")
+    """The content of a ``results.json``; a row that does not say how it was answered is of generated answers.
+
+    Raises:
+        ValueError: it cannot be read, or a part of it is missing or of the wrong type; the message names the file.
+    """
+    content = read_json(path)
+    check_types(path, content, RESULTS)
+    for number, row in enumerate(content["results"], start=1):
+        check_types(f"{path}: row {number} of results", row, ROW)
+        row.setdefault("decode", "generate")
+        check_types(f"{path}: row {number} of results", row, {"decode": Decode})
+    for number, bank in enumerate(content["analysis"], start=1):
+        check_types(f"{path}: bank {number} of analysis", bank, {"tasks": list, "candidates": list})
     return content
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write an object atomically; its folder is made when missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

@@ -19,12 +19,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from crosspt.config.files import SCHEMA, parse_json, read_json, write_atomically, write_json
+from crosspt.config.layout import TARGETS
 from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.values import check_types
 from crosspt.prompts.origin import Origin, SourcePrompts
 
 CONFIG_NAME = "crosspt_config.json"
 WEIGHTS_NAME = "crosspt_model.safetensors"
-SCHEMA = 1
 COMPOSED = "prompts"
 
 
@@ -45,19 +47,6 @@ class SavedPrompts:
     prompts: Tensor
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file aside, flush it to disk and rename it, so that the path always holds a whole file."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def save_prompts(folder: str | os.PathLike[str], saved: SavedPrompts) -> None:
     """Write the two files into the folder, which is made when missing."""
     path = Path(folder)
@@ -74,7 +63,7 @@ def save_prompts(folder: str | os.PathLike[str], saved: SavedPrompts) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in saved.state.items()}
     tensors[COMPOSED] = saved.prompts.detach().cpu().contiguous()
     write_atomically(path / WEIGHTS_NAME, save(tensors, metadata={"crosspt": json.dumps(header)}))
-    write_atomically(path / CONFIG_NAME, (json.dumps(header, indent=2) + "\n").encode())
+    write_json(path / CONFIG_NAME, header)
 
 
 def load_prompts(folder: str | os.PathLike[str]) -> SavedPrompts:
@@ -95,13 +84,28 @@ def load_prompts(folder: str | os.PathLike[str]) -> SavedPrompts:
         raise ValueError(f"from_pretrained: {weights} is not a readable safetensors file: {error}") from None
     if "crosspt" not in metadata:
         raise ValueError(f"from_pretrained: {weights} was not written by CrossPT")
-    header = _parse_header(weights, metadata["crosspt"])
-    _compare_config_file(config_file, header)
-    if COMPOSED not in state:
-        raise ValueError(f"from_pretrained: {weights} lacks the tensor {COMPOSED!r}")
-    prompts = state.pop(COMPOSED)
+    header = _check_header(weights, parse_json(metadata["crosspt"], weights))
+    if not config_file.is_file():
+        raise ValueError(f"from_pretrained: {path} holds no {CONFIG_NAME}")
+    if _check_header(config_file, read_json(config_file)) != header:
+        warnings.warn(
+            f"{config_file} differs from the configuration inside {WEIGHTS_NAME}; the latter is used", stacklevel=3
+        )
     config = CrossPTConfig.from_dict(header["config"], origin=str(weights))
+    prompts = state.pop(COMPOSED, None)
+    expected = (len(config.tasks), config.prompt_length)
+    if prompts is None or prompts.ndim != 3 or prompts.shape[:2] != expected:
+        got = None if prompts is None else tuple(prompts.shape)
+        raise ValueError(f"from_pretrained: {weights} must hold {COMPOSED!r} of shape {(*expected, 'd')}, got {got}")
     return SavedPrompts(config, header["base_model"], state, prompts)
+
+
+def prompts_folder(checkpoint: Path, task: str) -> Path:
+    """Where a checkpoint keeps the prompts of a task: its own folder, or that of the target."""
+    for folder in (checkpoint, checkpoint / TARGETS / task):
+        if (folder / CONFIG_NAME).is_file():
+            return folder
+    raise ValueError(f"checkpoint {checkpoint} holds no prompts for task {task!r} yet: its training is not finished")
 
 
 def load_source_prompts(folders: Sequence[str | os.PathLike[str]], d_model: int) -> SourcePrompts:
@@ -140,26 +144,7 @@ def check_state(folder: str | os.PathLike[str], state: Mapping[str, Tensor], exp
             )
 
 
-def _parse_header(path: Path, text: str) -> dict[str, Any]:
-    try:
-        header = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"from_pretrained: {path} holds no readable configuration: {error}") from None
-    if not isinstance(header, dict) or header.get("schema") != SCHEMA:
-        got = header.get("schema") if isinstance(header, dict) else header
-        raise ValueError(f"from_pretrained: {path} must have schema {SCHEMA}, got {got!r}")
-    for key in ("config", "base_model"):
-        if not isinstance(header.get(key), dict):
-            raise ValueError(f"from_pretrained: {path} must hold an object under {key!r}")
+def _check_header(path: Path, header: dict[str, Any]) -> dict[str, Any]:
+    check_types(path, header, {"config": dict, "base_model": dict})
+    check_types(f"{path}: base_model", {"name": None, **header["base_model"]}, {"name": str | None})
     return header
-
-
-def _compare_config_file(path: Path, header: dict[str, Any]) -> None:
-    if not path.is_file():
-        raise ValueError(f"from_pretrained: {path.parent} holds no {path.name}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"from_pretrained: {path} is not text: {error}") from None
-    if _parse_header(path, text) != header:
-        warnings.warn(f"{path} differs from the configuration inside {WEIGHTS_NAME}; the latter is used", stacklevel=4)

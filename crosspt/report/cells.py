@@ -6,12 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crosspt.evaluation.results import RESULTS_NAME
-
-SCHEMA = 1
-EXPERIMENT_NAME = "experiment.json"
-ERROR_NAME = "error.json"
-CELLS = "cells"
+from crosspt.config.files import SCHEMA
+from crosspt.config.layout import CELLS, ERROR_NAME, EXPERIMENT_NAME, RESULTS_NAME
 
 _ROW = {
     "cell": str,

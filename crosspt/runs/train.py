@@ -12,16 +12,21 @@ import torch
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
+from crosspt.config.files import write_json
+from crosspt.config.layout import CHECKPOINTS, RESULTS_NAME
+from crosspt.config.run import Compute, RunConfig
 from crosspt.evaluation.analysis import analyse
-from crosspt.evaluation.results import RESULTS_NAME, make_results, read_results, write_json
+from crosspt.evaluation.results import make_results, read_results
 from crosspt.models.model import CrossPTModel
+from crosspt.models.t5.loading import load_t5, pick_device
 from crosspt.prompts.storage import load_source_prompts
 from crosspt.runs.evaluate import evaluate_prompts
-from crosspt.runs.folder import RunConfig, load_t5, pick_device, prepare_folder
+from crosspt.runs.folder import prepare_folder
+from crosspt.runs.tasks import run_tasks
 from crosspt.tasks.collation import PromptCollator, encode_rows
-from crosspt.tasks.rows import DataConfig, TaskRows, load_rows
+from crosspt.tasks.rows import TaskRows, load_rows
 from crosspt.tasks.task import Task
-from crosspt.training.stages import CHECKPOINTS, Job, plan_stage1, plan_stage2, run_job
+from crosspt.training.stages import Job, plan_stage1, plan_stage2, run_job
 
 
 @dataclass
@@ -29,24 +34,25 @@ class Preparation:
     """A run that is ready to start.
 
     Attributes:
+        run: its settings.
         t5: the frozen model.
         tokenizer: its tokenizer.
         rows: the rows of the targets and of the source tasks that stage 1 trains on, by name.
-        stage1: jobs that train the missing source prompts.
-        stage2: jobs that train the targets' prompts.
+        source_jobs: stage 1, which trains the missing source prompts.
+        target_jobs: stage 2, which trains the targets' prompts.
     """
 
+    run: RunConfig
     t5: T5ForConditionalGeneration
     tokenizer: Any
     rows: dict[str, TaskRows]
-    stage1: list[Job]
-    stage2: list[Job]
+    source_jobs: list[Job]
+    target_jobs: list[Job]
 
-    def check(self, data: DataConfig, given: Mapping[str, Tensor]) -> None:
+    def check(self, given: Mapping[str, Tensor]) -> None:
         """Encode a row of every target text and start every bank, so that what does not fit raises before training.
 
         Args:
-            data: how rows are encoded.
             given: source prompts (m, d) by task that are not trained.
         """
         PromptCollator(self.tokenizer)
@@ -57,19 +63,19 @@ class Preparation:
                 self.tokenizer,
                 task_id=0,
                 words=task_rows.words,
-                prefix=data.prefix,
-                max_length=data.max_length,
+                prefix=self.run.data.prefix,
+                max_length=self.run.data.max_length,
             )
         prompts = dict(given)
         with torch.no_grad():
-            for job in [*self.stage1, *self.stage2]:
+            for job in [*self.source_jobs, *self.target_jobs]:
                 model = CrossPTModel(self.t5, job.config, source_prompts=prompts, tokenizer=self.tokenizer)
                 prompts |= dict(zip(job.config.tasks, model.embedding.compose(), strict=True))
 
-    def describe(self, run: RunConfig) -> list[dict[str, Any]]:
+    def describe(self) -> list[dict[str, Any]]:
         """What each job would do: its folder, scheme, tasks, rows, optimizer steps, parameters and learning rates."""
         described = []
-        for job in [*self.stage1, *self.stage2]:
+        for job in [*self.source_jobs, *self.target_jobs]:
             model = CrossPTModel(self.t5, job.config, initialize=False)
             rows = sum(len(self.rows[task].train) for task in job.config.tasks)
             batches = -(-rows // job.training.batch_size)
@@ -98,17 +104,14 @@ def prepare(run: RunConfig) -> Preparation:
     run.check()
     t5, tokenizer = load_t5(run.model)
     given = load_source_prompts(run.source_prompts, t5.config.d_model)
-    stage1 = plan_stage1(run.prompts, run.training, given)
-    stage2 = plan_stage2(run.prompts, run.training)
-    trained = {task for job in stage1 for task in job.config.tasks}
-    positions = run.positions()
-    targets = {position: task for position, task in positions.items() if task.name in run.prompts.tasks}
-    sources = {
-        position: task for position, task in positions.items() if position not in targets and task.name in trained
-    }
+    source_jobs = plan_stage1(run.prompts, run.training, given)
+    trained = {task for job in source_jobs for task in job.config.tasks}
+    tasks = run_tasks(run)
+    targets = {position: task for position, task in tasks.items() if task.name in run.prompts.tasks}
+    sources = {position: task for position, task in tasks.items() if position not in targets and task.name in trained}
     rows = load_rows(targets, run.data) | load_rows(sources, run.data, test=False)
-    ready = Preparation(t5, tokenizer, rows, stage1, stage2)
-    ready.check(run.data, given)
+    ready = Preparation(run, t5, tokenizer, rows, source_jobs, plan_stage2(run.prompts, run.training))
+    ready.check(given)
     return ready
 
 
@@ -117,21 +120,21 @@ def train_source_prompts(run: RunConfig, folder: Path, *, device: str = "auto", 
 
     Args:
         run: the settings.
-        folder: where everything goes; :func:`train` takes it as ``stage1``.
+        folder: where everything goes; :func:`train` takes it as ``source_folder``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: whether to show progress bars.
     """
-    place = pick_device(device)
+    device = pick_device(device).type
     ready = prepare(run)
     prepare_folder(run, folder, resume=True)
-    _run_jobs(ready, ready.stage1, run, folder, folder, device=place.type, progress=progress)
+    _run_jobs(ready, ready.source_jobs, folder, folder, device, progress)
 
 
 def train(
     run: RunConfig,
     folder: Path,
     *,
-    stage1: Path | None = None,
+    source_folder: Path | None = None,
     resume: bool = False,
     device: str = "auto",
     progress: bool = True,
@@ -144,7 +147,7 @@ def train(
     Args:
         run: the settings.
         folder: where everything goes.
-        stage1: folder that holds the stage-1 prompts, where several runs share them; by default the run's own.
+        source_folder: folder that holds the stage-1 prompts, where several runs share them; by default the run's own.
         resume: whether the folder may hold this run already.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: whether to show progress bars.
@@ -153,29 +156,19 @@ def train(
         The content of ``results.json``.
     """
     started = time.perf_counter()
-    place = pick_device(device)
+    compute = Compute(device=pick_device(device).type, bf16=run.training.bf16, progress=progress)
     ready = prepare(run)
     prepare_folder(run, folder, resume)
     results = folder / RESULTS_NAME
     if results.is_file():
         return read_results(results)
     loaded = time.perf_counter()
-    stage1 = stage1 or folder
-    _run_jobs(ready, ready.stage1, run, stage1, stage1, device=place.type, progress=progress)
-    _run_jobs(ready, ready.stage2, run, folder, stage1, device=place.type, progress=progress)
+    source_folder = source_folder or folder
+    _run_jobs(ready, ready.source_jobs, source_folder, source_folder, compute.device, progress)
+    _run_jobs(ready, ready.target_jobs, folder, source_folder, compute.device, progress)
     trained = time.perf_counter()
-    rows = evaluate_prompts(
-        folder,
-        ready.t5.to(place),  # type: ignore[arg-type]  # transformers wraps to() without its overloads
-        ready.tokenizer,
-        {name: ready.rows[name] for name in run.prompts.tasks},
-        run.data,
-        cell=folder.name,
-        seed=run.training.seed,
-        decode=run.decode,
-        bf16=run.training.bf16,
-        progress=progress,
-    )
+    targets = {name: ready.rows[name] for name in run.prompts.tasks}
+    rows = evaluate_prompts(folder, ready.t5, ready.tokenizer, targets, run, compute)
     seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
     content = make_results(run.to_dict(), seconds, rows, analyse(folder, run.prompts.tasks))
     write_json(results, content)
@@ -183,14 +176,7 @@ def train(
 
 
 def _run_jobs(
-    ready: Preparation,
-    jobs: Sequence[Job],
-    run: RunConfig,
-    folder: Path,
-    stage1: Path,
-    *,
-    device: str,
-    progress: bool,
+    ready: Preparation, jobs: Sequence[Job], folder: Path, source_folder: Path, device: str, progress: bool
 ) -> None:
     """Run those jobs that are not finished in a folder, starting from the stage-1 prompts in another."""
     for job in jobs:
@@ -199,15 +185,15 @@ def _run_jobs(
             continue
         source_prompts = None
         if job.config.parsed_scheme.needs_source_prompts:
-            trained = [stage1 / earlier.folder for earlier in ready.stage1]
-            source_prompts = load_source_prompts([*run.source_prompts, *trained], ready.t5.config.d_model)
+            trained = [source_folder / earlier.folder for earlier in ready.source_jobs]
+            source_prompts = load_source_prompts([*ready.run.source_prompts, *trained], ready.t5.config.d_model)
         run_job(
             job,
             folder,
             ready.t5,
             ready.tokenizer,
             ready.rows,
-            run.data,
+            ready.run.data,
             source_prompts=source_prompts,
             device=device,
             progress=progress,

@@ -14,17 +14,15 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration, set_seed
 
+from crosspt.config.data import DataConfig
+from crosspt.config.layout import CHECKPOINTS, SOURCES, TARGETS
 from crosspt.config.prompts import CrossPTConfig, Initialization
 from crosspt.config.training import TrainingConfig
 from crosspt.models.model import CrossPTModel
 from crosspt.prompts.storage import CONFIG_NAME
-from crosspt.runs.folder import TARGETS
 from crosspt.tasks.collation import PromptCollator
-from crosspt.tasks.rows import DataConfig, TaskRows, encode_training_rows
+from crosspt.tasks.rows import TaskRows, encode_training_rows
 from crosspt.training.trainer import PromptTrainer
-
-STAGE1 = "stage1"
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,9 @@ class Job:
     config: CrossPTConfig
     training: TrainingConfig
 
-    def is_finished(self, run: Path) -> bool:
-        """Whether its prompts are there."""
-        return (run / self.folder / CONFIG_NAME).is_file()  # the later one of the two files
+    def is_finished(self, folder: Path) -> bool:
+        """Whether its prompts are below a folder."""
+        return (folder / self.folder / CONFIG_NAME).is_file()  # the later one of the two files
 
 
 def plan_stage1(config: CrossPTConfig, training: TrainingConfig, available: Collection[str] = ()) -> list[Job]:
@@ -73,13 +71,12 @@ def plan_stage1(config: CrossPTConfig, training: TrainingConfig, available: Coll
         prompts = dataclasses.replace(
             config, tasks=tasks, scheme="P", source_tasks=None, initialization=fresh, init_texts=None
         )
-        jobs.append(Job(f"{STAGE1}/{name}", prompts, settings))
+        jobs.append(Job(f"{SOURCES}/{name}", prompts, settings))
     return jobs
 
 
 def plan_stage2(config: CrossPTConfig, training: TrainingConfig) -> list[Job]:
     """One job for all targets, in the run's folder itself, or one for every target below ``targets/``."""
-    training.learning_rates(config)
     if training.stage2 == "joint":
         return [Job("", config, training)]
     return [
@@ -94,7 +91,7 @@ def plan_stage2(config: CrossPTConfig, training: TrainingConfig) -> list[Job]:
 
 def run_job(
     job: Job,
-    run: Path,
+    folder: Path,
     t5: T5ForConditionalGeneration,
     tokenizer: Any,
     rows: Mapping[str, TaskRows],
@@ -108,7 +105,7 @@ def run_job(
 
     Args:
         job: what to train.
-        run: the run's folder.
+        folder: the run's folder.
         t5: the model; its dropout rates are set while training.
         tokenizer: the T5's.
         rows: the rows of each task.
@@ -121,7 +118,7 @@ def run_job(
     model = CrossPTModel(t5, job.config, source_prompts=source_prompts, tokenizer=tokenizer)
     if job.training.lm_dropout is not None:
         _set_dropout(t5, job.training.lm_dropout)
-    folder = run / job.folder
+    folder = folder / job.folder
     trainer = PromptTrainer(
         model,
         job.training,

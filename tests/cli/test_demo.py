@@ -6,8 +6,8 @@ import pytest
 
 from crosspt.cli import demo as module
 from crosspt.cli.demo import demo
+from crosspt.config.data import DataConfig
 from crosspt.config.training import TrainingConfig
-from crosspt.tasks.rows import DataConfig
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from crosspt import CrossPTConfig
-from crosspt.config.prompts import Scheme
+from crosspt.config.scheme import Scheme
 
 TASKS = ["mrpc", "rte", "cola"]
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from crosspt import CrossPTConfig
-from crosspt.config.prompts import Scheme
+from crosspt.config.scheme import Scheme
 from crosspt.config.training import TrainingConfig
 
 # The paper's section 3.2, and the notes on which rate the encoder takes

@@ -7,8 +7,10 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.config.data import DataConfig
+from crosspt.config.run import Compute
 from crosspt.evaluation.prediction import answer_length, answer_texts, greedy_decoder, reference_texts, score_task
-from crosspt.tasks.rows import DataConfig, TaskRows
+from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import Task
 from tests.workspace import make_answering_t5, make_rows, make_tokenizer
 
@@ -37,11 +39,15 @@ def asked(answer: Any) -> Any:
         return answer(**encoder_outputs, **options)
 
     t5 = SimpleNamespace(generate=generate)
-    return SimpleNamespace(t5=t5, encode=lambda **batch: (batch, batch.pop("attention_mask")))
+    cpu = torch.device("cpu")
+    return SimpleNamespace(t5=t5, device=cpu, encode=lambda **batch: (batch, batch.pop("attention_mask")))
 
 
-def generate(model: Any, tokenizer: Any, inputs: list[list[int]], tokens: int = 3, **options: Any) -> list[str]:
-    return answer_texts(model, tokenizer, inputs, [greedy_decoder(model.t5, tokenizer, tokens)], **options)[0]
+def generate(
+    model: Any, tokenizer: Any, inputs: list[list[int]], tokens: int = 3, *, task_id: int, **options: Any
+) -> list[str]:
+    decoders = [greedy_decoder(model.t5, tokenizer, tokens)]
+    return answer_texts(model, tokenizer, inputs, decoders, Compute(**options), task_id=task_id)[0]
 
 
 def make_inputs(count: int = 12) -> list[list[int]]:
@@ -83,13 +89,13 @@ def test_no_rows_and_no_batches(tokenizer: PreTrainedTokenizerFast, model: Cross
     assert generate(model, tokenizer, [], task_id=0) == []
     for batch_size in (0, -1):
         with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}"):
-            generate(model, tokenizer, [[25, 1]], task_id=0, batch_size=batch_size)
+            Compute(batch_size=batch_size)
 
 
 def test_progress_goes_to_stderr(
     model: CrossPTModel, tokenizer: PreTrainedTokenizerFast, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    generate(model, tokenizer, make_inputs(), task_id=0, description="evaluate")
+    generate(model, tokenizer, make_inputs(), task_id=0, progress=True)
     assert capsys.readouterr().out == ""
 
 
@@ -113,8 +119,7 @@ def test_scores_of_a_task(tokenizer: PreTrainedTokenizerFast) -> None:
         texts = [tuple(ids[mask == 1].tolist()) for ids, mask in zip(input_ids, attention_mask, strict=True)]
         return torch.tensor([tokenizer(by_text[text]).input_ids for text in texts])
 
-    scores = score_task(asked(answer), tokenizer, task_rows, DataConfig(prefix=True), task_id=0, batch_size=3)[
-        "generate"
-    ]
+    data, compute = DataConfig(prefix=True), Compute(batch_size=3)
+    scores = score_task(asked(answer), tokenizer, task_rows, data, compute, decode="generate")["generate"]
     assert scores.values == {"accuracy": 50.0}
     assert (scores.count, scores.invalid_rate) == (4, 25.0)

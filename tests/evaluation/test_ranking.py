@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.config.run import Compute
 from crosspt.evaluation.prediction import (
     BareT5,
     answer_texts,
@@ -35,8 +36,11 @@ def make_model(version: str = "1.0", prefix_mode: Any = "full") -> CrossPTModel:
     return CrossPTModel(t5, config).eval()
 
 
-def rank(model: CrossPTModel, tokenizer: Any, inputs: list[list[int]], answers: list[str], **options: Any) -> list[str]:
-    return answer_texts(model, tokenizer, inputs, [ranking_decoder(model.t5, tokenizer, answers)], **options)[0]
+def rank(
+    model: CrossPTModel, tokenizer: Any, inputs: list[list[int]], answers: list[str], task_id: int, **options: Any
+) -> list[str]:
+    decoders = [ranking_decoder(model.t5, tokenizer, answers)]
+    return answer_texts(model, tokenizer, inputs, decoders, Compute(**options), task_id=task_id)[0]
 
 
 def losses(ask: Callable[..., Any], batch: Mapping[str, Tensor], answers: list[list[int]]) -> Tensor:
@@ -90,7 +94,7 @@ def test_one_encoder_pass_for_all_decoders(tokenizer: PreTrainedTokenizerFast) -
         stack = getattr(model.t5, name)
         stack.final_layer_norm.register_forward_hook(lambda _, inputs, __, seen=seen: seen.append(len(inputs[0])))
     decoders = [greedy_decoder(model.t5, tokenizer, 1), ranking_decoder(model.t5, tokenizer, WORDS)]
-    answer_texts(model, tokenizer, [[25, 1], [26, 27, 1]], decoders, task_id=0)
+    answer_texts(model, tokenizer, [[25, 1], [26, 27, 1]], decoders, Compute(), task_id=0)
     assert rows == {"encoder": [2], "decoder": [2, 2 * len(WORDS)]}
 
 
@@ -114,5 +118,5 @@ def test_what_a_task_may_answer(tokenizer: PreTrainedTokenizerFast) -> None:
     assert {scores.target_text({"label": hundredth / 100}, ()) for hundredth in range(501)} == set(texts)
     model = make_model()
     decoder = make_decoder("rank", model.t5, tokenizer, classes, ("A0", "A1"))
-    ((ranked,),) = answer_texts(model, tokenizer, [[25, 1]], [decoder], task_id=0)
+    ((ranked,),) = answer_texts(model, tokenizer, [[25, 1]], [decoder], Compute(), task_id=0)
     assert ranked in ("A0", "A1")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crosspt.config.prompts import Scheme
+from crosspt.config.scheme import Scheme
 
 GLUE = ["cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte"]
 SYNTHETIC = [f"syn_{task}" for task in GLUE]

@@ -12,7 +12,7 @@ import torch
 from crosspt.evaluation import prediction
 from crosspt.prompts.storage import WEIGHTS_NAME
 from tests.training.killed import die_at_call, in_a_process
-from tests.workspace import Workspace, make_workspace
+from tests.workspace import Workspace, make_workspace, mistake
 
 SILP = ("--scheme", "SILP", "--tasks", "mrpc,rte", "--source-tasks", "rte,sst2", "--epochs", 2)
 
@@ -64,3 +64,15 @@ def test_killed_and_resumed(moment: str, space: Workspace, tmp_path: Path, unbro
     assert in_a_process(run, space, folder, None) == 0
     assert outcome_of(folder) == unbroken
     assert not list(folder.rglob("checkpoint*"))
+
+
+def test_a_finished_run_whose_results_are_damaged(space: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert space.train(folder, "--scheme", "SL", "--tasks", "mrpc").status == 0
+    results = folder / "results.json"
+    content = json.loads(results.read_text())
+    for damaged in (b"\xff\xfe", b"{", json.dumps({**content, "results": [{"cell": "run"}]}).encode()):
+        results.write_bytes(damaged)
+        said = mistake(space.train(folder, "--scheme", "SL", "--tasks", "mrpc", "--resume"))
+        assert said.startswith(f"crosspt train: {results}"), said
+        assert results.read_bytes() == damaged

@@ -1,18 +1,17 @@
 """The paper's experiments as YAML, one file for each table or figure, and the settings that a grid can vary."""
 
-import dataclasses
-import types
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
-from crosspt.config.prompts import CrossPTConfig, did_you_mean
+from crosspt.config.data import DataConfig
+from crosspt.config.files import did_you_mean
+from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.training import TrainingConfig
+from crosspt.config.values import build, check_keys, check_types
 from crosspt.tasks.registry import SUITES
-from crosspt.tasks.rows import DataConfig
 
 VARIANT = "variant"  # the axis of a suite's variants
 FIGURES = ("bars", "groups", "lines", "grid", "heatmaps")
@@ -95,28 +94,24 @@ def read_definition(name: str, text: str) -> Definition:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{name}: is not YAML: {' '.join(str(error).split())}") from None
-    _check_keys(name, content, [known.name for known in dataclasses.fields(Definition) if known.name != "name"])
-    for key in ("title", "source", "axes"):
-        if key not in content:
-            raise ValueError(f"{name}: the key {key!r} is missing")
     hints = {**get_type_hints(Definition), "suites": dict[str, dict], "aliases": list[str]}  # as YAML holds them
-    for key, value in content.items():
-        if not fits(value, hints[key]):
-            raise ValueError(f"{name}: {key} does not fit, got {value!r}")
+    del hints["name"]
+    check_keys(name, content, hints)
+    wanted = {"title", "source", "axes", *content}
+    check_types(name, content, {key: hint for key, hint in hints.items() if key in wanted})
     suites = {}
     for suite, part in content.pop("suites", {}).items():
         if suite not in SUITES:
             raise ValueError(f"{name}: unknown suite {suite!r}{did_you_mean(suite, SUITES)}")
         where = f"{name}: suites: {suite}"
-        _check_keys(where, part, ["settings", "variants"])
-        suites[suite] = Suite(**part)
+        suites[suite] = build(Suite, part, where)
         for settings in (suites[suite].settings, *suites[suite].variants.values()):
             check_settings(where, settings)
     check_settings(f"{name}: settings", content.get("settings", {}))
     for axis, values in content["axes"].items():
         check_axis(f"{name}: axes", axis, values)
     for figure in content.get("figures", []):
-        _check_keys(f"{name}: figures", figure, ["kind"])
+        check_keys(f"{name}: figures", figure, ["kind"])
         if figure.get("kind") not in FIGURES:
             raise ValueError(f"{name}: a figure's kind must be one of {', '.join(FIGURES)}, got {figure!r}")
     if suites:
@@ -126,10 +121,8 @@ def read_definition(name: str, text: str) -> Definition:
 
 def check_settings(where: str, settings: Any) -> None:
     """Raise ValueError that begins with ``where`` for an unknown setting or a value of the wrong type."""
-    _check_keys(where, settings, SETTINGS)
-    for name, value in settings.items():
-        if not fits(value, SETTINGS[name]):
-            raise ValueError(f"{where}: {name} must be {_words(SETTINGS[name])}, got {value!r}")
+    check_keys(where, settings, SETTINGS)
+    check_types(where, settings, {name: SETTINGS[name] for name in settings})
 
 
 def check_axis(where: str, axis: str, values: Any) -> None:
@@ -142,39 +135,6 @@ def check_axis(where: str, axis: str, values: Any) -> None:
         check_settings(where, {axis: value})
         if values.count(value) > 1:
             raise ValueError(f"{where}: {axis} holds {value!r} twice")
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value from YAML is of a type; a bool is no number, an integer may be a float."""
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(fits(value, part) for part in parts)
-    if origin is Literal:
-        return value in parts
-    if origin is list:
-        return isinstance(value, list) and all(fits(item, parts[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(fits(k, parts[0]) and fits(v, parts[1]) for k, v in value.items())
-    if hint is Any:
-        return True
-    if isinstance(value, bool):
-        return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
-
-
-def _words(hint: Any) -> str:
-    """A type as a user would say it."""
-    if get_origin(hint) in (Union, types.UnionType, Literal):
-        return " or ".join(part if isinstance(part, str) else _words(part) for part in get_args(hint))
-    return "null" if hint is types.NoneType else str(getattr(hint, "__name__", hint) if not get_args(hint) else hint)
-
-
-def _check_keys(where: str, content: Any, known: Collection[str]) -> None:
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{where}: must hold keys and values, got {content!r}")
-    for key in content:
-        if key not in known:
-            raise ValueError(f"{where}: unknown key {key!r}{did_you_mean(str(key), known)}")
 
 
 def _by_number(name: str) -> tuple[int, float]:

@@ -10,10 +10,11 @@ from typing import Any
 import datasets
 
 from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.run import Compute, RunConfig
 from crosspt.config.training import TrainingConfig
+from crosspt.models.t5.loading import pick_device
 from crosspt.runs.evaluate import evaluate_prompts
 from crosspt.runs.experiments.grid import Grid, most_rows
-from crosspt.runs.folder import RunConfig, pick_device
 from crosspt.runs.train import Preparation, prepare
 from crosspt.tasks.rows import TaskRows
 from crosspt.training.stages import Job, plan_stage1, plan_stage2, run_job
@@ -32,21 +33,21 @@ def estimate_seconds(grid: Grid, *, jobs: int, device: str = "auto") -> dict[str
         ``load`` seconds of a run, ``batch`` and ``answer`` seconds each, and ``total`` seconds over all processes.
     """
     run = most_rows(grid.cells).run
-    place = pick_device(device)
+    device = pick_device(device).type
     prepare(run)  # the rows of the embedded suite are drawn once in a process
     started = time.perf_counter()
     ready = prepare(run)
     load = time.perf_counter() - started
-    batch, answer = _measure(run, ready, place.type)
+    batch, answer = _measure(run, ready, device)
     lengths = {name: (len(rows.train), len(rows.test)) for name, rows in ready.rows.items()}
     batches = answers = 0
     for cell in grid.cells:
         batches += sum(_batches(job, cell.run, lengths) for job in plan_stage2(cell.run.prompts, cell.run.training))
         longest = max(test for _, test in lengths.values())
         answers += sum(lengths.get(task, (0, longest))[1] for task in cell.run.prompts.tasks)
-    for shared in grid.stage1.values():
+    for shared in grid.source_runs.values():
         batches += sum(_batches(job, shared, lengths) for job in plan_stage1(shared.prompts, shared.training))
-    runs = len(grid.cells) + len(grid.stage1)
+    runs = len(grid.cells) + len(grid.source_runs)
     total = (runs * load + batches * batch + answers * answer) / min(jobs, runs)
     return {"load": load, "batch": batch, "answer": answer, "total": total}
 
@@ -61,7 +62,6 @@ def _measure(run: RunConfig, ready: Preparation, device: str) -> tuple[float, fl
     """Seconds of a batch in training, and of an answer."""
     tasks = run.prompts.tasks
     settings = run.prompts
-    t5: Any = ready.t5  # transformers wraps to() without its overloads
     prompts = CrossPTConfig(tasks, prompt_length=settings.prompt_length, encoder=settings.encoder)
     training = TrainingConfig(epochs=1, batch_size=run.training.batch_size, bf16=run.training.bf16)
     job = Job("", prompts, training)
@@ -83,17 +83,8 @@ def _measure(run: RunConfig, ready: Preparation, device: str) -> tuple[float, fl
         batch = max(train(MANY) - train(FEW), 0.0) / (MANY - FEW)
         rows = {task: dataclasses.replace(ready.rows[task], test=_first(ready.rows[task])) for task in tasks}
         started = time.perf_counter()
-        evaluate_prompts(
-            folder,
-            t5.to(pick_device(device)),
-            ready.tokenizer,
-            rows,
-            run.data,
-            cell="",
-            seed=0,
-            bf16=training.bf16,
-            progress=False,
-        )
+        compute = Compute(device=device, bf16=training.bf16, progress=False)
+        evaluate_prompts(folder, ready.t5, ready.tokenizer, rows, run, compute)
         answer = (time.perf_counter() - started) / sum(len(part.test) for part in rows.values())
     return batch, answer
 

@@ -8,21 +8,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from crosspt.config.prompts import CrossPTConfig, Scheme
+from crosspt.config.data import DataConfig
+from crosspt.config.files import SCHEMA
+from crosspt.config.layout import CELLS, SOURCES
+from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.run import EMBEDDED, RunConfig
+from crosspt.config.scheme import Scheme
 from crosspt.config.training import TrainingConfig
+from crosspt.config.values import pick
 from crosspt.runs.experiments.definition import FIXED, VARIANT, Definition, check_axis, check_settings
-from crosspt.runs.folder import EMBEDDED, RunConfig, name_tasks
+from crosspt.runs.tasks import name_tasks
 from crosspt.tasks.registry import SUITES
-from crosspt.tasks.rows import DataConfig
 from crosspt.training.stages import plan_stage1
-
-SCHEMA = 1
-CELLS = "cells"
-STAGE1 = "stage1"
-
-Config = TypeVar("Config", CrossPTConfig, TrainingConfig, DataConfig)
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,13 @@ class Cell:
         name: of its folder.
         settings: its value of every axis.
         run: its settings.
-        stage1: name of the stage-1 prompts it starts from, if it does.
+        starts_from: name of the stage-1 prompts it starts from, if it does.
     """
 
     name: str
     settings: dict[str, Any]
     run: RunConfig
-    stage1: str | None = None
+    starts_from: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The cell's entry in ``experiment.json``."""
@@ -62,7 +61,7 @@ class Grid:
         model: folder or hub name of the T5, or ``embedded``.
         seeds: of the runs; the few-shot rows are drawn anew with each.
         cells: the runs, one seed after the other.
-        stage1: runs by name whose stage-1 prompts are shared: nothing else of them is trained.
+        source_runs: runs by name whose stage-1 prompts are shared: nothing else of them is trained.
     """
 
     definition: Definition
@@ -70,7 +69,7 @@ class Grid:
     model: str
     seeds: list[int]
     cells: list[Cell]
-    stage1: dict[str, RunConfig]
+    source_runs: dict[str, RunConfig]
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``experiment.json``."""
@@ -145,7 +144,7 @@ def make_grid(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{definition.name}: values that give cells the same name: {', '.join(twice)}")
-    return _share_stage1(Grid(used, suite, model, list(seeds), cells, {}))
+    return _share_sources(Grid(used, suite, model, list(seeds), cells, {}))
 
 
 def cell_folder(folder: Path, name: str) -> Path:
@@ -153,9 +152,9 @@ def cell_folder(folder: Path, name: str) -> Path:
     return folder / CELLS / name
 
 
-def stage1_folder(folder: Path, name: str) -> Path:
+def source_folder(folder: Path, name: str) -> Path:
     """Where shared stage-1 prompts of a grid lie."""
-    return folder / STAGE1 / name
+    return folder / SOURCES / name
 
 
 def most_rows(cells: Sequence[Cell]) -> Cell:
@@ -173,14 +172,10 @@ def _make_run(model: str, settings: Mapping[str, Any], seed: int) -> RunConfig:
         model=model,
         task_files=task_files,
         source_prompts=[],
-        prompts=_pick(CrossPTConfig, values),
-        training=_pick(TrainingConfig, values),
-        data=_pick(DataConfig, values),
+        prompts=pick(CrossPTConfig, values),
+        training=pick(TrainingConfig, values),
+        data=pick(DataConfig, values),
     )
-
-
-def _pick(config: type[Config], values: Mapping[str, Any]) -> Config:
-    return config(**{field.name: values[field.name] for field in dataclasses.fields(config) if field.name in values})
 
 
 def _cell_name(settings: Mapping[str, Any], scheme: str, seed: int) -> str:
@@ -197,7 +192,7 @@ def _slug(axis: str, value: Any) -> str:
     return f"{axis}{value}" if value is not None else f"{axis}_all"
 
 
-def _share_stage1(grid: Grid) -> Grid:
+def _share_sources(grid: Grid) -> Grid:
     """Give every cell that starts from saved prompts the name of a run that trains them.
 
     Cells share one where the same settings would train them: nothing that only concerns the targets' prompts counts.
@@ -213,13 +208,13 @@ def _share_stage1(grid: Grid) -> Grid:
             # The targets' order gives synthetic labels their letters.
             key = json.dumps([job, dataclasses.asdict(cell.run.data), cell.run.prompts.tasks, cell.run.task_files])
             groups.setdefault(key, []).append(cell)
-    stage1, names = {}, {}
+    source_runs, names = {}, {}
     for cells in groups.values():
         first = cells[0]
         sources = dict.fromkeys(task for cell in cells for task in cell.run.prompts.resolved_source_tasks)
         name = first.name.partition("-")[2]
         prompts = dataclasses.replace(first.run.prompts, source_tasks=list(sources))
-        stage1[name] = dataclasses.replace(first.run, prompts=prompts)
+        source_runs[name] = dataclasses.replace(first.run, prompts=prompts)
         names.update({cell.name: name for cell in cells})
-    cells = [dataclasses.replace(cell, stage1=names.get(cell.name)) for cell in grid.cells]
-    return dataclasses.replace(grid, cells=cells, stage1=stage1)
+    cells = [dataclasses.replace(cell, starts_from=names.get(cell.name)) for cell in grid.cells]
+    return dataclasses.replace(grid, cells=cells, source_runs=source_runs)

@@ -13,14 +13,11 @@ import torch
 from filelock import FileLock
 from transformers.utils import logging
 
-from crosspt.evaluation.results import write_json
-from crosspt.runs.folder import RunConfig, prepare_folder
+from crosspt.config.files import write_json
+from crosspt.config.layout import CELL_NAME, ERROR_NAME, LOCK_NAME, LOG_NAME
+from crosspt.config.run import RunConfig
+from crosspt.runs.folder import prepare_folder
 from crosspt.runs.train import train, train_source_prompts
-
-CELL_NAME = "cell.json"
-ERROR_NAME = "error.json"
-LOG_NAME = "log.txt"
-LOCK_NAME = ".lock"
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Work:
         name: of the cell, or of the stage-1 prompts.
         run: its settings.
         folder: where it goes.
-        stage1: folder of the stage-1 prompts it starts from, if any.
+        source_folder: folder of the stage-1 prompts it starts from, if any.
         cell: the content of ``cell.json``; None for a run that only trains stage-1 prompts.
         needs: name of the stage-1 prompts that must be there first.
     """
@@ -39,7 +36,7 @@ class Work:
     name: str
     run: RunConfig
     folder: Path
-    stage1: Path | None = None
+    source_folder: Path | None = None
     cell: dict[str, Any] | None = None
     needs: str | None = None
 
@@ -78,7 +75,7 @@ def do_work(work: Work, device: str) -> None:
             return
         if not (work.folder / CELL_NAME).is_file():
             write_json(work.folder / CELL_NAME, work.cell)
-        train(work.run, work.folder, stage1=work.stage1, resume=True, device=device, progress=False)
+        train(work.run, work.folder, source_folder=work.source_folder, resume=True, device=device, progress=False)
         (work.folder / ERROR_NAME).unlink(missing_ok=True)
 
 

@@ -3,9 +3,9 @@ import re
 
 import pytest
 
+from crosspt.config.run import EMBEDDED
 from crosspt.runs.experiments.definition import find_definition, load_definitions, read_definition
 from crosspt.runs.experiments.grid import make_grid
-from crosspt.runs.folder import EMBEDDED
 from crosspt.tasks.registry import SUITES
 from crosspt.training.stages import plan_stage1, plan_stage2
 
@@ -27,12 +27,12 @@ def test_every_experiment_on_every_suite(name: str, suite: str) -> None:
         plan_stage2(cell.run.prompts, cell.run.training)
         # What a cell would train by itself is among what is trained for it.
         own = plan_stage1(cell.run.prompts, cell.run.training)
-        assert (cell.stage1 is not None) == bool(own)
-        if cell.stage1 is not None:
-            shared = grid.stage1[cell.stage1]
+        assert (cell.starts_from is not None) == bool(own)
+        if cell.starts_from is not None:
+            shared = grid.source_runs[cell.starts_from]
             assert all(job in plan_stage1(shared.prompts, shared.training) for job in own)
             assert shared.data == cell.run.data
-    assert len(grid.stage1) == len({cell.stage1 for cell in grid.cells} - {None})
+    assert len(grid.source_runs) == len({cell.starts_from for cell in grid.cells} - {None})
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_further_and_fewer_source_tasks() -> None:
         sources = [set(cell.run.prompts.resolved_source_tasks) for cell in grid.cells]
         assert max(map(len, sources)) == len(targets) + more
         assert min(map(len, sources)) == len(targets) - fewer
-        assert len(grid.stage1) == 1
+        assert len(grid.source_runs) == 1
 
 
 def test_what_the_embedded_t5_decides() -> None:
@@ -100,8 +100,8 @@ GOOD = "title: t\nsource: s\naxes: {scheme: [SL]}\n"
         (GOOD + "suites: {glue: {task: [mrpc]}}", "x: suites: glue: unknown key 'task'"),
         (GOOD + "suites: {glue: {variants: {a: {shots: x}}}}", "x: suites: glue: shots must be int or null, got 'x'"),
         (GOOD + "figures: [{kind: pie}]", "x: a figure's kind must be one of bars, groups, lines, grid, heatmaps"),
-        (GOOD + "decided_by_construction: 3", "x: decided_by_construction does not fit, got 3"),
-        ("title: t\nsource: s\naxes: {scheme: SL}", "x: axes does not fit, got {'scheme': 'SL'}"),
+        (GOOD + "decided_by_construction: 3", "x: decided_by_construction must be bool, got 3"),
+        ("title: t\nsource: s\naxes: {scheme: SL}", "x: axes must be dict[str, list[Any]], got {'scheme': 'SL'}"),
         ("title: t\nsource: s\naxes: {scheme: []}", "x: axes: scheme must be a list of one or more values, got []"),
         ("title: t\nsource: s\naxes: {shots: [8, 8]}", "x: axes: shots holds 8 twice"),
         ("title: t\nsource: s\naxes: {tasks: [[mrpc]]}", "x: axes: tasks cannot be an axis"),

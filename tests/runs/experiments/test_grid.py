@@ -1,10 +1,13 @@
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crosspt.runs.experiments.definition import Definition, Suite
 from crosspt.runs.experiments.grid import Grid, make_grid
+from crosspt.runs.experiments.runner import check_folder
 
 
 def grid_of(
@@ -50,8 +53,8 @@ def test_overrides() -> None:
 def test_stage_1_is_shared_where_it_is_the_same() -> None:
     schemes = ["SL", "SIL", "PI"]
     grid = grid_of({"scheme": ["SIL", "SIP"], "logits_learning_rate": [0.1, 0.2]})
-    assert len({cell.stage1 for cell in grid.cells}) == 1
-    assert grid_of({"scheme": schemes}).cells[0].stage1 is None
+    assert len({cell.starts_from for cell in grid.cells}) == 1
+    assert grid_of({"scheme": schemes}).cells[0].starts_from is None
     changes: dict[str, list[Any]] = {
         "shots": [4, 8],
         "prefix": [True, False],
@@ -62,8 +65,8 @@ def test_stage_1_is_shared_where_it_is_the_same() -> None:
         "encoder": ["linear", "none"],
     }
     for axis, values in changes.items():
-        assert len(grid_of({"scheme": schemes, axis: values}).stage1) == 2, axis
-    assert len(grid_of({"scheme": schemes}, seeds=(0, 1)).stage1) == 2
+        assert len(grid_of({"scheme": schemes, axis: values}).source_runs) == 2, axis
+    assert len(grid_of({"scheme": schemes}, seeds=(0, 1)).source_runs) == 2
 
 
 def test_source_tasks_of_variants() -> None:
@@ -71,10 +74,10 @@ def test_source_tasks_of_variants() -> None:
     axes = {"scheme": ["SIP"]}
     grid = grid_of(axes, suites={"glue": Suite(variants=variants)})
     assert [cell.name for cell in grid.cells] == ["SIP-few-seed0", "SIP-more-seed0"]
-    (shared,) = grid.stage1.values()
+    (shared,) = grid.source_runs.values()
     assert shared.prompts.resolved_source_tasks == ["mrpc", "rte", "qnli"]
     joint = grid_of(axes, {"stage1": ["joint"]}, suites={"glue": Suite(variants=variants)})
-    assert len(joint.stage1) == 2, "prompts trained in one batch depend on which they are"
+    assert len(joint.source_runs) == 2, "prompts trained in one batch depend on which they are"
 
 
 @pytest.mark.parametrize(
@@ -101,3 +104,23 @@ def test_mistakes(axes: dict[str, list[Any]], overrides: dict[str, list[Any]], m
 def test_a_suite_it_is_not_for() -> None:
     with pytest.raises(ValueError, match="x is for the suites group2, got 'glue'"):
         grid_of({"scheme": ["SL"]}, suites={"group2": Suite()})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"definition": []}, ": definition must be dict, got []"),
+        ({"definition": {}}, ": definition: the key 'settings' is missing"),
+        ({"definition": {"settings": {}, "axes": [], "suites": {}}}, ": definition: axes must be dict, got []"),
+        ({"definition": {"settings": {}, "axes": {}, "suites": {"glue": 3}}}, ": definition: suites must be dict"),
+        ({"suite": []}, ": suite must be str, got []"),
+    ],
+)
+def test_a_damaged_experiment(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    grid = grid_of({"scheme": ["SL"]})
+    path = tmp_path / "experiment.json"
+    path.write_text(json.dumps(grid.to_dict()))
+    check_folder(grid, tmp_path)
+    path.write_text(json.dumps({**grid.to_dict(), **changes}))
+    with pytest.raises(ValueError, match=re.escape(f"{path}{message}")):
+        check_folder(grid, tmp_path)

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from crosspt.evaluation.results import write_json
+from crosspt.config.files import write_json
 from crosspt.runs.experiments.grid import Grid
 from crosspt.runs.train import train
 from tests.runs.experiments.support import SETTINGS, outcome_of, run, times_of, tiny_grid
 from tests.workspace import Workspace
 
 SCHEMES = ("SL", "SILP", "P", "PI")
+WHOLE = '{"schema": 1, "config": {}, "versions": {}, "environment": {}, "seconds": {}, "analysis": [], "results": '
 
 
 @pytest.fixture(scope="module")
@@ -171,16 +172,18 @@ def test_other_settings(workspace: Workspace, unbroken: Path) -> None:
     ("file", "text", "message"),
     [
         ("experiment.json", '{"schema": 2}', "is not of this version: its schema must be 1, got 2"),
-        ("experiment.json", '{"schema": 1, "exp', "cannot be read: "),
+        ("experiment.json", '{"schema": 1, "exp', "is not JSON: "),
         ("cells/P-seed0/results.json", '{"schema": 2}', "is not of this version: its schema must be 1, got 2"),
+        ("cells/P-seed0/results.json", f"{WHOLE}3}}", "results must be list, got 3"),
+        ("cells/P-seed0/results.json", f"{WHOLE}[[]]}}", "row 1 of results: must hold keys and values, got []"),
     ],
 )
-def test_files_of_another_version(
+def test_files_of_another_version_and_damaged_ones(
     grid: Grid, unbroken: Path, tmp_path: Path, file: str, text: str, message: str
 ) -> None:
     folder = tmp_path / "grid"
     shutil.copytree(unbroken, folder)
     (folder / file).write_text(text)
-    with pytest.raises(ValueError, match=re.escape(f"{folder / file} {message}")):
+    with pytest.raises(ValueError, match=re.escape(f"{folder / file}") + ":? " + re.escape(message)):
         run(grid, folder)
     assert (folder / file).read_text() == text

@@ -1,0 +1,14 @@
+"""Names of the files and folders of a run, and of an experiment."""
+
+RUN_NAME = "run.json"
+RESULTS_NAME = "results.json"
+SOURCES = "stage1"  # folder of the banks that train source prompts, in a run or shared by the cells of an experiment
+TARGETS = "targets"  # folder of the targets that have a bank of their own
+CHECKPOINTS = "checkpoints"  # of a bank in training
+
+EXPERIMENT_NAME = "experiment.json"
+CELLS = "cells"  # folder of an experiment's runs
+CELL_NAME = "cell.json"
+ERROR_NAME = "error.json"
+LOG_NAME = "log.txt"
+LOCK_NAME = ".lock"

@@ -1,0 +1,104 @@
+"""The settings of a run, and how a model is asked."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from crosspt.config.data import DataConfig
+from crosspt.config.files import SCHEMA, read_json
+from crosspt.config.layout import RUN_NAME
+from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.training import TrainingConfig
+from crosspt.config.values import build
+
+EMBEDDED = "embedded"  # the name of the embedded T5
+Decode = Literal["generate", "rank"]
+DecodeChoice = Literal["generate", "rank", "both"]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How a model answers rows; none of it decides what is asked.
+
+    Args:
+        batch_size: rows in a batch.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        bf16: compute in bfloat16 autocast.
+        progress: whether to show progress bars.
+    """
+
+    batch_size: int = 32
+    device: str = "auto"
+    bf16: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass
+class RunConfig:
+    """Everything that decides a run's prompts and results.
+
+    Args:
+        model: folder or hub name of the T5, or ``embedded``.
+        task_files: the YAML file of each task that is not built in, by the task's name.
+        source_prompts: folders with stage-1 prompts to use instead of training them.
+        prompts: the prompts' configuration.
+        training: the training's settings.
+        data: the rows.
+        decode: how the test rows are answered: ``"generate"``, greedily, ``"rank"``, with the likeliest of the task's
+            answers, or ``"both"``.
+    """
+
+    model: str
+    task_files: dict[str, str]
+    source_prompts: list[str]
+    prompts: CrossPTConfig
+    training: TrainingConfig
+    data: DataConfig
+    decode: DecodeChoice = "both"
+
+    def __post_init__(self) -> None:
+        if self.decode not in get_args(DecodeChoice):
+            raise ValueError(
+                f"RunConfig: decode must be one of {', '.join(get_args(DecodeChoice))}, got {self.decode!r}"
+            )
+
+    @property
+    def temperature_value(self) -> float:
+        """The tau that the targets' banks use."""
+        prompts = self.prompts
+        if self.training.stage2 == "per_target":
+            sources = list(prompts.resolved_source_tasks)
+            prompts = dataclasses.replace(prompts, tasks=prompts.tasks[:1], source_tasks=sources)
+        return prompts.temperature_value
+
+    def check(self) -> None:
+        """Raise ValueError where something is given that the scheme has no use for."""
+        if not self.prompts.parsed_scheme.needs_source_prompts:
+            for setting, value in (
+                ("source prompts", self.source_prompts),
+                ("source tasks", self.prompts.source_tasks),
+            ):
+                if value:
+                    raise ValueError(f"scheme {self.prompts.scheme} starts from no {setting}, got {', '.join(value)}")
+        self.training.learning_rates(self.prompts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, with the schema's number and the temperature that is used."""
+        return {"schema": SCHEMA, **dataclasses.asdict(self), "temperature_value": self.temperature_value}
+
+    @classmethod
+    def load(cls, folder: Path) -> "RunConfig":
+        """Read ``run.json``. Raises ValueError that names the file where something in it does not fit."""
+        path = folder / RUN_NAME
+        values = read_json(path)
+        for derived in ("schema", "temperature_value"):
+            values.pop(derived, None)
+        for name, section in (("prompts", CrossPTConfig), ("training", TrainingConfig), ("data", DataConfig)):
+            if name in values:
+                values[name] = build(section, values[name], f"{path}: {name}")
+        return build(cls, values, path)
