@@ -76,7 +76,8 @@ def evaluate_prompts(
             models[folder] = CrossPTModel.from_pretrained(t5, folder).eval().to(device)
         model = models[folder]
         task_id = model.config.tasks.index(name)
-        scores = score_task(model, tokenizer, task_rows, run.data, compute, task_id=task_id, decode=run.decode)
+        with model.keep_prompts():
+            scores = score_task(model, tokenizer, task_rows, run.data, compute, task_id=task_id, decode=run.decode)
         source = {"cell": checkpoint.name, "seed": run.training.seed, "shots": run.data.shots}
         results += _with_majority(scores, task_rows, scheme=model.config.scheme, **source)
     return results
@@ -185,7 +186,8 @@ def predict(
     words = task.label_words(run.data.label_set, task_letter(run.prompts.tasks.index(task.name)))
     decoder = make_decoder(decode, model.t5, tokenizer, task, words)
     task_id = model.config.tasks.index(task.name)
-    (answers,) = answer_texts(
-        model, tokenizer, encoded, [decoder], compute, task_id=task_id, description=f"predict {task.name}"
-    )
+    with model.keep_prompts():
+        (answers,) = answer_texts(
+            model, tokenizer, encoded, [decoder], compute, task_id=task_id, description=f"predict {task.name}"
+        )
     return answers
