@@ -37,64 +37,66 @@ class Rows(NamedTuple):
     stride_gd: Any
 
 
-class Queries(NamedTuple):
-    """The queries of one row and head, and what is read beside them."""
+class Block(NamedTuple):
+    """BN keys of one place and their values."""
 
-    p_query: Any  # (Lq, D)
-    p_grad: Any  # gradient of the output (Lq, D)
-    p_stats: Any  # largest scores and reciprocal sums (2, Lq)
-    p_delta: Any  # (Lq,), or None: the keys' gradient is not asked for
-    stride_qi: Any
-    stride_gi: Any
-    stride_gd: Any
+    b_k: Any  # [BN, BD]
+    b_v: Any  # [BN, BD]
+    i_h: Any  # their head
+    i_j: Any  # number of the first in its place
 
 
 @triton.jit
 def key_gradients(
-    b_k, b_v, b_dk, b_dv, head, queries, keys, i_j, i_lo, i_hi,
-    VALUES: tl.constexpr, CAUSAL: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, PRECISION: tl.constexpr,
+    x, keys, block, b_dk, b_dv, i_b, i_lo, i_hi, KEYS: tl.constexpr, VALUES: tl.constexpr,
+    CAUSAL: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """``b_dk + dS^T Q`` and ``b_dv + (Z * P)^T dO`` over the queries ``i_lo ... i_hi`` of one row and head [BN, BD].
+    """``b_dk + dS^T Q`` and ``b_dv + (Z * P)^T dO`` over the queries ``i_lo ... i_hi`` of one row [BN, BD].
 
     Args:
-        b_k: keys [BN, BD].
-        b_v: their values [BN, BD].
-        b_dk: gradient of the keys so far [BN, BD].
-        b_dv: gradient of the values so far, to be multiplied by 1 / (1 - p) [BN, BD].
-        head: the row and head.
-        queries: its queries.
+        x: all rows.
         keys: the place of the keys.
-        i_j: number of the first key in its place.
+        block: the keys.
+        b_dk: their gradient so far [BN, BD].
+        b_dv: gradient of the values so far, to be multiplied by 1 / (1 - p) [BN, BD].
+        i_b: the row.
         i_lo: first query.
         i_hi: end of the queries.
-        VALUES: whether the values' gradient is asked for.
+        KEYS: whether the keys' gradient is asked for.
+        VALUES: whether the values' is.
         CAUSAL: whether later keys are hidden.
         D: width of the head.
         BM: queries a step.
         PRECISION: how float32 operands are multiplied.
     """
     ACC: tl.constexpr = b_dk.dtype
-    BN: tl.constexpr = b_k.shape[0]
-    BD: tl.constexpr = b_k.shape[1]
-    Lq = head.Lq
-    o_j = i_j + tl.arange(0, BN)  # [BN]
+    BN: tl.constexpr = block.b_k.shape[0]
+    BD: tl.constexpr = block.b_k.shape[1]
+    Lq = x.Lq
+    i_h = block.i_h
+    i_row = i_b * x.H + i_h
+    head = Head(i_row, offset(x.p_bias, i_h * (Lq + x.n_keys - 1)), x.p_seed, x.dropout, Lq, x.n_keys)
+    p_query = x.p_query + i_b * x.stride_qb + i_h * x.stride_qh
+    p_grad = x.p_grad + i_b * x.stride_gb + i_h * x.stride_gh
+    p_stats = x.p_stats + i_row * 2 * Lq
+    o_j = block.i_j + tl.arange(0, BN)  # [BN]
     for i_i in range(i_lo, i_hi, BM):
         o_i = i_i + tl.arange(0, BM)  # [BM]
-        b_q = load_rows(queries.p_query, o_i, Lq, queries.stride_qi, 1, D, BD)  # [BM, BD]
-        b_do = load_rows(queries.p_grad, o_i, Lq, queries.stride_gi, queries.stride_gd, D, BD)  # [BM, BD]
-        b_max = tl.load(queries.p_stats + o_i, mask=o_i < Lq, other=0.0)  # [BM]
-        b_inv = tl.load(queries.p_stats + Lq + o_i, mask=o_i < Lq, other=0.0)  # [BM]
-        b_s = scores(b_k, b_q, head, keys, o_i[None, :], o_j[:, None], CAUSAL, ACC, PRECISION)  # [BN, BM]
+        b_q = load_rows(p_query, o_i, Lq, x.stride_qi, 1, D, BD)  # [BM, BD]
+        b_do = load_rows(p_grad, o_i, Lq, x.stride_gi, x.stride_gd, D, BD)  # [BM, BD]
+        b_max = tl.load(p_stats + o_i, mask=o_i < Lq, other=0.0)  # [BM]
+        b_inv = tl.load(p_stats + Lq + o_i, mask=o_i < Lq, other=0.0)  # [BM]
+        b_s = scores(block.b_k, b_q, head, keys, o_i[None, :], o_j[:, None], CAUSAL, ACC, PRECISION)  # [BN, BM]
         b_p = tl.exp(b_s - b_max[None, :]) * b_inv[None, :]  # [BN, BM]
         b_zp = b_p  # [BN, BM]
         if head.p_seed is not None:
-            m_kept = tl.trans(kept(head, keys.i_place, o_i, i_j, BN))  # [BN, BM]
+            m_kept = tl.trans(kept(head, keys.i_place, o_i, block.i_j, BN))  # [BN, BM]
             b_zp = tl.where(m_kept, b_p, 0.0)
         if VALUES:
             b_dv = dot(b_zp.to(b_do.dtype), b_do, b_dv, PRECISION)
-        if queries.p_delta is not None:
-            b_delta = tl.load(queries.p_delta + o_i, mask=o_i < Lq, other=0.0)  # [BM]
-            b_dp = dot(b_v, tl.trans(b_do), tl.zeros_like(b_p), PRECISION)  # [BN, BM]
+        if KEYS:
+            b_delta = tl.load(x.p_delta + i_row * Lq + o_i, mask=o_i < Lq, other=0.0)  # [BM]
+            b_dp = dot(block.b_v, tl.trans(b_do), tl.zeros_like(b_p), PRECISION)  # [BN, BM]
             if head.p_seed is not None:
                 b_dp = tl.where(m_kept, b_dp * tl.full([1, 1], 1.0 / (1.0 - head.dropout), ACC), 0.0)
             b_ds = b_p * (b_dp - b_delta[None, :])  # [BN, BM]
@@ -103,34 +105,12 @@ def key_gradients(
 
 
 @triton.jit
-def first_query(head, keys, i_j, CAUSAL: tl.constexpr):
+def first_query(x, keys, i_j, CAUSAL: tl.constexpr):
     """First query that may see a key of the block that starts at key ``i_j`` of a place."""
     i_lo = 0
     if CAUSAL:
-        i_lo = tl.maximum(keys.i_first + i_j - (head.n_keys - head.Lq), 0)
+        i_lo = tl.maximum(keys.i_first + i_j - (x.n_keys - x.Lq), 0)
     return i_lo
-
-
-@triton.jit
-def key_block(i_tile, count, H, BN: tl.constexpr):
-    """First key of block ``i_tile`` of BN keys, its head, and its task or row."""
-    n_j = tl.cdiv(count, BN)
-    return i_tile % n_j * BN, (i_tile // n_j % H).to(tl.int64), (i_tile // n_j // H).to(tl.int64)
-
-
-@triton.jit
-def row_queries(x, i_b, i_h, KEYS: tl.constexpr):
-    """The queries of row ``i_b`` and head ``i_h``, with delta if KEYS, and their head."""
-    i_row = i_b * x.H + i_h
-    p_delta = None
-    if KEYS:
-        p_delta = x.p_delta + i_row * x.Lq
-    queries = Queries(
-        x.p_query + i_b * x.stride_qb + i_h * x.stride_qh, x.p_grad + i_b * x.stride_gb + i_h * x.stride_gh,
-        x.p_stats + i_row * 2 * x.Lq, p_delta, x.stride_qi, x.stride_gi, x.stride_gd,
-    )  # fmt: skip
-    p_bias = offset(x.p_bias, i_h * (x.Lq + x.n_keys - 1))
-    return queries, Head(i_row, p_bias, x.p_seed, x.dropout, x.Lq, x.n_keys)
 
 
 @triton.jit
@@ -145,6 +125,7 @@ def key_tile(
     o_j = i_j + tl.arange(0, BN)  # [BN]
     b_k = load_rows(keys.p_key, o_j, keys.count, keys.stride_kj, 1, D, BD)  # [BN, BD]
     b_v = load_rows(keys.p_value, o_j, keys.count, keys.stride_vj, 1, D, BD)  # [BN, BD]
+    block = Block(b_k, b_v, i_h, i_j)
     b_dk = tl.zeros([BN, BD], ACC)  # [BN, BD]
     b_dv = tl.zeros([BN, BD], ACC)  # [BN, BD]
     i_lo = first_query(x, keys, i_j, CAUSAL)
@@ -152,15 +133,11 @@ def key_tile(
         for i in range(x.B):
             i_b = tl.full([], 0, tl.int64) + i
             i_hi = tl.where(tl.load(x.p_task_ids + i_b) == i_x, x.Lq, 0)
-            queries, head = row_queries(x, i_b, i_h, KEYS)
             b_dk, b_dv = key_gradients(
-                b_k, b_v, b_dk, b_dv, head, queries, keys, i_j, i_lo, i_hi, VALUES, CAUSAL, D, BM, PRECISION
+                x, keys, block, b_dk, b_dv, i_b, i_lo, i_hi, KEYS, VALUES, CAUSAL, D, BM, PRECISION
             )
     else:
-        queries, head = row_queries(x, i_x, i_h, KEYS)
-        b_dk, b_dv = key_gradients(
-            b_k, b_v, b_dk, b_dv, head, queries, keys, i_j, i_lo, x.Lq, VALUES, CAUSAL, D, BM, PRECISION
-        )
+        b_dk, b_dv = key_gradients(x, keys, block, b_dk, b_dv, i_x, i_lo, x.Lq, KEYS, VALUES, CAUSAL, D, BM, PRECISION)
     p_first = (i_x * keys.count * x.H + i_h) * D
     if KEYS:
         store_rows(p_dkey + p_first, o_j, keys.count, x.H * D, b_dk, D, BD)
@@ -196,13 +173,21 @@ def attention_key_kernel(
     i_tile = tl.program_id(0)
     if i_tile < n_prefix:
         if p_dprefix_key is not None or p_dprefix_value is not None:
-            i_j, i_h, i_t = key_block(i_tile, m, H, BN)
+            n_j = tl.cdiv(m, BN)
+            i_j = i_tile % n_j * BN
+            i_h = (i_tile // n_j % H).to(tl.int64)
+            i_t = (i_tile // n_j // H).to(tl.int64)
             p_k = p_prefix_key + i_t * stride_pt + i_h * stride_ph
             p_v = p_prefix_value + i_t * stride_rt + i_h * stride_rh
             prefix = Keys(p_k, p_v, None, stride_pj, stride_rj, 0, 0, m)
             key_tile(x, prefix, p_dprefix_key, p_dprefix_value, i_t, i_h, i_j, True, CAUSAL, D, BM, BN, BD, PRECISION)
     elif p_dkey is not None or p_dvalue is not None:
-        i_j, i_h, i_b = key_block(i_tile - n_prefix, Lk, H, BN)
+        i_tile -= n_prefix
+        n_j = tl.cdiv(Lk, BN)
+        i_j = i_tile % n_j * BN
+        i_row = (i_tile // n_j).to(tl.int64)
+        i_b = i_row // H
+        i_h = i_row % H
         p_k = p_key + i_b * stride_kb + i_h * stride_kh
         p_v = p_value + i_b * stride_vb + i_h * stride_vh
         own = Keys(p_k, p_v, offset(p_mask, i_b * Lk), stride_kj, stride_vj, 1, m, Lk)
