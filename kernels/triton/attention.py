@@ -9,14 +9,13 @@ from torch import Tensor
 
 from crosspt.kernels.launch import launch, precision
 from crosspt.kernels.mixing import dot
-from crosspt.kernels.scores import kept, load_rows, scores, seen_keys, store_rows
+from crosspt.kernels.scores import Head, Keys, kept, load_rows, offset, scores, seen_keys, store_rows
 from crosspt.kernels.tiles import attention_tiles
 
 
 @triton.jit
 def attend(
-    b_q, b_out, b_max, b_sum, p_key, p_value, p_bias, p_mask, p_seed, dropout, i_row, i_place, o_i, i_first, n_seen,
-    count, Lq, n_keys, stride_kj, stride_vj,
+    b_q, b_out, b_max, b_sum, head, keys, o_i, n_seen,
     CAUSAL: tl.constexpr, D: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Let a block of queries see the keys of one place: the running output, maximum and sum of exponentials.
@@ -26,22 +25,10 @@ def attend(
         b_out: sum of the values so far, weighted by ``exp(score - b_max)`` [BM, BD].
         b_max: largest score so far [BM].
         b_sum: sum of ``exp(score - b_max)`` so far, whatever was dropped [BM].
-        p_key: keys of the place, of one head.
-        p_value: their values.
-        p_bias: see ``scores``, as are p_mask, i_first, count, Lq, n_keys, CAUSAL and PRECISION.
-        p_mask: which keys count, or None.
-        p_seed: seed of the dropout, or None.
-        dropout: its probability.
-        i_row: number of the row and head.
-        i_place: number of the place: 0 the prefix, 1 the row's own keys.
+        head: the row and head.
+        keys: the place.
         o_i: numbers of the queries [BM].
-        i_first: keys in front of this place.
         n_seen: keys that any of the queries sees, from the first on.
-        count: keys of this place.
-        Lq: queries.
-        n_keys: keys of all places.
-        stride_kj: stride between keys.
-        stride_vj: stride between values.
         CAUSAL: whether later keys are hidden.
         D: width of the head.
         BN: keys a step.
@@ -50,20 +37,17 @@ def attend(
     BD: tl.constexpr = b_q.shape[1]
     for i_j in range(0, n_seen, BN):
         o_j = i_j + tl.arange(0, BN)  # [BN]
-        b_k = load_rows(p_key, o_j, count, stride_kj, 1, D, BD)  # [BN, BD]
-        b_s = scores(
-            b_q, b_k, p_bias, p_mask, o_i[:, None], o_j[None, :], i_first, count, Lq, n_keys,
-            CAUSAL, b_out.dtype, PRECISION,
-        )  # fmt: skip # [BM, BN]
+        b_k = load_rows(keys.p_key, o_j, keys.count, keys.stride_kj, 1, D, BD)  # [BN, BD]
+        b_s = scores(b_q, b_k, head, keys, o_i[:, None], o_j[None, :], CAUSAL, b_out.dtype, PRECISION)  # [BM, BN]
         b_new = tl.maximum(b_max, tl.max(b_s, 1))  # [BM]
         b_ref = tl.where(b_new == float("-inf"), 0.0, b_new)  # [BM]
         b_p = tl.exp(b_s - b_ref[:, None])  # [BM, BN]
         b_old = tl.exp(b_max - b_ref)  # [BM]
         b_sum = b_sum * b_old + tl.sum(b_p, 1)
         b_max = b_new
-        if p_seed is not None:
-            b_p = tl.where(kept(p_seed, dropout, i_row, i_place, o_i, i_j, BN), b_p, 0.0)
-        b_v = load_rows(p_value, o_j, count, stride_vj, 1, D, BD)  # [BN, BD]
+        if head.p_seed is not None:
+            b_p = tl.where(kept(head, keys.i_place, o_i, i_j, BN), b_p, 0.0)
+        b_v = load_rows(keys.p_value, o_j, keys.count, keys.stride_vj, 1, D, BD)  # [BN, BD]
         b_out = dot(b_p.to(b_v.dtype), b_v, b_out * b_old[:, None], PRECISION)
     return b_out, b_max, b_sum
 
@@ -128,9 +112,7 @@ def attention_kernel(
     i_h = i_row % H
     o_i = i_i + tl.arange(0, BM)  # [BM]
     n_keys = m + Lk
-    p_head = p_bias
-    if p_bias is not None:
-        p_head = p_bias + i_h * (Lq + n_keys - 1)
+    head = Head(i_row, offset(p_bias, i_h * (Lq + n_keys - 1)), p_seed, dropout, Lq, n_keys)
     b_q = load_rows(p_query + i_b * stride_qb + i_h * stride_qh, o_i, Lq, stride_qi, 1, D, BD)  # [BM, BD]
     b_out = tl.zeros([BM, BD], ACC)  # [BM, BD]
     b_max = tl.full([BM], float("-inf"), ACC)  # [BM]
@@ -140,23 +122,16 @@ def attention_kernel(
         i_t = tl.load(p_task_ids + i_b)
         valid = (i_t >= 0) & (i_t < T)
         tl.device_assert(valid, "crosspt: task_ids must lie in [0, T)")
-        n_seen = tl.where(valid, seen_keys(i_i, 0, m, Lq, n_keys, BM, CAUSAL), 0)
         p_k = p_prefix_key + i_t * stride_pt + i_h * stride_ph
         p_v = p_prefix_value + i_t * stride_rt + i_h * stride_rh
-        b_out, b_max, b_sum = attend(
-            b_q, b_out, b_max, b_sum, p_k, p_v, p_head, None, p_seed, dropout, i_row, 0, o_i, 0, n_seen, m,
-            Lq, n_keys, stride_pj, stride_rj, CAUSAL, D, BN, PRECISION,
-        )  # fmt: skip
-    p_row_mask = p_mask
-    if p_mask is not None:
-        p_row_mask = p_mask + i_b * Lk
+        prefix = Keys(p_k, p_v, None, stride_pj, stride_rj, 0, 0, m)
+        n_seen = tl.where(valid, seen_keys(head, prefix, i_i, BM, CAUSAL), 0)
+        b_out, b_max, b_sum = attend(b_q, b_out, b_max, b_sum, head, prefix, o_i, n_seen, CAUSAL, D, BN, PRECISION)
     p_k = p_key + i_b * stride_kb + i_h * stride_kh
     p_v = p_value + i_b * stride_vb + i_h * stride_vh
-    n_seen = seen_keys(i_i, m, Lk, Lq, n_keys, BM, CAUSAL)
-    b_out, b_max, b_sum = attend(
-        b_q, b_out, b_max, b_sum, p_k, p_v, p_head, p_row_mask, p_seed, dropout, i_row, 1, o_i, m, n_seen, Lk,
-        Lq, n_keys, stride_kj, stride_vj, CAUSAL, D, BN, PRECISION,
-    )  # fmt: skip
+    own = Keys(p_k, p_v, offset(p_mask, i_b * Lk), stride_kj, stride_vj, 1, m, Lk)
+    n_seen = seen_keys(head, own, i_i, BM, CAUSAL)
+    b_out, b_max, b_sum = attend(b_q, b_out, b_max, b_sum, head, own, o_i, n_seen, CAUSAL, D, BN, PRECISION)
     m_none = b_sum == 0.0  # [BM]
     b_max = tl.where(m_none, 0.0, b_max)  # [BM]
     b_inv = tl.where(m_none, 0.0, 1.0 / tl.where(m_none, 1.0, b_sum))  # [BM]
@@ -185,6 +160,11 @@ class Attention(NamedTuple):
     seed: Tensor | None  # (1,) int64
     causal: bool
     dropout: float
+
+    @property
+    def operands(self) -> tuple[Tensor | float | None, ...]:
+        """Tensors and probability, as the kernels take them."""
+        return (*self[:9], self.dropout)
 
     @property
     def accumulator(self) -> torch.dtype:
@@ -256,8 +236,7 @@ def attention(x: Attention) -> tuple[Tensor, Tensor]:
     if grid[0]:
         launch(
             attention_kernel, grid, out,
-            out, stats, x.query, x.key, x.value, x.bias, x.mask, x.prefix_key, x.prefix_value, x.task_ids, x.seed,
-            x.dropout, *x.counts, *x.strides, x.causal, width, *tiles[:3], precision(x.query.dtype),
+            out, stats, *x.operands, *x.counts, *x.strides, x.causal, width, *tiles[:3], precision(x.query.dtype),
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip
     return out, stats

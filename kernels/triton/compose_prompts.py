@@ -7,6 +7,8 @@ from torch import Tensor
 
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixing import (
+    Operands,
+    candidate_weights,
     dot,
     group_tasks,
     mix,
@@ -14,79 +16,70 @@ from crosspt.kernels.mixing import (
     private_weights,
     raw_weights,
     softmax_terms,
-    source_weights,
 )
 from crosspt.kernels.tiles import compose_tiles
 
 
 @triton.jit
 def compose_tile(
-    p_task_ids, p_logits, p_mask, p_sources, p_privates, p_weight, p_bias, i_tile, inv_tau, B, T, n, m, d,
-    RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.constexpr,
+    x, i_tile, RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.constexpr,
     BG: tl.constexpr, BI: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, BJ: tl.constexpr,
     ONE_BLOCK: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compose tile ``i_tile``: BG groups x BI positions x BN columns, see :func:`compose_prompts_kernel`.
 
     Returns:
-        its groups o_g [BG], whether they have a task m_t [BG], positions o_i, columns o_c and their existence m_c
-        [BI * BN], and the prompts [BG, BI * BN] in the accumulator's type.
+        its groups o_g [BG], whether they have a task m_t [BG], the patch [BI * BN], and the prompts [BG, BI * BN] in
+        the accumulator's type.
     """
     ACC: tl.constexpr = tl.float64 if tl.float64 == OPERAND else tl.float32
-    SOURCES: tl.constexpr = p_sources is not None
-    PRIVATES: tl.constexpr = p_privates is not None
     RAW: tl.constexpr = RAW_SOURCES or RAW_PRIVATES
-    N = n + (1 if PRIVATES else 0)
-    n_n = tl.cdiv(d, BN)
-    n_i = tl.cdiv(m, BI)
+    n_n = tl.cdiv(x.d, BN)
+    n_i = tl.cdiv(x.m, BI)
     i_n = (i_tile % n_n) * BN
     i_i = (i_tile // n_n % n_i) * BI
     i_g = (i_tile // n_n // n_i) * BG
 
-    o_g, o_t, m_t = group_tasks(p_task_ids, i_g, B, T, BG)  # [BG]
-    b_max, b_inv = softmax_terms(p_logits, p_mask, o_t, m_t, N, inv_tau, BG, BJ, ACC)  # [BG]
-    b_alpha = source_weights(p_logits, p_mask, o_t, m_t, b_max, b_inv, 0, n, N, inv_tau, BJ)  # [BG, BJ]
+    o_g, o_t, m_t = group_tasks(x, i_g, BG)  # [BG]
+    s = softmax_terms(x, o_t, m_t, BJ, ACC)
+    b_alpha = candidate_weights(x, s, 0, x.n, BJ)  # [BG, BJ]
     b_private = tl.zeros([BG], ACC)  # [BG]
-    if PRIVATES:
-        b_private = private_weights(p_logits, p_mask, o_t, m_t, b_max, b_inv, N, inv_tau)  # [BG]
+    if x.p_privates is not None:
+        b_private = private_weights(x, s)  # [BG]
 
     b_out = tl.zeros([BG, BI * BN], ACC)  # [BG, BI * BN]
     if RAW:
         b_rows = tl.zeros([BG * BI, BN], ACC)  # [BG * BI, BN]
         o_n = (i_n + tl.arange(0, BN)).to(tl.int64)  # [BN]
-        for i_k in range(0, d, BK):
-            o_i, o_c, m_c = patch(i_i, i_k, m, d, BI, BK)  # [BI * BK]
+        for i_k in range(0, x.d, BK):
             b_mix = mix(
-                p_logits, p_mask, p_sources, p_privates, o_t, m_t, b_max, b_inv, b_alpha, b_private, o_i, o_c, m_c,
-                n, N, m, d, inv_tau, RAW_SOURCES, RAW_PRIVATES, BG, BI * BK, BJ, ONE_BLOCK, OPERAND, PRECISION,
+                x, s, b_alpha, b_private, patch(x, i_i, i_k, BI, BK),
+                RAW_SOURCES, RAW_PRIVATES, ONE_BLOCK, OPERAND, PRECISION,
             )  # fmt: skip # [BG, BI * BK]
             o_k = i_k + tl.arange(0, BK)  # [BK]
-            m_w = (o_n < d)[:, None] & (o_k < d)[None, :]  # [BN, BK]
-            b_w = tl.load(p_weight + o_n[:, None] * d + o_k[None, :], mask=m_w, other=0.0)  # [BN, BK]
+            m_w = (o_n < x.d)[:, None] & (o_k < x.d)[None, :]  # [BN, BK]
+            b_w = tl.load(x.p_weight + o_n[:, None] * x.d + o_k[None, :], mask=m_w, other=0.0)  # [BN, BK]
             b_x = tl.reshape(b_mix.to(OPERAND), [BG * BI, BK])  # [BG * BI, BK]
             b_rows = dot(b_x, tl.trans(b_w.to(OPERAND)), b_rows, PRECISION)  # [BG * BI, BN]
         b_out = tl.reshape(b_rows, [BG, BI * BN])  # [BG, BI * BN]
 
-    o_i, o_c, m_c = patch(i_i, i_n, m, d, BI, BN)  # [BI * BN]
-    if RAW and p_bias is not None:
-        b_raw = raw_weights(
-            p_logits, p_mask, o_t, m_t, b_max, b_inv, b_private, n, N, inv_tau, RAW_SOURCES, RAW_PRIVATES, BJ
-        )  # [BG]
-        b_bias = tl.load(p_bias + o_c, mask=m_c, other=0.0).to(ACC)  # [BI * BN]
+    at = patch(x, i_i, i_n, BI, BN)
+    if RAW and x.p_bias is not None:
+        b_raw = raw_weights(x, s, b_private, RAW_SOURCES, RAW_PRIVATES, BJ)  # [BG]
+        b_bias = tl.load(x.p_bias + at.o_c, mask=at.m_c, other=0.0).to(ACC)  # [BI * BN]
         b_out += b_raw[:, None] * b_bias[None, :]
-    ENCODED_SOURCES: tl.constexpr = SOURCES and not RAW_SOURCES
-    ENCODED_PRIVATES: tl.constexpr = PRIVATES and not RAW_PRIVATES
+    ENCODED_SOURCES: tl.constexpr = x.p_sources is not None and not RAW_SOURCES
+    ENCODED_PRIVATES: tl.constexpr = x.p_privates is not None and not RAW_PRIVATES
     if ENCODED_SOURCES or ENCODED_PRIVATES:
         b_out += mix(
-            p_logits, p_mask, p_sources, p_privates, o_t, m_t, b_max, b_inv, b_alpha, b_private, o_i, o_c, m_c,
-            n, N, m, d, inv_tau, ENCODED_SOURCES, ENCODED_PRIVATES, BG, BI * BN, BJ, ONE_BLOCK, OPERAND, PRECISION,
-        )  # fmt: skip # [BG, BI * BN]
-    return o_g, m_t, o_i, o_c, m_c, b_out
+            x, s, b_alpha, b_private, at, ENCODED_SOURCES, ENCODED_PRIVATES, ONE_BLOCK, OPERAND, PRECISION
+        )  # [BG, BI * BN]
+    return o_g, m_t, at, b_out
 
 
 @triton.jit(do_not_specialize=["T", "n", "m"])
 def compose_prompts_kernel(
-    p_out, p_logits, p_mask, p_sources, p_privates, p_weight, p_bias, inv_tau: tl.float64, T, n, m, d,
+    p_out, p_logits, p_sources, p_privates, p_weight, p_bias, p_mask, inv_tau: tl.float64, T, n, m, d,
     RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.constexpr,
     BG: tl.constexpr, BI: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, BJ: tl.constexpr,
     ONE_BLOCK: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
@@ -96,11 +89,11 @@ def compose_prompts_kernel(
     Args:
         p_out: P (T, m, d), written.
         p_logits: A (T, N), N = n, plus 1 with private prompts.
-        p_mask: (T, N) bool, or None.
         p_sources: (n, m, d), or None.
         p_privates: (T, m, d), or None.
         p_weight: W (d, d), or None when nothing is raw.
         p_bias: b (d,), or None.
+        p_mask: (T, N) bool, or None.
         inv_tau: 1 / tau.
         T: number of tasks.
         n: number of sources.
@@ -117,12 +110,13 @@ def compose_prompts_kernel(
         OPERAND: type of the operands of matrix products.
         PRECISION: "ieee" or "tf32", how float32 operands are multiplied.
     """
-    o_g, m_t, o_i, o_c, m_c, b_out = compose_tile(
-        None, p_logits, p_mask, p_sources, p_privates, p_weight, p_bias, tl.program_id(0), inv_tau, 0, T, n, m, d,
-        RAW_SOURCES, RAW_PRIVATES, BG, BI, BN, BK, BJ, ONE_BLOCK, OPERAND, PRECISION,
-    )  # fmt: skip
-    p_p = p_out + o_g[:, None] * m * d + (o_i * d + o_c)[None, :]  # [BG, BI * BN]
-    tl.store(p_p, b_out.to(p_out.dtype.element_ty), mask=m_t[:, None] & m_c[None, :])
+    N = n + (1 if p_privates is not None else 0)
+    x = Operands(p_logits, p_sources, p_privates, p_weight, p_bias, p_mask, None, inv_tau, 0, T, n, N, m, d)
+    o_g, m_t, at, b_out = compose_tile(
+        x, tl.program_id(0), RAW_SOURCES, RAW_PRIVATES, BG, BI, BN, BK, BJ, ONE_BLOCK, OPERAND, PRECISION
+    )
+    p_p = p_out + o_g[:, None] * m * d + (at.o_i * d + at.o_c)[None, :]  # [BG, BI * BN]
+    tl.store(p_p, b_out.to(p_out.dtype.element_ty), mask=m_t[:, None] & at.m_c[None, :])
 
 
 def compose_prompts(mixture: Composition) -> Tensor:
@@ -133,7 +127,7 @@ def compose_prompts(mixture: Composition) -> Tensor:
     grid = (x.programs(x.tasks, tiles),)
     launch(
         compose_prompts_kernel, grid, out,
-        out, x.logits, x.mask, x.sources, x.privates, x.weight, x.bias, x.inv_tau,
+        out, x.logits, x.sources, x.privates, x.weight, x.bias, x.mask, x.inv_tau,
         x.tasks, x.num_sources, x.length, x.width, x.raw_sources, x.raw_privates,
         *tiles[:5], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
         num_warps=tiles.num_warps, num_stages=tiles.num_stages,

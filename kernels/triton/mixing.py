@@ -6,8 +6,55 @@ A *group* is a row of the composition: a task, or a batch row when the batch has
 [BG, BJ] x [BJ, BI * BC], and is read as [BG * BI, BC] where it meets the encoder.
 """
 
+from typing import Any, NamedTuple
+
 import triton
 import triton.language as tl
+
+
+class Operands(NamedTuple):
+    """The operands of a composition on the device; None for what there is not, or what the launch has no use for."""
+
+    p_logits: Any  # A (T, N)
+    p_sources: Any  # (n, m, d)
+    p_privates: Any  # (T, m, d)
+    p_weight: Any  # W (d, d)
+    p_bias: Any  # b (d,)
+    p_mask: Any  # (T, N) bool
+    p_task_ids: Any  # (B,), None when the groups are the tasks
+    inv_tau: Any
+    B: Any
+    T: Any
+    n: Any
+    N: Any
+    m: Any
+    d: Any
+
+
+class Patch(NamedTuple):
+    """BI positions x BC columns of a prompt's plane, flat: [BI * BC]."""
+
+    o_i: Any  # positions
+    o_c: Any  # columns
+    m_c: Any  # which of them exist
+
+
+class Softmax(NamedTuple):
+    """What alpha of any candidate is read from, for a tile of groups: [BG]."""
+
+    o_t: Any  # their tasks
+    m_t: Any  # which of them exist and have a task
+    b_max: Any  # largest score, 0 for a row without candidates
+    b_inv: Any  # reciprocal of the sum of exponentials, 0 for a row without candidates
+
+
+class Gradient(NamedTuple):
+    """A gradient (G, m or more, d), through its strides."""
+
+    p_grad: Any
+    stride_g: Any
+    stride_i: Any
+    stride_d: Any
 
 
 @triton.jit
@@ -24,90 +71,87 @@ INTERPRETED = tl.constexpr(not isinstance(dot, triton.JITFunction))
 
 
 @triton.jit
-def patch(i_i, i_c, m, d, BI: tl.constexpr, BC: tl.constexpr):
-    """Positions and columns of the patch that starts at position ``i_i`` and column ``i_c``, and which exist."""
+def patch(x, i_i, i_c, BI: tl.constexpr, BC: tl.constexpr):
+    """The patch that starts at position ``i_i`` and column ``i_c``."""
     o_flat = tl.arange(0, BI * BC)  # [BI * BC]
     o_i = (i_i + o_flat // BC).to(tl.int64)  # [BI * BC]
     o_c = (i_c + o_flat % BC).to(tl.int64)  # [BI * BC]
-    return o_i, o_c, (o_i < m) & (o_c < d)
+    return Patch(o_i, o_c, (o_i < x.m) & (o_c < x.d))
 
 
 @triton.jit
-def group_tasks(p_task_ids, i_g, B, T, BG: tl.constexpr):
+def group_tasks(x, i_g, BG: tl.constexpr):
     """Groups from ``i_g`` on: their numbers, their tasks, and which of them exist and have a task in [0, T).
 
     Groups are tasks, unless task ids are given and there are fewer batch rows than tasks: then they are batch rows.
     """
     o_g = i_g + tl.arange(0, BG).to(tl.int64)  # [BG]
     o_t = o_g  # [BG]
-    m_g = o_g < T  # [BG]
-    if p_task_ids is not None:
-        m_row = (o_g < B) & (B < T)  # [BG]
-        o_t = tl.where(B < T, tl.load(p_task_ids + o_g, mask=m_row, other=-1), o_g)  # [BG]
-        m_g = (o_t >= 0) & (o_t < T)  # [BG]
-    return o_g, o_t, m_g
+    m_t = o_g < x.T  # [BG]
+    if x.p_task_ids is not None:
+        m_row = (o_g < x.B) & (x.B < x.T)  # [BG]
+        o_t = tl.where(x.B < x.T, tl.load(x.p_task_ids + o_g, mask=m_row, other=-1), o_g)  # [BG]
+        m_t = (o_t >= 0) & (o_t < x.T)  # [BG]
+    return o_g, o_t, m_t
 
 
 @triton.jit
-def scores(p_logits, p_mask, o_t, m_t, o_j, m_j, N, inv_tau, ACC: tl.constexpr):
+def candidate_scores(x, o_t, m_t, o_j, m_j, ACC: tl.constexpr):
     """``A_tj / tau`` as [BG, BJ]; minus infinity where the candidate may not be used or does not exist."""
-    o_tj = o_t[:, None] * N + o_j[None, :]  # [BG, BJ]
+    o_tj = o_t[:, None] * x.N + o_j[None, :]  # [BG, BJ]
     m_tj = m_t[:, None] & m_j[None, :]  # [BG, BJ]
-    b_logits = tl.load(p_logits + o_tj, mask=m_tj, other=float("-inf")).to(ACC)  # [BG, BJ]
-    b_scores = b_logits * tl.full([1, 1], inv_tau, ACC)  # [BG, BJ]
-    if p_mask is not None:
+    b_logits = tl.load(x.p_logits + o_tj, mask=m_tj, other=float("-inf")).to(ACC)  # [BG, BJ]
+    b_scores = b_logits * tl.full([1, 1], x.inv_tau, ACC)  # [BG, BJ]
+    if x.p_mask is not None:
         m_use = m_tj  # [BG, BJ]
-        if N > 0:
+        if x.N > 0:
             # Always so. Inside a branch the one-byte load is out of sight of Triton's choice of operand layouts, which
             # for float64 would follow its width into a layout that the matrix units of sm_80 and sm_90 do not have.
-            m_use = tl.load(p_mask + o_tj, mask=m_tj, other=0) != 0  # [BG, BJ]
+            m_use = tl.load(x.p_mask + o_tj, mask=m_tj, other=0) != 0  # [BG, BJ]
         b_scores = tl.where(m_use, b_scores, float("-inf"))  # [BG, BJ]
     return b_scores
 
 
 @triton.jit
-def softmax_terms(p_logits, p_mask, o_t, m_t, N, inv_tau, BG: tl.constexpr, BJ: tl.constexpr, ACC: tl.constexpr):
-    """Each row's maximum and the reciprocal of its sum of exponentials, both [BG]; 0 for a row without candidates."""
+def softmax_terms(x, o_t, m_t, BJ: tl.constexpr, ACC: tl.constexpr):
+    """The softmax of the groups whose tasks are ``o_t``."""
+    BG: tl.constexpr = o_t.shape[0]
     b_max = tl.full([BG], float("-inf"), ACC)  # [BG]
     b_sum = tl.zeros([BG], ACC)  # [BG]
-    for i_j in range(0, N, BJ):
+    for i_j in range(0, x.N, BJ):
         o_j = i_j + tl.arange(0, BJ)  # [BJ]
-        b_scores = scores(p_logits, p_mask, o_t, m_t, o_j, o_j < N, N, inv_tau, ACC)  # [BG, BJ]
+        b_scores = candidate_scores(x, o_t, m_t, o_j, o_j < x.N, ACC)  # [BG, BJ]
         b_new = tl.maximum(b_max, tl.max(b_scores, 1))  # [BG]
         b_ref = tl.where(b_new == float("-inf"), 0.0, b_new)  # [BG]
         b_sum = b_sum * tl.exp(b_max - b_ref) + tl.sum(tl.exp(b_scores - b_ref[:, None]), 1)  # [BG]
         b_max = b_new
     b_inv = tl.where(b_sum == 0.0, 0.0, 1.0 / tl.where(b_sum == 0.0, 1.0, b_sum))  # [BG]
-    return tl.where(b_max == float("-inf"), 0.0, b_max), b_inv
+    return Softmax(o_t, m_t, tl.where(b_max == float("-inf"), 0.0, b_max), b_inv)
 
 
 @triton.jit
-def source_weights(p_logits, p_mask, o_t, m_t, b_max, b_inv, i_j, n, N, inv_tau, BJ: tl.constexpr):
-    """Alpha of the sources ``i_j ... i_j + BJ`` as [BG, BJ]; 0 where there is no such source."""
+def candidate_weights(x, s, i_j, count, BJ: tl.constexpr):
+    """Alpha of the candidates ``i_j ... i_j + BJ`` as [BG, BJ]; 0 from number ``count`` on."""
     o_j = i_j + tl.arange(0, BJ)  # [BJ]
-    b_scores = scores(p_logits, p_mask, o_t, m_t, o_j, o_j < n, N, inv_tau, b_max.dtype)  # [BG, BJ]
-    return tl.exp(b_scores - b_max[:, None]) * b_inv[:, None]
+    b_scores = candidate_scores(x, s.o_t, s.m_t, o_j, o_j < count, s.b_max.dtype)  # [BG, BJ]
+    return tl.exp(b_scores - s.b_max[:, None]) * s.b_inv[:, None]
 
 
 @triton.jit
-def private_weights(p_logits, p_mask, o_t, m_t, b_max, b_inv, N, inv_tau):
+def private_weights(x, s):
     """Alpha of the private prompt, the last candidate, as [BG]."""
-    o_j = N - 1 + tl.arange(0, 1)  # [1]
-    b_scores = scores(p_logits, p_mask, o_t, m_t, o_j, o_j < N, N, inv_tau, b_max.dtype)  # [BG, 1]
-    return tl.sum(tl.exp(b_scores - b_max[:, None]), 1) * b_inv
+    o_j = x.N - 1 + tl.arange(0, 1)  # [1]
+    b_scores = candidate_scores(x, s.o_t, s.m_t, o_j, o_j < x.N, s.b_max.dtype)  # [BG, 1]
+    return tl.sum(tl.exp(b_scores - s.b_max[:, None]), 1) * s.b_inv
 
 
 @triton.jit
-def raw_weights(
-    p_logits, p_mask, o_t, m_t, b_max, b_inv, b_private, n, N, inv_tau,
-    RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.constexpr, BJ: tl.constexpr,
-):  # fmt: skip
+def raw_weights(x, s, b_private, RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.constexpr, BJ: tl.constexpr):
     """The share of each group that goes through the encoder, ``sum_raw alpha_tj``, as [BG]."""
     b_raw = tl.zeros_like(b_private)  # [BG]
     if RAW_SOURCES:
-        for i_j in range(0, n, BJ):
-            b_alpha = source_weights(p_logits, p_mask, o_t, m_t, b_max, b_inv, i_j, n, N, inv_tau, BJ)  # [BG, BJ]
-            b_raw += tl.sum(b_alpha, 1)
+        for i_j in range(0, x.n, BJ):
+            b_raw += tl.sum(candidate_weights(x, s, i_j, x.n, BJ), 1)
     if RAW_PRIVATES:
         b_raw += b_private
     return b_raw
@@ -115,32 +159,40 @@ def raw_weights(
 
 @triton.jit
 def mix(
-    p_logits, p_mask, p_sources, p_privates, o_t, m_t, b_max, b_inv, b_alpha, b_private, o_i, o_c, m_c,
-    n, N, m, d, inv_tau,
-    SOURCES: tl.constexpr, PRIVATES: tl.constexpr, BG: tl.constexpr, BC: tl.constexpr, BJ: tl.constexpr,
-    ONE_BLOCK: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
+    x, s, b_alpha, b_private, at,
+    SOURCES: tl.constexpr, PRIVATES: tl.constexpr, ONE_BLOCK: tl.constexpr,
+    OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``sum_j alpha_tj E_j`` over the chosen groups of prompts, on one patch: [BG, BC].
 
     ``BC`` is the number of elements of the patch here. ``b_alpha`` holds the weights of the first BJ sources, which
     are all of them if ONE_BLOCK.
     """
-    o_ic = o_i * d + o_c  # [BC]
-    b_mix = tl.zeros([BG, BC], b_max.dtype)  # [BG, BC]
+    BJ: tl.constexpr = b_alpha.shape[1]
+    o_ic = at.o_i * x.d + at.o_c  # [BC]
+    b_mix = tl.zeros([b_alpha.shape[0], o_ic.shape[0]], b_alpha.dtype)  # [BG, BC]
     if SOURCES:
         o_j = tl.arange(0, BJ).to(tl.int64)  # [BJ]
-        p_e = p_sources + o_j[:, None] * m * d + o_ic[None, :]  # [BJ, BC]
-        b_e = tl.load(p_e, mask=(o_j < n)[:, None] & m_c[None, :], other=0.0)  # [BJ, BC]
+        p_e = x.p_sources + o_j[:, None] * x.m * x.d + o_ic[None, :]  # [BJ, BC]
+        b_e = tl.load(p_e, mask=(o_j < x.n)[:, None] & at.m_c[None, :], other=0.0)  # [BJ, BC]
         b_mix = dot(b_alpha.to(OPERAND), b_e.to(OPERAND), b_mix, PRECISION)  # [BG, BC]
         if not ONE_BLOCK:
-            for i_j in range(BJ, n, BJ):
-                b_more = source_weights(p_logits, p_mask, o_t, m_t, b_max, b_inv, i_j, n, N, inv_tau, BJ)  # [BG, BJ]
+            for i_j in range(BJ, x.n, BJ):
+                b_more = candidate_weights(x, s, i_j, x.n, BJ)  # [BG, BJ]
                 o_j = i_j + tl.arange(0, BJ).to(tl.int64)  # [BJ]
-                p_e = p_sources + o_j[:, None] * m * d + o_ic[None, :]  # [BJ, BC]
-                b_e = tl.load(p_e, mask=(o_j < n)[:, None] & m_c[None, :], other=0.0)  # [BJ, BC]
+                p_e = x.p_sources + o_j[:, None] * x.m * x.d + o_ic[None, :]  # [BJ, BC]
+                b_e = tl.load(p_e, mask=(o_j < x.n)[:, None] & at.m_c[None, :], other=0.0)  # [BJ, BC]
                 b_mix = dot(b_more.to(OPERAND), b_e.to(OPERAND), b_mix, PRECISION)  # [BG, BC]
     if PRIVATES:
-        p_u = p_privates + o_t[:, None] * m * d + o_ic[None, :]  # [BG, BC]
-        b_u = tl.load(p_u, mask=m_t[:, None] & m_c[None, :], other=0.0)  # [BG, BC]
+        p_u = x.p_privates + s.o_t[:, None] * x.m * x.d + o_ic[None, :]  # [BG, BC]
+        b_u = tl.load(p_u, mask=s.m_t[:, None] & at.m_c[None, :], other=0.0)  # [BG, BC]
         b_mix += b_private[:, None] * b_u.to(b_mix.dtype)
     return b_mix
+
+
+@triton.jit
+def load_gradient(g, o_g, m_g, at):
+    """A patch of a gradient, 0 where there is none: [BG, BI * BC]."""
+    o_ic = at.o_i * g.stride_i + at.o_c * g.stride_d  # [BI * BC]
+    p_g = g.p_grad + o_g[:, None] * g.stride_g + o_ic[None, :]  # [BG, BI * BC]
+    return tl.load(p_g, mask=m_g[:, None] & at.m_c[None, :], other=0.0)

@@ -8,13 +8,47 @@ from torch import Tensor
 from crosspt.kernels.compose_prompts import compose_tile
 from crosspt.kernels.compose_prompts_backward import Gradients, Needs, compose_prompts_backward
 from crosspt.kernels.launch import Composition, launch
+from crosspt.kernels.mixing import Operands
 from crosspt.kernels.prepend_prompts import copy_tokens, sum_task_rows
 from crosspt.kernels.tiles import compose_tiles, copy_tiles
 
 
+@triton.jit
+def fill_bad_rows(x, p_out, stride_b, o_ic, m_c):
+    """Fill a patch of every batch row whose task id is out of range with NaN: never a silent result."""
+    b_nan = tl.full([o_ic.shape[0]], float("nan"), tl.float32).to(p_out.dtype.element_ty)  # [BI * BN]
+    for i_b in range(x.B):
+        i_t = tl.load(x.p_task_ids + i_b)
+        tl.device_assert((i_t >= 0) & (i_t < x.T), "crosspt: task_ids must lie in [0, T)")
+        m_bad = (i_t < 0) | (i_t >= x.T)
+        tl.store(p_out + i_b * stride_b + o_ic, b_nan, mask=m_bad & m_c)
+
+
+@triton.jit
+def store_tile(x, p_out, L, o_g, m_t, at, b_out):
+    """Write a composed tile to every batch row of its groups; see ``compose_tile`` for the last four arguments."""
+    o_ic = at.o_i * x.d + at.o_c  # [BI * BN]
+    stride_b = (x.m + L).to(tl.int64) * x.d
+    m_g = o_g < tl.minimum(x.B, x.T)  # [BG]
+    # A batch row without a valid task is filled with NaN.
+    b_x = tl.where(m_t[:, None], b_out, float("nan")).to(p_out.dtype.element_ty)  # [BG, BI * BN]
+    i_g = tl.min(o_g)
+    if x.B < x.T:
+        tl.device_assert(m_t | (o_g >= x.B), "crosspt: task_ids must lie in [0, T)")
+        p_x = p_out + o_g[:, None] * stride_b + o_ic[None, :]  # [BG, BI * BN]
+        tl.store(p_x, b_x, mask=m_g[:, None] & at.m_c[None, :])
+    else:
+        for i_b in range(x.B):
+            i_t = tl.load(x.p_task_ids + i_b)
+            p_x = p_out + i_b * stride_b + o_ic[None, :] + tl.zeros_like(o_g)[:, None]  # [BG, BI * BN]
+            tl.store(p_x, b_x, mask=(m_g & (o_g == i_t))[:, None] & at.m_c[None, :])
+        if i_g == 0:
+            fill_bad_rows(x, p_out, stride_b, o_ic, at.m_c)
+
+
 @triton.jit(do_not_specialize=["B", "L", "T", "n", "m", "V"])
 def prompted_embedding_kernel(
-    p_out, p_input_ids, p_task_ids, p_table, p_logits, p_mask, p_sources, p_privates, p_weight, p_bias,
+    p_out, p_input_ids, p_task_ids, p_table, p_logits, p_sources, p_privates, p_weight, p_bias, p_mask,
     inv_tau: tl.float64, B, L, T, n, m, d, V, stride_v, stride_d,
     RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.constexpr,
     BG: tl.constexpr, BI: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, BJ: tl.constexpr,
@@ -28,11 +62,11 @@ def prompted_embedding_kernel(
         p_task_ids: (B,).
         p_table: (V, d), strided.
         p_logits: A (T, N), N = n, plus 1 with private prompts.
-        p_mask: (T, N) bool, or None.
         p_sources: (n, m, d), or None.
         p_privates: (T, m, d), or None.
         p_weight: W (d, d), or None when nothing is raw.
         p_bias: b (d,), or None.
+        p_mask: (T, N) bool, or None.
         inv_tau: 1 / tau.
         B: batch.
         L: input length.
@@ -59,32 +93,12 @@ def prompted_embedding_kernel(
     i_tile = tl.program_id(0)
     n_compose = tl.cdiv(tl.minimum(B, T), BG) * tl.cdiv(m, BI) * tl.cdiv(d, BN)
     if i_tile < n_compose:
-        o_g, m_t, o_i, o_c, m_c, b_out = compose_tile(
-            p_task_ids, p_logits, p_mask, p_sources, p_privates, p_weight, p_bias, i_tile, inv_tau, B, T, n, m, d,
-            RAW_SOURCES, RAW_PRIVATES, BG, BI, BN, BK, BJ, ONE_BLOCK, OPERAND, PRECISION,
-        )  # fmt: skip
-        o_ic = o_i * d + o_c  # [BI * BN]
-        stride_b = (m + L).to(tl.int64) * d
-        m_g = o_g < tl.minimum(B, T)  # [BG]
-        # A batch row without a valid task is filled with NaN: never a silent result.
-        b_x = tl.where(m_t[:, None], b_out, float("nan")).to(p_out.dtype.element_ty)  # [BG, BI * BN]
-        i_g = tl.min(o_g)
-        if B < T:
-            tl.device_assert(m_t | (o_g >= B), "crosspt: task_ids must lie in [0, T)")
-            p_x = p_out + o_g[:, None] * stride_b + o_ic[None, :]  # [BG, BI * BN]
-            tl.store(p_x, b_x, mask=m_g[:, None] & m_c[None, :])
-        else:
-            for i_b in range(B):
-                i_t = tl.load(p_task_ids + i_b)
-                p_x = p_out + i_b * stride_b + o_ic[None, :] + tl.zeros_like(o_g)[:, None]  # [BG, BI * BN]
-                tl.store(p_x, b_x, mask=(m_g & (o_g == i_t))[:, None] & m_c[None, :])
-            if i_g == 0:
-                b_nan = tl.full([BI * BN], float("nan"), tl.float32).to(p_out.dtype.element_ty)  # [BI * BN]
-                for i_b in range(B):
-                    i_t = tl.load(p_task_ids + i_b)
-                    tl.device_assert((i_t >= 0) & (i_t < T), "crosspt: task_ids must lie in [0, T)")
-                    m_bad = (i_t < 0) | (i_t >= T)
-                    tl.store(p_out + i_b * stride_b + o_ic, b_nan, mask=m_bad & m_c)
+        N = n + (1 if p_privates is not None else 0)
+        x = Operands(p_logits, p_sources, p_privates, p_weight, p_bias, p_mask, p_task_ids, inv_tau, B, T, n, N, m, d)
+        o_g, m_t, at, b_out = compose_tile(
+            x, i_tile, RAW_SOURCES, RAW_PRIVATES, BG, BI, BN, BK, BJ, ONE_BLOCK, OPERAND, PRECISION
+        )
+        store_tile(x, p_out, L, o_g, m_t, at, b_out)
     else:
         copy_tokens(p_out, p_input_ids, p_table, i_tile - n_compose, B, L, m, d, V, stride_v, stride_d, BR, BC)
 
@@ -102,7 +116,7 @@ def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixtu
     launch(
         prompted_embedding_kernel, grid, out,
         out, input_ids.contiguous(), task_ids.contiguous(), table,
-        x.logits, x.mask, x.sources, x.privates, x.weight, x.bias, x.inv_tau,
+        x.logits, x.sources, x.privates, x.weight, x.bias, x.mask, x.inv_tau,
         batch, tokens, x.tasks, x.num_sources, x.length, x.width, table.shape[0], *table.stride(),
         x.raw_sources, x.raw_privates, *tiles[:5], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
         copy.BR, copy.BC, num_warps=tiles.num_warps, num_stages=tiles.num_stages,

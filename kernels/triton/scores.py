@@ -5,10 +5,45 @@ concatenation is that number plus the number ``i_first`` of the first key there.
 queries where its transpose is the operand of a product: indices come as [BM, 1] and [1, BN], or [1, BM] and [BN, 1].
 """
 
+from typing import Any, NamedTuple
+
 import triton
 import triton.language as tl
 
 from crosspt.kernels.mixing import dot
+
+
+class Head(NamedTuple):
+    """What the queries of one row and head have in common, whichever keys they see."""
+
+    i_row: Any  # number of the row and head
+    p_bias: Any  # (Lq + n_keys - 1,), or None
+    p_seed: Any  # (1,), or None: nothing is dropped
+    dropout: Any  # probability with which a weight is dropped
+    Lq: Any  # queries
+    n_keys: Any  # keys of all places
+
+
+class Keys(NamedTuple):
+    """The keys and values of one place of a head: a task's prefix, or a row's own."""
+
+    p_key: Any
+    p_value: Any
+    p_mask: Any  # which of them count (count,), or None
+    stride_kj: Any
+    stride_vj: Any
+    i_place: Any  # 0 the prefix, 1 the row's own
+    i_first: Any  # keys in front of this place
+    count: Any
+
+
+@triton.jit
+def offset(p_x, o_x):
+    """``p_x + o_x``; None stays None."""
+    p_at = p_x
+    if p_x is not None:
+        p_at = p_x + o_x
+    return p_at
 
 
 @triton.jit
@@ -28,51 +63,44 @@ def store_rows(p_x, o_r, n_rows, stride_r, b_x, D: tl.constexpr, BD: tl.constexp
 
 
 @triton.jit
-def scores(
-    b_x, b_y, p_bias, p_mask, o_i, o_j, i_first, count, Lq, n_keys,
-    CAUSAL: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
+def scores(b_x, b_y, head, keys, o_i, o_j, CAUSAL: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr):
     """``Q K^T + bias`` on a tile; minus infinity where the query does not see the key.
 
     Args:
         b_x: queries [BM, BD], or keys [BN, BD]: the rows of the tile.
         b_y: the other ones: its columns.
-        p_bias: of the head (Lq + n_keys - 1,), or None.
-        p_mask: which keys of this place count (count,) bool, or None.
+        head: the row and head.
+        keys: the place of the keys.
         o_i: numbers of the queries, broadcast along the tile.
         o_j: numbers of the keys in their place, broadcast along the tile.
-        i_first: keys in front of this place.
-        count: keys of this place.
-        Lq: queries.
-        n_keys: keys of all places.
         CAUSAL: whether later keys are hidden.
         ACC: type of the scores.
         PRECISION: "ieee" or "tf32", how float32 operands are multiplied.
     """
     b_s = dot(b_x, tl.trans(b_y), tl.zeros([b_x.shape[0], b_y.shape[0]], ACC), PRECISION)
-    o_at = i_first + o_j
-    m_see = (o_j < count) & (o_i < Lq)
-    if p_bias is not None:
-        b_s += tl.load(p_bias + (o_at - o_i + Lq - 1), mask=m_see, other=0.0).to(ACC)
-    if p_mask is not None:
-        m_see = m_see & (tl.load(p_mask + o_j, mask=o_j < count, other=0) != 0)
+    o_at = keys.i_first + o_j
+    m_see = (o_j < keys.count) & (o_i < head.Lq)
+    if head.p_bias is not None:
+        b_s += tl.load(head.p_bias + (o_at - o_i + head.Lq - 1), mask=m_see, other=0.0).to(ACC)
+    if keys.p_mask is not None:
+        m_see = m_see & (tl.load(keys.p_mask + o_j, mask=o_j < keys.count, other=0) != 0)
     if CAUSAL:
-        m_see = m_see & (o_at <= o_i + (n_keys - Lq))
+        m_see = m_see & (o_at <= o_i + (head.n_keys - head.Lq))
     return tl.where(m_see, b_s, float("-inf"))
 
 
 @triton.jit
-def seen_keys(i_i, i_first, count, Lq, n_keys, BM: tl.constexpr, CAUSAL: tl.constexpr):
+def seen_keys(head, keys, i_i, BM: tl.constexpr, CAUSAL: tl.constexpr):
     """How many of a place's keys, from its first on, any of the BM queries from ``i_i`` on may see."""
-    n_seen = count
+    n_seen = keys.count
     if CAUSAL:
-        i_last = tl.minimum(i_i + BM, Lq) - 1
-        n_seen = tl.maximum(tl.minimum(count, i_last + (n_keys - Lq) + 1 - i_first), 0)
+        i_last = tl.minimum(i_i + BM, head.Lq) - 1
+        n_seen = tl.maximum(tl.minimum(keys.count, i_last + (head.n_keys - head.Lq) + 1 - keys.i_first), 0)
     return n_seen
 
 
 @triton.jit
-def kept(p_seed, dropout, i_row, i_place, o_i, i_j, BN: tl.constexpr):
+def kept(head, i_place, o_i, i_j, BN: tl.constexpr):
     """Which weights dropout keeps, for queries ``o_i`` and the BN keys of a place from ``i_j`` on [BM, BN].
 
     A function of the seed, the row and head, the place, and the numbers of query and key alone, so that every launch
@@ -81,9 +109,13 @@ def kept(p_seed, dropout, i_row, i_place, o_i, i_j, BN: tl.constexpr):
     o_j = i_j // 4 + tl.arange(0, BN // 4)  # [BN / 4]
     o_zero = (o_i * 0)[:, None] + (o_j * 0)[None, :]  # [BM, BN / 4]
     b_0, b_1, b_2, b_3 = tl.philox(
-        tl.load(p_seed), o_zero + o_j[None, :], o_zero + o_i[:, None], o_zero + i_row.to(tl.int32), o_zero + i_place
+        tl.load(head.p_seed),
+        o_zero + o_j[None, :],
+        o_zero + o_i[:, None],
+        o_zero + head.i_row.to(tl.int32),
+        o_zero + i_place,
     )  # [BM, BN / 4]
     b_random = tl.join(tl.join(b_0, b_2), tl.join(b_1, b_3))  # [BM, BN / 4, 2, 2]
     # A float32 would round the probability.
-    m_kept = b_random >= tl.full([1, 1, 1, 1], dropout * 4294967296.0, tl.float64).to(tl.uint32)
+    m_kept = b_random >= tl.full([1, 1, 1, 1], head.dropout * 4294967296.0, tl.float64).to(tl.uint32)
     return tl.reshape(m_kept, [o_i.shape[0], BN])

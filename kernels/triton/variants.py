@@ -89,6 +89,7 @@ def variants() -> Iterator[Variant]:
     yield from _record("encoded sources, rows", half, _backward, _mixture(half, raw_sources=False), 4)
     for dtype in (half, FLOAT32):
         yield from _record("prefix, mask, dropout", dtype, _attended, dtype)
+    yield from _record("prefix, mask, dropout, no bias", half, _attended, half, bias=False)
     yield from _record("prefix, mask", FLOAT64, _attended, FLOAT64, dropout=0.0)
     yield from _record("causal, heads of 32", FLOAT16, _attended, FLOAT16, width=32, bare=True)
     yield from _record("heads of 128", half, _attended, half, width=128)
@@ -153,8 +154,10 @@ def _backward(mixture: Composition, rows: int | None = None) -> None:
         compose_prompts_backward(_rows(mixture.operand)[:rows], mixture, needs, _ids(rows))
 
 
-def _attended(dtype: torch.dtype, *, width: int = 64, dropout: float = 0.1, bare: bool = False) -> None:
-    """With everything there is, or, ``bare``, causal with a bias alone."""
+def _attended(
+    dtype: torch.dtype, *, width: int = 64, dropout: float = 0.1, bias: bool = True, bare: bool = False
+) -> None:
+    """With all there is, or, without ``bias``, what cross-attention has, or, ``bare``, causal with a bias alone."""
 
     def rows(batch: int, length: int) -> Tensor:
         return _meta(batch, length, HEADS, width, dtype=dtype).transpose(1, 2)
@@ -163,9 +166,9 @@ def _attended(dtype: torch.dtype, *, width: int = 64, dropout: float = 0.1, bare
     if bare:
         rest: tuple[Any, ...] = (_meta(HEADS, 2 * L - 1, dtype=dtype), None, None, None, None, None, True, 0.0)
     else:
-        bias, mask = _meta(HEADS, LENGTH + 2 * L - 1, dtype=dtype), _meta(B, L, dtype=torch.bool)
-        seed = _ids(1) if dropout else None
-        rest = (bias, mask, rows(T, LENGTH), rows(T, LENGTH), _ids(B), seed, False, dropout)
+        vector = _meta(HEADS, LENGTH + 2 * L - 1, dtype=dtype) if bias else None
+        mask, seed = _meta(B, L, dtype=torch.bool), _ids(1) if dropout else None
+        rest = (vector, mask, rows(T, LENGTH), rows(T, LENGTH), _ids(B), seed, False, dropout)
     inputs = attention_arguments(*tensors, *rest)
     out, stats = attention(inputs)
     attention_backward(torch.empty_like(out), out, stats, inputs, AttentionNeeds(*[True] * 5))

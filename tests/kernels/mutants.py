@@ -3,10 +3,11 @@
     python -m tests.kernels.mutants [--only K ...] [--jobs N] [--json]
 
 Nothing in the working tree is touched. The exit status is 1 when a fault survives, 2 when the run means nothing: the
-tests fail without a fault, or a fault does not fit its file.
+tests fail without a fault, or a fault does not fit its function.
 """
 
 import argparse
+import ast
 import json
 import os
 import queue
@@ -22,7 +23,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.kernels.faults import FAULTS, Fault
+from tests.kernels.faults import FAULTS
+from tests.kernels.planting import Fault, places, planted
 
 ROOT = Path(__file__).parents[2]
 TEST_SECONDS = 120  # a test that hangs on a fault has noticed it
@@ -34,8 +36,8 @@ class Outcome:
 
     Attributes:
         number: Position in the list, from 1.
-        place: File and line of the fault.
-        change: The text before and after.
+        place: File, line and function of the fault.
+        change: The code before and after.
         caught: Whether a test failed.
         seconds: Time the tests took.
         detail: The first failed test, or why the fault counts as not caught.
@@ -55,9 +57,9 @@ def copied(root: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="crosspt-mutant-") as name:
         folder = Path(name)
         for part in ("crosspt", "kernels", "tests"):
-            shutil.copytree(root / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(root / part, folder / part, symlinks=True, ignore=ignored)
         shutil.copy(root / "pyproject.toml", folder)
-        Path(folder, "crosspt", "kernels").symlink_to(Path("..", "kernels", "triton"))
         yield folder
 
 
@@ -83,15 +85,17 @@ def run_tests(folder: Path, tests: Sequence[str]) -> subprocess.CompletedProcess
 
 
 def misfits(root: Path, faults: Sequence[Fault]) -> list[str]:
-    """List the faults that cannot be planted: their text must occur exactly once in their file."""
+    """List the faults that cannot be planted: they must have exactly one place, and change the code there."""
     found = []
     for number, fault in enumerate(faults, 1):
         path = root / fault.file
-        times = path.read_text(encoding="utf-8").count(fault.before) if path.is_file() else 0
+        source = path.read_text(encoding="utf-8") if path.is_file() else ""
+        times = len(places(fault, ast.parse(source)))
+        where = f"{fault.function} of {fault.file}"
         if times != 1:
-            found.append(f"fault {number}: expected {fault.before!r} once in {fault.file}, got it {times} times")
-        elif fault.before == fault.after:
-            found.append(f"fault {number}: expected a change in {fault.file}, got the same text {fault.before!r}")
+            found.append(f"fault {number}: expected {fault.before!r} once in {where}, got it {times} times")
+        elif planted(fault, source) == ast.unparse(ast.parse(source)):
+            found.append(f"fault {number}: expected a change in {where}, got the same code {fault.after!r}")
     return found
 
 
@@ -99,14 +103,15 @@ def plant(folder: Path, number: int, fault: Fault) -> Outcome:
     """Plant one fault in a copy, run its tests there, and take it out again."""
     path = folder / fault.file
     text = path.read_text(encoding="utf-8")
-    place = f"{fault.file}:{text[: text.index(fault.before)].count(os.linesep) + 1}"
-    path.write_text(text.replace(fault.before, fault.after), encoding="utf-8")
+    (node,) = places(fault, ast.parse(text))
+    place = f"{fault.file}:{node.lineno} in {fault.function}"
+    path.write_text(planted(fault, text), encoding="utf-8")
     started = time.perf_counter()
     try:
         done = run_tests(folder, fault.tests)
     finally:
         path.write_text(text, encoding="utf-8")
-    change = " -> ".join(" ".join(part.split()) or "nothing" for part in (fault.before, fault.after))
+    change = f"{fault.before} -> {fault.after}"
     if done.returncode == 1:
         detail = ", ".join(re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE))
     elif done.returncode == 0:

@@ -185,7 +185,7 @@ def kernel_rows():
 
 def test_every_kernel_compiles_without_spills(kernel_rows):
     assert [row.problem for row in kernel_rows if row.problem] == []
-    assert len(kernel_rows) * len(TARGETS) <= 200
+    assert len(kernel_rows) * len(TARGETS) <= 212
 
 
 def test_rows_of_half_types_move_128_bits_at_a_time(kernel_rows):
@@ -211,7 +211,7 @@ def test_raw_prompts_of_half_types_meet_the_encoder_on_matrix_units(kernel_rows)
 
 def test_attention_of_half_types_multiplies_on_matrix_units(kernel_rows):
     halves = [row for row in kernel_rows if row.dtype in ("float16", "bfloat16") and row.kernel.startswith("attention")]
-    assert len(halves) == 9
+    assert len(halves) == 12
     for row in halves:
         assert all(instruction.startswith("HGMMA") for instruction in row.matrix_instructions), row
         assert row.matrix_instructions

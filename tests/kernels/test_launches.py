@@ -157,12 +157,12 @@ def test_auto_takes_triton_for_gpu_tensors() -> None:
 
 def test_sizes_of_the_batch_are_never_compiled_in() -> None:
     """Batch, tokens, tasks and sources must not specialize a kernel: training would compile again and again."""
-    from crosspt.kernels import compose_prompts, compose_prompts_backward, prepend_prompts, prompted_embedding
+    from crosspt.kernels import compose_products, compose_prompts, compose_spread, prepend_prompts, prompted_embedding
 
     run_time = {"B", "L", "T", "n", "m", "V", "n_patches"}
     kernels = {
         name: value
-        for module in (compose_prompts, compose_prompts_backward, prepend_prompts, prompted_embedding)
+        for module in (compose_products, compose_prompts, compose_spread, prepend_prompts, prompted_embedding)
         for name, value in vars(module).items()
         if name.endswith("_kernel")
     }

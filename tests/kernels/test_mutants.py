@@ -5,15 +5,16 @@ import textwrap
 
 import pytest
 
-from tests.kernels.faults import FAULTS, Fault
+from tests.kernels.faults import FAULTS
 from tests.kernels.mutants import ROOT, main, misfits
+from tests.kernels.planting import Fault, planted
 
 FILE = "kernels/triton/adding.py"
 TESTS = ("tests/test_adding.py",)
-NOTICED = Fault(FILE, "return left + right", "return left - right", TESTS)
-UNNOTICED = Fault(FILE, "return 1 * left", "return 2 * left", TESTS)
-BROKEN = Fault(FILE, "def add", "deaf add", TESTS)
-DEADLY = Fault(FILE, "return left + right", "__import__('os').abort()", TESTS)
+NOTICED = Fault(FILE, "add", "left + right", "left - right", TESTS)
+UNNOTICED = Fault(FILE, "same", "1 * left", "2 * left", TESTS)
+BROKEN = Fault(FILE, "Names.names", "return []", "names = missing", TESTS)
+DEADLY = Fault(FILE, "add", "left + right", "__import__('os').abort()", TESTS)
 
 
 @pytest.fixture
@@ -28,6 +29,15 @@ def repository(tmp_path):
 
             def same(left):
                 return 1 * left
+
+            def twice(left, right):
+                return left + right + (left + right)
+
+            class Names:
+                def names():
+                    return []
+
+                all = names()
             """,
         "tests/__init__.py": "",
         TESTS[0]: """
@@ -56,9 +66,9 @@ def test_faults_are_caught_or_survive_and_the_tree_stays_as_it_was(repository, c
     lines = capsys.readouterr().out.splitlines()
     assert lines.pop() == "caught 1 / planted 4"
     noticed, unnoticed, broken, deadly = sorted(lines, key=lambda line: line.split()[1])
-    assert noticed.startswith(f"caught     1 {FILE}:3  return left + right -> return left - right")
+    assert noticed.startswith(f"caught     1 {FILE}:3 in add  left + right -> left - right")
     assert "tests/test_adding.py::test_add[a b])" in noticed
-    assert unnoticed.startswith(f"SURVIVED   2 {FILE}:6")
+    assert unnoticed.startswith(f"SURVIVED   2 {FILE}:6 in same")
     assert "its tests pass" in unnoticed
     assert broken.startswith("SURVIVED   3")
     assert "pytest ended with status 2" in broken
@@ -84,16 +94,35 @@ def test_tests_that_fail_without_a_fault_stop_the_run(repository, capsys):
     ("fault", "message"),
     [
         (
-            NOTICED._replace(before="left", after="right"),
-            f"expected 'left' once in {FILE}, got it 4 times",
+            NOTICED._replace(before="left + right", file=TESTS[0], function="test_add"),
+            f"expected 'left + right' once in test_add of {TESTS[0]}, got it 0 times",
         ),
-        (NOTICED._replace(file="kernels/none.py"), "once in kernels/none.py, got it 0 times"),
-        (NOTICED._replace(after=NOTICED.before), "expected a change in"),
+        (UNNOTICED._replace(before="2 * left"), f"expected '2 * left' once in same of {FILE}, got it 0 times"),
+        (NOTICED._replace(function="twice"), f"expected 'left + right' once in twice of {FILE}, got it 2 times"),
+        (NOTICED._replace(function="subtract"), f"once in subtract of {FILE}, got it 0 times"),
+        (NOTICED._replace(file="kernels/none.py"), "once in add of kernels/none.py, got it 0 times"),
+        (NOTICED._replace(after="( left+right )"), "expected a change in add of"),
     ],
 )
 def test_a_fault_that_does_not_fit_stops_the_run(repository, fault, message, capsys):
     assert main([], faults=[fault], root=repository) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_fault_is_found_by_its_tree_and_planted_there_alone():
+    source = """
+def add(left, right):
+    return left + right
+
+def outer():
+    def add(left, right):
+        return 2 * (left
+            + right)  # of two
+    return add
+"""
+    fault = Fault(FILE, "outer.add", "left+right", "left - right", TESTS)
+    expected = ["return left + right", "return 2 * (left - right)", "return add"]
+    assert [line.strip() for line in planted(fault, source).splitlines() if "return" in line] == expected
 
 
 def test_an_unknown_number_is_refused(repository, capsys):
