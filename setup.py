@@ -16,7 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=[*find_packages(include=["crosspt", "crosspt.*"]), "crosspt.kernels"],
+    packages=[*find_packages(include=["crosspt", "crosspt.*"]), "crosspt.kernels", "crosspt.kernels.tools"],
     package_dir={"crosspt": "crosspt", "crosspt.kernels": "kernels/triton"},
     package_data={
         "crosspt": ["py.typed", "models/embedded/t5-crosspt-mini/*", "runs/experiments/definitions/*.yaml"],

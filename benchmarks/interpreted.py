@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from triton.runtime import interpreter
 
 from benchmarks.counter import Count, OperationCounter
-from tests.kernels.recorder import record
+from crosspt.kernels.tools.recorder import record
 
 BUILDER = interpreter.InterpreterBuilder
 

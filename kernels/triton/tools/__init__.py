@@ -1,0 +1,1 @@
+"""The lab of the kernels: compiled without a GPU and read, or interpreted with every address recorded."""
