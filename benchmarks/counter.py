@@ -30,43 +30,28 @@ PADDED_GRADIENTS = {"diagonal_backward", "select_backward", "slice_backward"}
 """Zeros of the input's shape, then a copy of the gradient into a part of them: two launches."""
 GATHERS = {"embedding", "gather", "index", "index_select"}
 SCATTERS = {
-    "_index_put_impl_",
-    "index_add",
-    "index_add_",
-    "index_put",
-    "index_put_",
-    "scatter",
-    "scatter_",
-    "scatter_add_",
-}
+    "_index_put_impl_", "index_add", "index_add_", "index_put", "index_put_", "scatter", "scatter_", "scatter_add_",
+}  # fmt: skip
 MOVES = FILLS | OVERWRITES | GATHERS | PADDED_GRADIENTS | {
     "_to_copy", "cat", "clone", "constant_pad_nd", "masked_fill", "masked_fill_", "repeat", "stack", "where",
 }  # fmt: skip
 """Operations without arithmetic."""
+_FLASH = "_scaled_dot_product_flash_attention"
 SAME_ARITHMETIC = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: torch.ops.aten._scaled_dot_product_flash_attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        torch.ops.aten._scaled_dot_product_flash_attention_backward
-    ),
+    getattr(torch.ops.aten, f"{_FLASH}_for_cpu{end}"): getattr(torch.ops.aten, f"{_FLASH}{end}")
+    for end in ("", "_backward")
 }
 """Operations that torch's own counter of operations knows by another name."""
 
 
 @dataclass
 class Count:
-    """What was counted.
+    """What was counted."""
 
-    Attributes:
-        bytes: read and written, each time they were asked for.
-        unique_bytes: distinct bytes read plus distinct bytes written, launch by launch.
-        flops: of matrix products 2 M N K; of other arithmetic one an element of the largest operand.
-        operations: the launches by name, in order.
-    """
-
-    bytes: int = 0
-    unique_bytes: int = 0
-    flops: int = 0
-    operations: list[str] = field(default_factory=list)
+    bytes: int = 0  # read and written, each time they were asked for
+    unique_bytes: int = 0  # distinct bytes read plus distinct bytes written, launch by launch
+    flops: int = 0  # of matrix products 2 M N K; of other arithmetic one an element of the largest operand
+    operations: list[str] = field(default_factory=list)  # the launches by name, in order
 
     @property
     def launches(self) -> int:

@@ -5,7 +5,6 @@ those that the batch's tasks use, and writes each result once. Token rows need n
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from benchmarks.shapes import Shape
@@ -14,21 +13,13 @@ INDEX_BYTES = 8
 
 
 class Traffic(NamedTuple):
-    """Parameters that a way of prompting must touch, in elements.
+    """Parameters that a way of prompting must touch, in elements."""
 
-    Attributes:
-        read: read by forward.
-        reread: read by backward, to differentiate.
-        gradients: written by backward.
-        length: prompt rows in front of each batch row.
-        task_ids: whether task ids are read.
-    """
-
-    read: int
-    reread: int
-    gradients: int
-    length: int
-    task_ids: bool = False
+    read: int  # by forward
+    reread: int  # by backward, to differentiate
+    gradients: int  # written by backward
+    length: int  # prompt rows in front of each batch row
+    task_ids: bool = False  # whether they are read
 
 
 def crosspt_traffic(shape: Shape) -> Traffic:
@@ -85,22 +76,13 @@ def embedding_floors(traffic: Callable[[Shape], Traffic], shape: Shape) -> dict[
     return floors if touched.gradients else {"forward": floors["forward"]}
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """Peak rates of a GPU.
-
-    Attributes:
-        name: what it is called.
-        bytes_per_second: memory bandwidth.
-        flops_per_second: dense matrix products by type; other types take float32's.
-        launch_seconds: what one kernel launch costs when the host is no bottleneck.
-        source: where the rates come from.
-    """
+class Gpu(NamedTuple):
+    """Peak rates of a GPU."""
 
     name: str
     bytes_per_second: float
-    flops_per_second: dict[str, float]
-    launch_seconds: float
+    flops_per_second: dict[str, float]  # dense matrix products by type; other types take float32's
+    launch_seconds: float  # what one kernel launch costs when the host is no bottleneck
     source: str
 
     def best_seconds(self, launches: int, unique_bytes: int, flops: int, dtype: str) -> float:
@@ -109,19 +91,13 @@ class Gpu:
         return launches * self.launch_seconds + max(unique_bytes / self.bytes_per_second, flops / rate)
 
 
+def _gpu(name: str, bytes_per_second: float, half: float, single: float, sheet: str) -> Gpu:
+    rates = {"bfloat16": half, "float16": half, "float32": single, "float64": single}
+    source = f"NVIDIA {sheet} data sheet (dense rates); 3 microseconds a launch is assumed"
+    return Gpu(name, bytes_per_second, rates, 3e-6, source)
+
+
 GPUS = {
-    "H100": Gpu(
-        "H100 SXM 80 GB",
-        3.35e12,
-        {"bfloat16": 989e12, "float16": 989e12, "float32": 67e12, "float64": 67e12},
-        3e-6,
-        "NVIDIA H100 Tensor Core GPU data sheet (dense rates); 3 microseconds a launch is assumed",
-    ),
-    "A100": Gpu(
-        "A100 SXM 80 GB",
-        2.039e12,
-        {"bfloat16": 312e12, "float16": 312e12, "float32": 19.5e12, "float64": 19.5e12},
-        3e-6,
-        "NVIDIA A100 80 GB data sheet (dense rates); 3 microseconds a launch is assumed",
-    ),
+    "H100": _gpu("H100 SXM 80 GB", 3.35e12, 989e12, 67e12, "H100 Tensor Core GPU"),
+    "A100": _gpu("A100 SXM 80 GB", 2.039e12, 312e12, 19.5e12, "A100 80 GB"),
 }

@@ -2,8 +2,10 @@ import pytest
 
 from benchmarks import floor
 from benchmarks.counter import count_operations
-from benchmarks.peers import PEERS
-from benchmarks.shapes import LEDGER, REFERENCE, TINY, Shape, make_batch
+from benchmarks.embedding import EMBEDDING, make_batch
+from benchmarks.shapes import LEDGER, REFERENCE, TINY, Shape
+
+PEERS = EMBEDDING.peers
 
 
 def test_reference_shape() -> None:
@@ -42,12 +44,11 @@ def test_half_precision_halves_what_is_not_an_index() -> None:
 def test_no_peer_goes_below_its_floor(name: str, shape: Shape) -> None:
     if name.startswith("PEFT"):
         pytest.importorskip("peft")
-    peer, batch = PEERS[name], make_batch(shape)
-    provider, floors = peer.build(shape, batch), peer.floors(shape)
+    built, floors = PEERS[name].build(make_batch(shape)), PEERS[name].floors(shape)
     with count_operations() as forward:
-        output = provider.forward()
+        output = built.forward()
     assert forward.unique_bytes >= floors["forward"]
-    if provider.parameters:
+    if built.parameters:
         gradient = output.detach().clone()
         with count_operations() as backward:
             output.backward(gradient)

@@ -59,16 +59,14 @@ def test_accesses_outside_an_argument_are_no_result() -> None:
 
 
 def test_our_operators_are_looked_into() -> None:
+    from benchmarks.embedding import EMBEDDING, make_batch
     from benchmarks.interpreted import count_operations_and_kernels
-    from benchmarks.peers import PEERS
-    from benchmarks.providers import check
-    from benchmarks.shapes import TINY, make_batch
+    from benchmarks.shapes import TINY
 
-    batch = make_batch(TINY)
-    provider = PEERS["triton"].build(TINY, batch)
-    assert check(provider, batch.constant) is None
+    built = EMBEDDING.peers["triton"].build(make_batch(TINY))
+    assert built.check() is None
     with count_operations_and_kernels() as count:
-        output = provider.forward()
+        output = built.forward()
     kernels = [name for name in count.operations if name.endswith("_kernel")]
     assert kernels == ["prompted_embedding_kernel"]
     gradient = torch.ones_like(output)
