@@ -42,13 +42,6 @@ def run_suites(grid: str) -> dict[str, Any]:
         return {**json.loads(path.read_text()), "failed": failed}
 
 
-def run_ledger() -> dict[str, Any]:
-    """Count in a process of its own, where kernels are interpreted."""
-    command = [sys.executable, "-m", "benchmarks.ledger", "--json"]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
-
-
 def commit() -> str:
     """The commit that is measured, with a mark where files were changed; unknown outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
@@ -61,6 +54,8 @@ def measure(grid: str) -> dict[str, Any]:
     loads, start = [os.getloadavg()[0]], time.perf_counter()
     suites = run_suites(grid)
     loads.append(os.getloadavg()[0])
+    counting = [sys.executable, "-m", "benchmarks.ledger", "--json"]  # in a process that interprets kernels
+    ledger = subprocess.run(counting, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     rows = [
         {"name": entry["name"], "seconds": {name: entry["stats"][name] for name in STATISTICS}}
         for entry in suites["benchmarks"]
@@ -81,7 +76,7 @@ def measure(grid: str) -> dict[str, Any]:
         "growth": suites["growth"],
         "slopes": slopes(suites["growth"]),
         "suites": {"rows": rows, "failed": suites["failed"]},
-        "ledger": run_ledger(),
+        "ledger": json.loads(ledger),
         "seconds": time.perf_counter() - start,
     }
 

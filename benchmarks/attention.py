@@ -20,7 +20,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.t5.modeling_t5 import eager_attention_forward
 
 from benchmarks.floor import INDEX_BYTES
-from benchmarks.peers import Built, Operation, Parameters, Peer, normal, require_compiler, require_triton
+from benchmarks.peers import PASSES, Built, Operation, Parameters, Peer, normal, require
 from benchmarks.shapes import AttentionShape
 from crosspt import functional, reference
 
@@ -57,16 +57,17 @@ def floors(shape: AttentionShape) -> dict[str, int]:
     writes the output, and the logarithm of each query's sum of exponentials, in float32 at least. Backward reads all of
     that and the output's gradient, and writes the gradients of queries, keys, values and prefixes.
     """
+    itemsize = shape.torch_dtype.itemsize
     rows = shape.B * shape.H * shape.D
     queries, keys = rows * shape.Lq, 2 * rows * shape.Lk
     a_task = 2 * shape.H * shape.m * shape.D
     prefixes = shape.used_tasks * a_task
     bias = shape.H * (shape.Lq + shape.m + shape.Lk - 1)
     indices = shape.B * shape.Lk + INDEX_BYTES * shape.B * (shape.m > 0)
-    sums = shape.B * shape.H * shape.Lq * max(shape.itemsize, 4)
+    sums = shape.B * shape.H * shape.Lq * max(itemsize, 4)
     read = queries + keys + prefixes + bias
-    forward = shape.itemsize * (read + queries) + sums + indices
-    backward = shape.itemsize * (read + 2 * queries + queries + keys + shape.T * a_task) + sums + indices
+    forward = itemsize * (read + queries) + sums + indices
+    backward = itemsize * (read + 2 * queries + queries + keys + shape.T * a_task) + sums + indices
     return {"forward": forward, "backward": backward}
 
 
@@ -106,7 +107,7 @@ def _built(forward: Callable[[Parameters], Tensor], operands: Parameters, batch:
 
 def _crosspt(backend: Any, batch: AttentionBatch) -> Built:
     if backend == "triton":
-        require_triton(batch.bias.device)
+        require("Triton", batch.bias.device)
 
     def forward(values: Parameters) -> Tensor:
         return functional.attention(bias=batch.bias, backend=backend, **_arguments(values, batch))
@@ -155,7 +156,7 @@ def _transformers(implementation: str, function: Callable[..., Any], batch: Atte
 def _flex(batch: AttentionBatch) -> Built:
     """Compiled flex attention that adds the vector of biases; forward alone on a CPU, where it has no backward."""
     device = batch.bias.device
-    require_compiler(device)
+    require("a compiler", device)
     mask, bias = _whole_mask(batch), batch.bias
 
     def add_bias(score: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
@@ -182,5 +183,4 @@ _ALL = (
     Peer("torch", "", partial(_crosspt, "torch"), floors),
     Peer("triton", "", partial(_crosspt, "triton"), floors, "interpreted addresses"),
 )
-PASSES = ("forward", "backward", "both")
 ATTENTION = Operation("attention", PASSES, {peer.name: peer for peer in _ALL}, make_attention_batch, "eager")

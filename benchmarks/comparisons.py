@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmarks.peers import Operation, UnavailableError
 from benchmarks.shapes import Dimensions
-from benchmarks.timing import Timing, Work, take_turns
+from benchmarks.timing import DEVICE, Timing, Work, take_turns
 
 Key = tuple[Any, str]
 
@@ -43,7 +43,7 @@ class Comparison:
     size: str = ""
     values: tuple[int, ...] = ()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"{self.operation.name} {self.size or self.shape}"
 
     @property
@@ -52,7 +52,7 @@ class Comparison:
         peers = self.peers or self.operation.peers
         return [(what, name) for what in self.values or self.operation.passes for name in peers]
 
-    def measure(self, device: str) -> Outcome:
+    def measure(self, device: str = DEVICE) -> Outcome:
         """Check and time.
 
         Returns:

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
 from benchmarks import prefix_modes
 from benchmarks.comparisons import Comparison, Outcome
@@ -30,7 +29,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for suite, comparisons in (tiny_suites() if option("--benchmark-disable") else suites(option("--grid"))).items():
         for one in comparisons:
             chosen = replace(one, rounds=rounds) if rounds else one
-            cases += [(suite, chosen, key, f"{suite}-{one}-{key[0]}-{key[1]}".replace(" ", "-")) for key in one.keys]
+            title = f"{one}" if f"{one}".startswith(suite) else f"{suite} {one}"
+            cases += [(suite, chosen, key, f"{title} {key[0]} {key[1]}".replace(" ", "-")) for key in one.keys]
     names = ("suite", "comparison", "key")
     metafunc.parametrize(names, [case[:3] for case in cases], ids=[case[3] for case in cases])
 
@@ -39,7 +39,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def outcome(suite: str, comparison: Comparison) -> Outcome:
     """All that takes turns is timed when the first of it asks."""
     if (suite, comparison) not in OUTCOMES:
-        OUTCOMES[suite, comparison] = comparison.measure("cuda" if torch.cuda.is_available() else "cpu")
+        OUTCOMES[suite, comparison] = comparison.measure()
     return OUTCOMES[suite, comparison]
 
 

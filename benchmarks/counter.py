@@ -98,13 +98,14 @@ def count_operation(count: Count, func: Any, args: Sequence[Any], kwargs: dict[s
     results = _tensors(result)
     mutated = _mutated(func, args, kwargs)
     operands = _tensors((args, kwargs))
-    is_view = not mutated and all(any(_shares(r, x) for x in operands) for r in results)
+    storages = {x.untyped_storage().data_ptr() for x in operands}
+    is_view = not mutated and all(result.untyped_storage().data_ptr() in storages for result in results)
     if name in ALLOCATIONS or is_view or not any(x.numel() for x in (*results, *mutated)):
         return
     if name in PADDED_GRADIENTS:
         grad = args[0]
-        count.add(name, _requested(result), _unique([result]))
-        count.add(name, 2 * _requested(grad), _unique([grad]) + _bytes(grad, grad.numel()))
+        count.add(name, result.nbytes, _unique([result]))
+        count.add(name, 2 * grad.nbytes, _unique([grad]) + grad.nbytes)
         return
     if name in GATHERS:
         read, unique_read = _gathered(name, func, args, result)
@@ -116,10 +117,10 @@ def count_operation(count: Count, func: Any, args: Sequence[Any], kwargs: dict[s
         out = kwargs.get("out")
         skipped = mutated if name in OVERWRITES or out is not None else []
         reads = [] if name in FILLS else [x for x in operands if not any(x is s for s in skipped)]
-        read, unique_read = sum(map(_requested, reads)), _unique(reads)
+        read, unique_read = _requested(reads), _unique(reads)
         written = mutated or results
     flops = _flops(name, func, args, kwargs, result, operands)
-    count.add(name, read + sum(map(_requested, written)), unique_read + _unique(written), flops)
+    count.add(name, read + _requested(written), unique_read + _unique(written), flops)
 
 
 def _tensors(values: Any) -> list[Tensor]:
@@ -135,22 +136,14 @@ def _mutated(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Ten
     return _tensors(values)
 
 
-def _shares(result: Tensor, operand: Tensor) -> bool:
-    return result.untyped_storage().data_ptr() == operand.untyped_storage().data_ptr()
-
-
-def _bytes(tensor: Tensor, elements: int) -> int:
-    return elements * tensor.element_size()
-
-
-def _requested(tensor: Tensor) -> int:
-    return _bytes(tensor, tensor.numel())
+def _requested(tensors: Sequence[Tensor]) -> int:
+    return sum(x.nbytes for x in tensors)
 
 
 def _unique(tensors: Sequence[Tensor]) -> int:
     """Distinct bytes of several operands; a dimension of stride 0 repeats the same ones, and windows may overlap."""
     distinct = {(x.data_ptr(), tuple(x.shape), x.stride()): x for x in tensors}
-    return sum(_bytes(x, _distinct(x)) for x in distinct.values())
+    return sum(_distinct(x) * x.itemsize for x in distinct.values())
 
 
 def _distinct(tensor: Tensor) -> int:
@@ -171,8 +164,8 @@ def _gathered(name: str, func: Any, args: Sequence[Any], result: Tensor) -> tupl
     else:
         places = torch.arange(source.numel(), device=source.device).view(source.shape)
         distinct = func(places, *args[1:]).unique().numel()
-    read = _requested(result) + sum(map(_requested, indices))
-    return read, _bytes(source, distinct) + _unique(indices)
+    read = result.nbytes + _requested(indices)
+    return read, distinct * source.itemsize + _unique(indices)
 
 
 def _scattered(
@@ -185,12 +178,12 @@ def _scattered(
     source, operands = args[0], _tensors((args[1:], kwargs))
     values = next(x for x in reversed(operands) if x.dtype == source.dtype)
     indices = [x for x in operands if x is not values]
-    read = sum(map(_requested, operands))
+    read = _requested(operands)
     if not in_place:
-        moved = _requested(source) + _requested(result)
+        moved = source.nbytes + result.nbytes
         return read + moved, _unique(operands) + moved
     passes = 2 if "add" in name or True in (*args[3:4], kwargs.get("accumulate")) else 1
-    places = _requested(values)
+    places = values.nbytes
     distinct = places * indices[0].unique().numel() // indices[0].numel()
     return read + passes * places, _unique(operands) + passes * distinct
 

@@ -15,16 +15,7 @@ from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 
 from benchmarks import floor
-from benchmarks.peers import (
-    Built,
-    Operation,
-    Parameters,
-    Peer,
-    UnavailableError,
-    normal,
-    require_compiler,
-    require_triton,
-)
+from benchmarks.peers import PASSES, Built, Operation, Parameters, Peer, UnavailableError, normal, require
 from benchmarks.shapes import Shape
 from crosspt import reference
 from crosspt.functional import prompted_embedding
@@ -60,21 +51,16 @@ def make_batch(shape: Shape, device: torch.device | str = "cpu") -> Batch:
     )
 
 
-def crosspt_parameters(shape: Shape, device: torch.device) -> Parameters:
-    """Logits, sources, private prompts and the encoder."""
-    make = partial(normal, dtype=shape.torch_dtype, device=device)
-    return {
+def _crosspt(function: Callable[..., Tensor], batch: Batch) -> Built:
+    shape = batch.shape
+    make = partial(normal, dtype=shape.torch_dtype, device=batch.table.device)
+    parameters = {
         "logits": make((shape.T, shape.n + 1), seed=0),
         "sources": make((shape.n, shape.m, shape.d), seed=1),
         "privates": make((shape.T, shape.m, shape.d), seed=2),
         "weight": make((shape.d, shape.d), seed=3, scale=shape.d**-0.5),
         "bias": make((shape.d,), seed=4),
     }
-
-
-def _crosspt(function: Callable[..., Tensor], batch: Batch) -> Built:
-    shape = batch.shape
-    parameters = crosspt_parameters(shape, batch.table.device)
 
     def literal(values: Parameters, rows: Tensor) -> Tensor:
         prompts = reference.compose_prompts(*values.values(), temperature=TEMPERATURE)
@@ -88,12 +74,12 @@ def _crosspt(function: Callable[..., Tensor], batch: Batch) -> Built:
 
 
 def _triton(batch: Batch) -> Built:
-    require_triton(batch.table.device)
+    require("Triton", batch.table.device)
     return _crosspt(partial(prompted_embedding, backend="triton"), batch)
 
 
 def _compiled(batch: Batch) -> Built:
-    require_compiler(batch.table.device)
+    require("a compiler", batch.table.device)
     torch._dynamo.reset()  # a shape of its own, not one more of a dynamic one
     compiled = torch.compile(partial(prompted_embedding, backend="torch"), fullgraph=True, dynamic=False)
     return _crosspt(compiled, batch)
@@ -107,10 +93,7 @@ def _bare(batch: Batch) -> Built:
         tokens = nn.functional.embedding(batch.input_ids, batch.table)
         return torch.cat([prompt.expand(shape.B, -1, -1), tokens], dim=1)
 
-    def literal(values: Parameters, rows: Tensor) -> Tensor:
-        return _concatenate(values["prompt"], rows)
-
-    return Built(forward, {"prompt": prompt}, literal, batch.rows)
+    return Built(forward, {"prompt": prompt}, lambda values, rows: _concatenate(values["prompt"], rows), batch.rows)
 
 
 def _plain(batch: Batch) -> Built:
@@ -127,11 +110,7 @@ def peft_model(kind: str, t5: T5ForConditionalGeneration, shape: Shape) -> Any:
         raise UnavailableError("peft is not installed")
     import peft
 
-    common: dict[str, Any] = {
-        "task_type": "SEQ_2_SEQ_LM",
-        "num_virtual_tokens": shape.m,
-        "num_transformer_submodules": 1,
-    }
+    common: Any = {"num_virtual_tokens": shape.m, "num_transformer_submodules": 1, "task_type": "SEQ_2_SEQ_LM"}
     config: Any = {
         "prompt tuning": lambda: peft.PromptTuningConfig(**common),
         "multitask": lambda: peft.MultitaskPromptTuningConfig(**common, num_tasks=shape.T),
@@ -195,7 +174,6 @@ _ALL = (
     Peer("PEFT p-tuning", "no tasks, no mixing", partial(_peft, "p-tuning"), _ENCODER),
     Peer("PEFT prompt tuning", _NO_TASKS, partial(_peft, "prompt tuning"), _SOFT),
     Peer("bare prompt", _NO_TASKS, _bare, _SOFT),
-    Peer("plain", "no prompt", _plain, partial(floor.embedding_floors, floor.no_traffic)),
+    Peer("plain", "no prompt", _plain, partial(floor.embedding_floors, lambda _: floor.Traffic(0, 0, 0, 0))),
 )
-PASSES = ("forward", "backward", "both")
 EMBEDDING = Operation("embedding", PASSES, {peer.name: peer for peer in _ALL}, make_batch, "literal")

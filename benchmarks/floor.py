@@ -50,30 +50,18 @@ def prompt_encoder_traffic(shape: Shape) -> Traffic:
     return Traffic(read, read - shape.d, read, shape.m)
 
 
-def no_traffic(shape: Shape) -> Traffic:
-    """No prompt at all."""
-    return Traffic(0, 0, 0, 0)
-
-
-def forward_floor(shape: Shape, traffic: Traffic) -> int:
-    """Bytes that forward must move."""
-    tokens = shape.B * shape.L
-    rows = min(tokens, shape.V) + shape.B * traffic.length + tokens
-    indices = tokens + shape.B * traffic.task_ids
-    return shape.itemsize * (traffic.read + rows * shape.d) + INDEX_BYTES * indices
-
-
-def backward_floor(shape: Shape, traffic: Traffic) -> int:
-    """Bytes that backward must move, from the prompt rows of the output's gradient to those of the parameters."""
-    rows = shape.B * traffic.length * shape.d
-    return shape.itemsize * (rows + traffic.reread + traffic.gradients) + INDEX_BYTES * shape.B * traffic.task_ids
-
-
 def embedding_floors(traffic: Callable[[Shape], Traffic], shape: Shape) -> dict[str, int]:
-    """Bytes of each pass of the embedding operation; without gradients there is no backward."""
-    touched = traffic(shape)
-    floors = {"forward": forward_floor(shape, touched), "backward": backward_floor(shape, touched)}
-    return floors if touched.gradients else {"forward": floors["forward"]}
+    """Bytes of each pass of the embedding operation; without gradients there is no backward.
+
+    Backward goes from the prompt rows of the output's gradient to those of the parameters.
+    """
+    touched, tokens = traffic(shape), shape.B * shape.L
+    rows, ids, itemsize = shape.B * touched.length, shape.B * touched.task_ids, shape.torch_dtype.itemsize
+    moved = touched.read + (min(tokens, shape.V) + rows + tokens) * shape.d
+    floors = {"forward": itemsize * moved + INDEX_BYTES * (tokens + ids)}
+    if touched.gradients:
+        floors["backward"] = itemsize * (rows * shape.d + touched.reread + touched.gradients) + INDEX_BYTES * ids
+    return floors
 
 
 class Gpu(NamedTuple):

@@ -22,45 +22,51 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import attention, floor, models, report, shapes
+from benchmarks import attention, floor, report, shapes
 from benchmarks.attention import ATTENTION
 from benchmarks.counter import Count, count_operations
 from benchmarks.embedding import EMBEDDING
+from benchmarks.models import TRAINING_STEP, Bench
 from benchmarks.peers import Operation, Peer, UnavailableError
-from benchmarks.shapes import AttentionShape, Dimensions, Shape
+from benchmarks.shapes import Dimensions
 
 Counter = Callable[[], AbstractContextManager[Count]]
+ids_unseen = partial(mock.patch, "crosspt.ops.validation.values_are_visible", new=lambda _: False)
+"""Leaves out the check of ids, which happens on CPU tensors alone."""
 
 
-def ids_unseen() -> AbstractContextManager[Any]:
-    """Leave out the check of ids, which happens on CPU tensors alone."""
-
-    def unseen(_: Any) -> bool:  # a function, which torch.compile can trace
-        return False
-
-    return mock.patch("crosspt.ops.validation.values_are_visible", unseen)
-
-
-def operation_rows(operation: Operation, peer: Peer, shape: Dimensions, gpu: floor.Gpu) -> Iterator[dict[str, Any]]:
-    """Rows of an operation, one a pass; a wrong or absent peer gives one row that says so."""
+def peer_rows(operation: Operation, peer: Peer, shape: Dimensions, gpu: floor.Gpu) -> list[dict[str, Any]]:
+    """Rows of a peer, one a pass; where it is wrong or absent, one that says so. A training step has no floor here."""
     about = {"peer": peer.name, "operation": operation.name, "shape": shape.to_json()}
     batch = operation.make_batch(shape)
     try:
         with ids_unseen():
-            counts = _count_peer(operation, peer, batch)
+            counts = _count_step(peer, batch) if operation is TRAINING_STEP else _count_peer(operation, peer, batch)
     except UnavailableError as reason:
-        yield {**about, "missing": str(reason)}
-        return
-    for name, floor_bytes in peer.floors(shape).items():
-        if name in counts:
-            figures = _figures(name, counts[name], gpu, shape, floor_bytes)
-            yield {**about, "lacks": peer.lacks, "counted_by": peer.counted_by, **figures}
+        return [{**about, "missing": str(reason)}]
+    return [
+        {
+            **about,
+            "lacks": peer.lacks,
+            "counted_by": peer.counted_by,
+            "pass": name,
+            "launches": count.launches,
+            "bytes": count.bytes,
+            "unique_bytes": count.unique_bytes,
+            "flops": count.flops,
+            "floor_bytes": floor_bytes,
+            "ratio": count.unique_bytes / floor_bytes if floor_bytes else None,
+            "best_seconds": gpu.best_seconds(count.launches, count.unique_bytes, count.flops, shape.dtype),
+        }
+        for name, floor_bytes in (peer.floors(shape) or dict.fromkeys(counts)).items()
+        if (count := counts.get(name)) is not None
+    ]
 
 
 def _count_peer(operation: Operation, peer: Peer, batch: Any) -> dict[str, Count]:
     """The peer's counts by pass, while it is checked."""
     if peer.counted_by == "Inductor's scheduler":
-        from benchmarks.inductor import count_compilations
+        from benchmarks.kernels import count_compilations
 
         with count_compilations() as planned:
             peer.checked(batch)
@@ -70,7 +76,7 @@ def _count_peer(operation: Operation, peer: Peer, batch: Any) -> dict[str, Count
         return {name: count for name, count in planned.items() if count.launches}
     counter: Counter = count_operations
     if peer.counted_by == "interpreted addresses":
-        from benchmarks.interpreted import count_operations_and_kernels as counter
+        from benchmarks.kernels import count_operations_and_kernels as counter
     counts: dict[str, Count] = {}
 
     @contextmanager
@@ -83,57 +89,28 @@ def _count_peer(operation: Operation, peer: Peer, batch: Any) -> dict[str, Count
     return counts
 
 
-def step_rows(peer: Peer, bench: models.Bench, gpu: floor.Gpu) -> Iterator[dict[str, Any]]:
-    """Rows of a T5's training step: forward, backward and optimizer. A step has no floor here."""
-    about = {"peer": peer.name, "operation": "training_step", "shape": bench.shape.to_json()}
-    try:
-        built = peer.build(bench)
-    except UnavailableError as reason:
-        yield {**about, "missing": str(reason)}
-        return
+def _count_step(peer: Peer, bench: Bench) -> dict[str, Count]:
+    """Counts of forward, backward and the optimizer."""
+    built = peer.build(bench)
     counts: dict[str, Count] = {}
-    with ids_unseen():
-        with count_operations() as counts["forward"]:
-            loss = built.loss()
-        with count_operations() as counts["backward"]:
-            loss.backward()
-        if built.learned:
-            optimizer = torch.optim.Adam(built.learned)
-            with count_operations() as counts["optimizer"]:
-                optimizer.step()
-    for step, count in counts.items():
-        figures = _figures(step, count, gpu, bench.shape, None)
-        yield {**about, "lacks": peer.lacks, "counted_by": "torch dispatch", **figures}
+    with count_operations() as counts["forward"]:
+        loss = built.loss()
+    with count_operations() as counts["backward"]:
+        loss.backward()
+    if built.learned:
+        optimizer = torch.optim.Adam(built.learned)
+        with count_operations() as counts["optimizer"]:
+            optimizer.step()
+    return counts
 
 
-def _figures(name: str, count: Count, gpu: floor.Gpu, shape: Dimensions, floor_bytes: int | None) -> dict[str, Any]:
-    return {
-        "pass": name,
-        "launches": count.launches,
-        "bytes": count.bytes,
-        "unique_bytes": count.unique_bytes,
-        "flops": count.flops,
-        "floor_bytes": floor_bytes,
-        "ratio": count.unique_bytes / floor_bytes if floor_bytes else None,
-        "best_seconds": gpu.best_seconds(count.launches, count.unique_bytes, count.flops, shape.dtype),
-    }
-
-
-def make_ledger(
-    embedding: Sequence[Shape], attentions: Sequence[AttentionShape], step: Shape | None, gpu: floor.Gpu
-) -> dict[str, Any]:
-    """All rows on the shapes of the embedding operation, of the attention and, if any, of the training step."""
-    jobs: list[Callable[[], Iterator[dict[str, Any]]]] = [
-        partial(operation_rows, operation, peer, shape, gpu)
-        for operation, operation_shapes in ((EMBEDDING, embedding), (ATTENTION, attentions))
-        for shape in operation_shapes
-        for peer in operation.peers.values()
+def make_ledger(shapes: Sequence[tuple[Operation, Sequence[Dimensions]]], gpu: floor.Gpu) -> dict[str, Any]:
+    """All rows of operations and their shapes, with what they rest on."""
+    jobs = [
+        (operation, peer, shape) for operation, some in shapes for shape in some for peer in operation.peers.values()
     ]
-    if step is not None:
-        bench = models.make_bench(step)
-        jobs += [partial(step_rows, peer, bench, gpu) for peer in models.MODELS.values()]
     tracked = track(jobs, "counting", transient=True, console=Console(stderr=True))
-    rows = [row for job in tracked for row in job()]
+    rows = [row for job in tracked for row in peer_rows(*job, gpu)]
     about = {"name": gpu.name, "source": gpu.source, "bytes_per_second": gpu.bytes_per_second}
     return {"schema": 1, "gpu": about, "rows": rows}
 
@@ -160,8 +137,9 @@ def main() -> None:
     add_shapes("--attention", type=partial(parse_shape, shape=attention.REFERENCE), help=described)
     parser.add_argument("--no-step", action="store_true", help="leave out the T5's training step")
     options = parser.parse_args()
-    step, gpu = None if options.no_step else shapes.SMALL_T5, floor.GPUS[options.gpu]
-    ledger = make_ledger(options.shape or shapes.LEDGER, options.attention or attention.LEDGER, step, gpu)
+    gpu, step = floor.GPUS[options.gpu], [] if options.no_step else [shapes.SMALL_T5]
+    chosen = (EMBEDDING, options.shape or shapes.LEDGER), (ATTENTION, options.attention or attention.LEDGER)
+    ledger = make_ledger([*chosen, (TRAINING_STEP, step)], gpu)
     if options.json:
         print(json.dumps(ledger, indent=2))
         return

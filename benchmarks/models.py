@@ -6,7 +6,7 @@ nothing to learn: its step runs backward to the token embeddings, which every pr
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -66,16 +66,6 @@ class Bench:
         encoded = encoder(inputs_embeds=embeds, attention_mask=blocks.expand(len(embeds), 1, -1, -1))
         return {"encoder_outputs": encoded, "attention_mask": mask}
 
-    def run(self, embeds: Tensor, isolated: bool = False) -> Tensor:
-        """The T5's loss on input embeddings."""
-        return self.t5(**self.inputs(embeds, isolated), labels=self.labels).loss
-
-    def answer(self, embeds: Tensor, tokens: int, isolated: bool = False) -> Tensor:
-        """The T5's greedy answers to input embeddings."""
-        model: Any = self.t5
-        with torch.no_grad():
-            return model.generate(**self.inputs(embeds, isolated), **greedy(tokens))
-
 
 @dataclass(frozen=True)
 class BuiltModel:
@@ -97,7 +87,8 @@ class BuiltModel:
             module.eval()
         try:
             embeds = self.reference()
-            losses = {"wanted": bench.run(embeds, self.isolated), "got": self.loss()}
+            t5 = _built(bench, bench.t5, lambda: bench.inputs(embeds, self.isolated), [], self.reference)
+            losses = {"wanted": t5.loss(), "got": self.loss()}
             wanted, got = losses["wanted"].item(), losses["got"].item()
             if not abs(got - wanted) <= tolerance * abs(wanted):
                 return f"the loss is {got:.6g}, the reference's {wanted:.6g}"
@@ -110,7 +101,7 @@ class BuiltModel:
                 if not error <= GRADIENT_TOLERANCE:
                     return f"a gradient is off by {error:.2g} of its largest entry, allowed is {GRADIENT_TOLERANCE:.2g}"
             with torch.no_grad():
-                if not torch.equal(bench.answer(embeds, tokens, self.isolated), self.generate(tokens)):
+                if not torch.equal(t5.generate(tokens), self.generate(tokens)):
                     return "the answers differ from the reference's"
         finally:
             for module in modules:
@@ -149,12 +140,7 @@ class BuiltModel:
 def _make_t5(width: int, vocabulary: int, dtype: torch.dtype, device: torch.device | str) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        sizes: dict[str, Any] = {
-            "vocab_size": vocabulary,
-            "d_model": width,
-            "decoder_start_token_id": 0,
-            **T5_SIZES[width],
-        }
+        sizes: Any = T5_SIZES[width] | {"vocab_size": vocabulary, "d_model": width, "decoder_start_token_id": 0}
         t5: Any = T5ForConditionalGeneration(T5Config(**sizes))
     return t5.requires_grad_(False).to(device, dtype)
 
@@ -189,16 +175,29 @@ def greedy(tokens: int) -> dict[str, Any]:
     return {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "num_beams": 1}
 
 
+def _built(
+    bench: Bench,
+    module: Any,
+    inputs: Callable[[], dict[str, Any]],
+    learned: Sequence[Tensor],
+    literal: Callable[[], Tensor],
+    isolated: bool = False,
+) -> BuiltModel:
+    def loss() -> Tensor:
+        return module(**inputs(), labels=bench.labels).loss
+
+    def generate(tokens: int) -> Tensor:
+        return module.generate(**inputs(), **greedy(tokens))
+
+    return BuiltModel(bench, module, loss, generate, list(learned), literal, isolated)
+
+
 def _crosspt(prefix_mode: Any, bench: Bench) -> BuiltModel:
     """CrossPTModel in the scheme SL<n>P: n sources and a private prompt for every task."""
     shape, batch = bench.shape, bench.batch
     isolated = prefix_mode == "isolated"
-    config = CrossPTConfig(
-        tasks=[f"task{number}" for number in range(shape.T)],
-        scheme=f"SL{shape.n}P",
-        prompt_length=shape.m,
-        prefix_mode=prefix_mode,
-    )
+    tasks, scheme = [f"task{number}" for number in range(shape.T)], f"SL{shape.n}P"
+    config = CrossPTConfig(tasks=tasks, scheme=scheme, prompt_length=shape.m, prefix_mode=prefix_mode)
     # An isolated prefix sets an attention of its own; the other models keep theirs.
     t5 = with_attention(bench.t5, "crosspt") if isolated else bench.t5
     model = CrossPTModel(t5, config).train()
@@ -208,33 +207,22 @@ def _crosspt(prefix_mode: Any, bench: Bench) -> BuiltModel:
         operands = model.embedding.bank.operands()
         return reference.prompted_embedding(batch.input_ids, batch.task_ids, batch.table, **operands)
 
-    return BuiltModel(
-        bench,
-        model,
-        lambda: model(**inputs, labels=bench.labels).loss,
-        lambda tokens: model.generate(**inputs, **greedy(tokens)),
-        [p for p in model.embedding.bank.parameters() if p.requires_grad],
-        literal,
-        isolated,
-    )
+    learned = [p for p in model.embedding.bank.parameters() if p.requires_grad]
+    return _built(bench, model, lambda: inputs, learned, literal, isolated)
 
 
 def _embedded(name: str, bench: Bench) -> BuiltModel:
     """One of the peers' embedding operations in front of the T5."""
     built = EMBEDDING.peers[name].build(bench.batch)
 
-    def embeds() -> Tensor:
+    def inputs() -> dict[str, Any]:
         values = built.forward()
-        return values if values.requires_grad else values.requires_grad_()
+        return bench.inputs(values if values.requires_grad else values.requires_grad_())
 
-    return BuiltModel(
-        bench,
-        bench.t5,
-        lambda: bench.run(embeds()),
-        lambda tokens: bench.answer(built.forward(), tokens),
-        list(built.parameters.values()),
-        lambda: built.reference(built.parameters, built.constant),
-    )
+    def literal() -> Tensor:
+        return built.reference(built.parameters, built.constant)
+
+    return _built(bench, bench.t5, inputs, [*built.parameters.values()], literal)
 
 
 def _peft(kind: str, bench: Bench) -> BuiltModel:
@@ -244,29 +232,18 @@ def _peft(kind: str, bench: Bench) -> BuiltModel:
     if kind == "multitask":
         inputs["task_ids"] = bench.batch.task_ids
     learned, rows = peft_parameters(model), bench.batch.rows
-    return BuiltModel(
-        bench,
-        model,
-        lambda: model(**inputs, labels=bench.labels).loss,
-        lambda tokens: model.generate(**inputs, **greedy(tokens)),
-        list(learned.values()),
-        lambda: peft_reference(kind, bench.batch.task_ids, learned, rows),
-    )
+
+    def literal() -> Tensor:
+        return peft_reference(kind, bench.batch.task_ids, learned, rows)
+
+    return _built(bench, model, lambda: inputs, [*learned.values()], literal)
 
 
 def build_plain(implementation: str, training: bool, bench: Bench) -> BuiltModel:
-    """The T5 on the embeddings of its tokens, which get a gradient; its answers are those to the tokens."""
+    """The T5 on the embeddings of its tokens, which get a gradient."""
     t5: Any = with_attention(bench.t5, implementation)
     embeds = bench.batch.rows.detach().requires_grad_()
-    mask = bench.mask(0)
-    built = BuiltModel(
-        bench,
-        t5,
-        lambda: t5(inputs_embeds=embeds, attention_mask=mask, labels=bench.labels).loss,
-        lambda tokens: t5.generate(input_ids=bench.batch.input_ids, attention_mask=mask, **greedy(tokens)),
-        [embeds],
-        lambda: embeds,
-    )
+    built = _built(bench, t5, lambda: bench.inputs(embeds), [embeds], lambda: embeds)
     if implementation == "flex_attention":  # lacks dropout, and much on a CPU
         t5.train(training)
         try:

@@ -15,6 +15,7 @@ from benchmarks.timing import Work
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """Largest error, of values and of gradients, as a share of the largest entry. In half precision thrice the error of the
 reference itself in that precision is allowed too: differences of almost equal terms round badly."""
+PASSES = ("forward", "backward", "both")
 Parameters = dict[str, Tensor]
 
 
@@ -31,7 +32,6 @@ class Peer:
     build: Callable[[Any], Any]  # makes it ready on a batch, as Built or a T5; raises UnavailableError
     floors: Callable[[Any], dict[str, int]] = lambda shape: {}  # bytes that each of its passes must move on a shape
     counted_by: Literal["torch dispatch", "Inductor's scheduler", "interpreted addresses"] = "torch dispatch"
-
     few: Callable[[Any], Any] = lambda batch: batch  # the part of a batch that it is checked on
 
     def checked(self, batch: Any, *during: Any) -> Any:
@@ -147,13 +147,11 @@ def normal(
     return values.to(device, dtype).requires_grad_()
 
 
-def require_triton(device: torch.device) -> None:
-    """Raise UnavailableError where Triton kernels cannot run."""
-    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+def require(what: Literal["Triton", "a compiler"], device: torch.device) -> None:
+    """Raise UnavailableError where Triton kernels, or torch.compile, cannot run."""
+    if device.type == "cuda":
+        return
+    if what == "Triton" and os.environ.get("TRITON_INTERPRET") != "1":
         raise UnavailableError("Triton kernels need a GPU; the ledger counts them without one")
-
-
-def require_compiler(device: torch.device) -> None:
-    """Raise UnavailableError where torch.compile cannot run."""
-    if device.type != "cuda" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
+    if what == "a compiler" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
         raise UnavailableError("torch.compile on a CPU needs a C++ compiler, and none is installed")

@@ -1,6 +1,7 @@
 """Renders ``results.json`` as Markdown tables and one figure, and rows as tables of a terminal."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from benchmarks.shapes import label
 Row = dict[str, Any]
 Columns = Mapping[str, Callable[[Row], str]]
 
-PEER: Columns = {"peer": lambda row: row["peer"], "pass": lambda row: row["pass"]}
+PEER: Columns = {"peer": itemgetter("peer"), "pass": itemgetter("pass")}
 TIMINGS: Columns = {
     **PEER,
     "median ms": lambda row: f"{1e3 * row['seconds']['q50']:.2f}",
@@ -21,21 +22,18 @@ TIMINGS: Columns = {
     "device ms": lambda row: f"{1e3 * row['device_seconds']['q50']:.3f}",
     "ratio": lambda row: f"{row['ratio']['q50']:.2f}",
     "peak MB": lambda row: f"{row['peak_bytes'] / 1e6:.1f}",
-    "does not do": lambda row: row["lacks"],
+    "does not do": itemgetter("lacks"),
 }
 GOALS: Columns = {
-    "operation": lambda row: row["operation"],
-    "model": lambda row: row["model"],
-    "beside": lambda row: row["beside"],
+    **{name: itemgetter(name) for name in ("operation", "model", "beside")},
     "ratio": lambda row: f"{row['ratio']:.3f}",
     "at most": lambda row: f"{row['at_most']:.3g}",
     "rounds": lambda row: str(row["rounds"]),
 }
 SLOPES: Columns = {
-    "operation": lambda row: row["operation"],
-    "size": lambda row: row["size"],
+    **{name: itemgetter(name) for name in ("operation", "size")},
     "values": lambda row: f"{row['from']} to {row['to']}",
-    "peer": lambda row: row["peer"],
+    "peer": itemgetter("peer"),
     "slope": lambda row: f"{row['slope']:.2f}",
     "time ratio, largest to smallest": lambda row: f"{row['ratio']:.2f}",
     "memory slope": lambda row: f"{row['memory_slope']:.2f}",
@@ -49,7 +47,7 @@ COUNTS: Columns = {
     "floor MB": lambda row: f"{row['floor_bytes'] / 1e6:.3g}",
     "ratio": lambda row: f"{row['ratio']:.2f}",
     "best µs": lambda row: f"{1e6 * row['best_seconds']:.1f}",
-    "counted by": lambda row: row["counted_by"],
+    "counted by": itemgetter("counted_by"),
 }
 WORDS = {"peer", "pass", "operation", "model", "beside", "does not do", "counted by"}
 

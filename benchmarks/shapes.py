@@ -32,11 +32,6 @@ class Dimensions:
         return getattr(torch, self.dtype)
 
     @property
-    def itemsize(self) -> int:
-        """Bytes of a floating-point number."""
-        return self.torch_dtype.itemsize
-
-    @property
     def used_tasks(self) -> int:
         """Tasks that occur in the batch."""
         return min(self.B, self.T)

@@ -6,15 +6,16 @@ others use, times of different minutes cannot be compared.
 """
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
@@ -35,9 +36,9 @@ class Timing:
     ratios: list[float] = field(default_factory=list)
     peak_bytes: int | None = None
 
-    def ratio_to(self, other: "Timing") -> float:
-        """Median of the ratios to another timing that took turns with this one."""
-        return statistics.median(mine / theirs for mine, theirs in zip(self.wall, other.wall, strict=True))
+    def ratios_to(self, other: "Timing") -> list[float]:
+        """Ratios to another timing that took turns with this one, round by round."""
+        return [mine / theirs for mine, theirs in zip(self.wall, other.wall, strict=True)]
 
     def to_json(self) -> dict[str, Any]:
         """Quantiles of all that was measured."""
@@ -52,9 +53,8 @@ class Timing:
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
     """The smallest value and the quantiles of QUANTILES, by name."""
-    points = torch.quantile(torch.tensor(values, dtype=torch.float64), torch.tensor(QUANTILES, dtype=torch.float64))
-    named = {f"q{round(100 * q)}": point for q, point in zip(QUANTILES, points.tolist(), strict=True)}
-    return {"min": min(values), **named}
+    named = zip(QUANTILES, np.quantile(values, QUANTILES).tolist(), strict=True)
+    return {"min": min(values), **{f"q{round(100 * q)}": point for q, point in named}}
 
 
 def synchronize() -> None:
@@ -109,12 +109,8 @@ def take_turns(
 ) -> dict[Any, Timing]:
     """Time every work once a round, after a run for its peak ``memory`` and one to warm up.
 
-    Args:
-        works: what to time, by key.
-        rounds: number of rounds.
-        baseline: the key that a key is compared with; where it is not timed, there are no ratios.
-        budget: seconds after which no round after the third starts.
-        memory: whether to measure peak memory.
+    After ``budget`` seconds no round but the first three starts. Ratios are to the work whose key ``baseline`` gives; there
+    are none where it is not timed.
     """
     timings = {key: Timing(peak_bytes=peak_bytes(work) if memory else None) for key, work in works.items()}
     for work in works.values():
@@ -129,7 +125,7 @@ def take_turns(
             timings[key].wall.append(wall)
             if device is not None:
                 timings[key].device.append(device)
-        for key, timing in timings.items():
-            if baseline(key) in timings:
-                timing.ratios.append(timing.wall[-1] / timings[baseline(key)].wall[-1])
+    for key, timing in timings.items():
+        if baseline(key) in timings:
+            timing.ratios = timing.ratios_to(timings[baseline(key)])
     return timings

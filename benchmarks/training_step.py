@@ -7,8 +7,6 @@ turns, and the median of the ratios within each round is quoted.
 import argparse
 import json
 
-import torch
-
 from benchmarks.comparisons import Comparison
 from benchmarks.models import TRAINING_STEP
 from benchmarks.shapes import SMALL_T5
@@ -24,7 +22,7 @@ def main() -> None:
     options = parser.parse_args()
     shape = SMALL_T5.moved(B=options.rows, L=options.tokens)
     comparison = Comparison(TRAINING_STEP, shape, options.rounds, peers=("CrossPTModel", "bare prompt"))
-    outcome = comparison.measure("cuda" if torch.cuda.is_available() else "cpu")
+    outcome = comparison.measure()
     for row in outcome.missing.values():
         parser.exit(1, f"{row['peer']}: {row['missing']}\n")
     ours, bare = outcome.rows.values()
