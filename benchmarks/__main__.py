@@ -42,13 +42,6 @@ def run_suites(grid: str) -> dict[str, Any]:
         return {**json.loads(path.read_text()), "failed": failed}
 
 
-def commit() -> str:
-    """The commit that is measured, with a mark where files were changed; unknown outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
-
-
 def measure(grid: str) -> dict[str, Any]:
     """Everything that ``results.json`` holds."""
     loads, start = [os.getloadavg()[0]], time.perf_counter()
@@ -56,16 +49,14 @@ def measure(grid: str) -> dict[str, Any]:
     loads.append(os.getloadavg()[0])
     counting = [sys.executable, "-m", "benchmarks.ledger", "--json"]  # in a process that interprets kernels
     ledger = subprocess.run(counting, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
-    rows = [
-        {"name": entry["name"], "seconds": {name: entry["stats"][name] for name in STATISTICS}}
-        for entry in suites["benchmarks"]
-    ]
-    cpu = suites["machine_info"]["cpu"].get("brand_raw", platform.processor())
+    stats = [(entry["name"], entry["stats"]) for entry in suites["benchmarks"]]
+    rows = [{"name": name, "seconds": {key: found[key] for key in STATISTICS}} for name, found in stats]
+    commit, cpu = suites["commit_info"], suites["machine_info"]["cpu"].get("brand_raw", platform.processor())
     return {
         "schema": 1,
         "grid": grid,
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": commit(),
+        "commit": f"{commit['id'][:12]}{'-dirty' if commit.get('dirty') else ''}",
         "machine": {"cpu": cpu, "cores": os.cpu_count()},
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "environment": environment(),

@@ -57,18 +57,17 @@ def floors(shape: AttentionShape) -> dict[str, int]:
     writes the output, and the logarithm of each query's sum of exponentials, in float32 at least. Backward reads all of
     that and the output's gradient, and writes the gradients of queries, keys, values and prefixes.
     """
-    itemsize = shape.torch_dtype.itemsize
-    rows = shape.B * shape.H * shape.D
-    queries, keys = rows * shape.Lq, 2 * rows * shape.Lk
-    a_task = 2 * shape.H * shape.m * shape.D
-    prefixes = shape.used_tasks * a_task
+    itemsize, rows = shape.torch_dtype.itemsize, shape.B * shape.H * shape.D
+    queries, keys, a_task = rows * shape.Lq, 2 * rows * shape.Lk, 2 * shape.H * shape.m * shape.D
     bias = shape.H * (shape.Lq + shape.m + shape.Lk - 1)
     indices = shape.B * shape.Lk + INDEX_BYTES * shape.B * (shape.m > 0)
-    sums = shape.B * shape.H * shape.Lq * max(itemsize, 4)
-    read = queries + keys + prefixes + bias
-    forward = itemsize * (read + queries) + sums + indices
-    backward = itemsize * (read + 2 * queries + queries + keys + shape.T * a_task) + sums + indices
-    return {"forward": forward, "backward": backward}
+    beside = indices + shape.B * shape.H * shape.Lq * max(itemsize, 4)
+    read = queries + keys + shape.used_tasks * a_task + bias
+    gradients = queries + keys + shape.T * a_task
+    return {
+        "forward": itemsize * (read + queries) + beside,
+        "backward": itemsize * (read + 2 * queries + gradients) + beside,
+    }
 
 
 def _operands(batch: AttentionBatch) -> Parameters:
@@ -124,11 +123,6 @@ def _concatenated(values: Parameters, batch: AttentionBatch) -> tuple[Tensor, Te
     return query, key, value
 
 
-def _whole_mask(batch: AttentionBatch) -> Tensor:
-    """(B, m + Lk), the prefix counted."""
-    return nn.functional.pad(batch.mask, (batch.shape.m, 0), value=True)
-
-
 def _transformers(implementation: str, function: Callable[..., Any], batch: AttentionBatch) -> Built:
     """A function of transformers, with the mask and the matrix of biases that its T5 would hand it."""
     shape, device = batch.shape, batch.bias.device
@@ -139,7 +133,7 @@ def _transformers(implementation: str, function: Callable[..., Any], batch: Atte
     mask = create_bidirectional_mask(
         config=config,
         inputs_embeds=states[:, : shape.Lq],
-        attention_mask=_whole_mask(batch),
+        attention_mask=nn.functional.pad(batch.mask, (shape.m, 0), value=True),
         encoder_hidden_states=states[:, :keys],
     )
     distance = torch.arange(keys, device=device) - torch.arange(shape.Lq, device=device)[:, None]
@@ -157,7 +151,7 @@ def _flex(batch: AttentionBatch) -> Built:
     """Compiled flex attention that adds the vector of biases; forward alone on a CPU, where it has no backward."""
     device = batch.bias.device
     require("a compiler", device)
-    mask, bias = _whole_mask(batch), batch.bias
+    mask, bias = nn.functional.pad(batch.mask, (batch.shape.m, 0), value=True), batch.bias
 
     def add_bias(score: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
         return torch.where(mask[b, j], score + bias[h, j - i + batch.shape.Lq - 1], float("-inf"))

@@ -53,11 +53,10 @@ class Comparison:
         return [(what, name) for what in self.values or self.operation.passes for name in peers]
 
     def measure(self, device: str = DEVICE) -> Outcome:
-        """Check and time.
+        """Check and time all.
 
-        Returns:
-            rows {operation, shape, baseline, pass, peer, lacks, ...}, or {operation, size, value, peer, ...} where a
-            size grows; {..., peer, missing} for a peer that is wrong or cannot run here.
+        Rows are {operation, shape, baseline, pass, peer, lacks, ...}, or where a size grows {operation, size, value,
+        peer, ...}; and {..., peer, missing} for a peer that is wrong or cannot run here.
         """
         operation, outcome = self.operation, Outcome()
         shapes = [self.shape.moved(**{self.size: value}) for value in self.values] or [self.shape]

@@ -114,8 +114,7 @@ def count_operation(count: Count, func: Any, args: Sequence[Any], kwargs: dict[s
         count.add(name, *_scattered(name, args, kwargs, result, bool(mutated)), 0)
         return
     else:
-        out = kwargs.get("out")
-        skipped = mutated if name in OVERWRITES or out is not None else []
+        skipped = mutated if name in OVERWRITES or kwargs.get("out") is not None else []
         reads = [] if name in FILLS else [x for x in operands if not any(x is s for s in skipped)]
         read, unique_read = _requested(reads), _unique(reads)
         written = mutated or results
@@ -129,10 +128,8 @@ def _tensors(values: Any) -> list[Tensor]:
 
 def _mutated(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
     """The arguments that the operation writes to."""
-    values = []
-    for position, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            values.append(kwargs.get(argument.name, args[position] if position < len(args) else None))
+    written = [(i, x.name) for i, x in enumerate(func._schema.arguments) if x.alias_info and x.alias_info.is_write]
+    values = [kwargs.get(name, args[i] if i < len(args) else None) for i, name in written]
     return _tensors(values)
 
 
@@ -164,13 +161,10 @@ def _gathered(name: str, func: Any, args: Sequence[Any], result: Tensor) -> tupl
     else:
         places = torch.arange(source.numel(), device=source.device).view(source.shape)
         distinct = func(places, *args[1:]).unique().numel()
-    read = result.nbytes + _requested(indices)
-    return read, distinct * source.itemsize + _unique(indices)
+    return result.nbytes + _requested(indices), distinct * source.itemsize + _unique(indices)
 
 
-def _scattered(
-    name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Tensor, in_place: bool
-) -> tuple[int, int]:
+def _scattered(name: str, args: Sequence[Any], kwargs: Any, result: Tensor, in_place: bool) -> tuple[int, int]:
     """Bytes of a scatter, asked for and distinct: values and indices, and their places, read too where it accumulates.
 
     Out of place, the whole input is read and written instead of the places.
@@ -183,14 +177,11 @@ def _scattered(
         moved = source.nbytes + result.nbytes
         return read + moved, _unique(operands) + moved
     passes = 2 if "add" in name or True in (*args[3:4], kwargs.get("accumulate")) else 1
-    places = values.nbytes
-    distinct = places * indices[0].unique().numel() // indices[0].numel()
-    return read + passes * places, _unique(operands) + passes * distinct
+    distinct = values.nbytes * indices[0].unique().numel() // indices[0].numel()
+    return read + passes * values.nbytes, _unique(operands) + passes * distinct
 
 
-def _flops(
-    name: str, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any, operands: Sequence[Tensor]
-) -> int:
+def _flops(name: str, func: Any, args: Any, kwargs: Any, result: Any, operands: Sequence[Tensor]) -> int:
     packet = func.overloadpacket
     formula: Callable[..., int] | None = flop_registry.get(SAME_ARITHMETIC.get(packet, packet))
     if formula is not None:

@@ -51,10 +51,7 @@ def prompt_encoder_traffic(shape: Shape) -> Traffic:
 
 
 def embedding_floors(traffic: Callable[[Shape], Traffic], shape: Shape) -> dict[str, int]:
-    """Bytes of each pass of the embedding operation; without gradients there is no backward.
-
-    Backward goes from the prompt rows of the output's gradient to those of the parameters.
-    """
+    """Bytes of forward, and of backward from the prompt rows of the output's gradient, where anything needs one."""
     touched, tokens = traffic(shape), shape.B * shape.L
     rows, ids, itemsize = shape.B * touched.length, shape.B * touched.task_ids, shape.torch_dtype.itemsize
     moved = touched.read + (min(tokens, shape.V) + rows + tokens) * shape.d

@@ -31,10 +31,7 @@ def count_compilations() -> Iterator[dict[str, Count]]:
 
     Each node that is left after fusion is a launch, with the bytes of the buffers it reads and writes; Inductor has no
     other figure for requested bytes. Those of a template, such as flex attention's, are counted whole: Inductor's own
-    figure takes every operand for one of the output's size.
-
-    Yields:
-        counts of ``forward`` and ``backward``.
+    figure takes every operand for one of the output's size. Yields counts of ``forward`` and ``backward``.
     """
     counts = {"forward": Count(), "backward": Count()}
     compile_to_module: Callable[..., Any] = GraphLowering.compile_to_module

@@ -13,7 +13,7 @@ os.environ["TRITON_INTERPRET"] = "1"
 import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -30,7 +30,6 @@ from benchmarks.models import TRAINING_STEP, Bench
 from benchmarks.peers import Operation, Peer, UnavailableError
 from benchmarks.shapes import Dimensions
 
-Counter = Callable[[], AbstractContextManager[Count]]
 ids_unseen = partial(mock.patch, "crosspt.ops.validation.values_are_visible", new=lambda _: False)
 """Leaves out the check of ids, which happens on CPU tensors alone."""
 
@@ -74,7 +73,7 @@ def _count_peer(operation: Operation, peer: Peer, batch: Any) -> dict[str, Count
         for name, count in planned.items():
             count.flops = eager[name].flops  # Inductor counts none
         return {name: count for name, count in planned.items() if count.launches}
-    counter: Counter = count_operations
+    counter: Callable[[], Any] = count_operations
     if peer.counted_by == "interpreted addresses":
         from benchmarks.kernels import count_operations_and_kernels as counter
     counts: dict[str, Count] = {}
@@ -106,9 +105,7 @@ def _count_step(peer: Peer, bench: Bench) -> dict[str, Count]:
 
 def make_ledger(shapes: Sequence[tuple[Operation, Sequence[Dimensions]]], gpu: floor.Gpu) -> dict[str, Any]:
     """All rows of operations and their shapes, with what they rest on."""
-    jobs = [
-        (operation, peer, shape) for operation, some in shapes for shape in some for peer in operation.peers.values()
-    ]
+    jobs = [(one, peer, shape) for one, some in shapes for shape in some for peer in one.peers.values()]
     tracked = track(jobs, "counting", transient=True, console=Console(stderr=True))
     rows = [row for job in tracked for row in peer_rows(*job, gpu)]
     about = {"name": gpu.name, "source": gpu.source, "bytes_per_second": gpu.bytes_per_second}

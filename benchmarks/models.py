@@ -50,11 +50,7 @@ class Bench:
         return self.batch.input_ids.new_ones(self.shape.B, length + self.shape.L)
 
     def inputs(self, embeds: Tensor, isolated: bool = False) -> dict[str, Any]:
-        """The T5's inputs for embeddings (B, m + L, d).
-
-        Where prompt rows are isolated, the encoder has run: eager attention under the mask (m + L, m + L) of what sees
-        what.
-        """
+        """The T5's inputs for embeddings (B, m + L, d); of isolated prompts the encoder has run, masked and eager."""
         length = embeds.shape[1] - self.shape.L
         mask = self.mask(length)
         if not isolated:
@@ -254,16 +250,16 @@ def build_plain(implementation: str, training: bool, bench: Bench) -> BuiltModel
     return built
 
 
-def _make_eager_bench(shape: Shape, device: torch.device | str = "cpu") -> Bench:
-    bench = make_bench(shape, device)
-    return replace(bench, t5=with_attention(bench.t5, "eager"))
-
-
 def _attentions(operation: str, what: str, training: bool) -> Operation:
     """A plain frozen T5 without prompts under each attention, beside eager attention, which is the reference."""
-    names = ("eager", "sdpa", "flex_attention", "crosspt")
-    peers = {name: Peer(name, "", partial(build_plain, name, training), few=_few) for name in names}
-    return Operation(f"plain T5, {operation}", (what,), peers, _make_eager_bench, "eager")
+
+    def make_eager(shape: Shape, device: torch.device | str = "cpu") -> Bench:
+        bench = make_bench(shape, device)
+        return replace(bench, t5=with_attention(bench.t5, "eager"))
+
+    builds = {name: partial(build_plain, name, training) for name in ("eager", "sdpa", "flex_attention", "crosspt")}
+    peers = {name: Peer(name, "", build, few=_few) for name, build in builds.items()}
+    return Operation(f"plain T5, {operation}", (what,), peers, make_eager, "eager")
 
 
 _BUILDS: dict[str, Callable[[Bench], BuiltModel]] = {

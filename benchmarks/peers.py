@@ -57,16 +57,12 @@ class Operation:
 
 @dataclass(frozen=True)
 class Built:
-    """A peer on a batch.
-
-    Its reference gives the output by independent and plain means, from the parameters and the constant, both in the
-    precision that is wanted; the constant is the rows (B, L, d) of the tokens, or the bias of an attention.
-    """
+    """A peer on a batch; its reference gives the output by plain means, in the precision of what it takes."""
 
     forward: Callable[[], Tensor]
     parameters: Parameters  # leaves that need a gradient
-    reference: Callable[[Parameters, Tensor], Tensor]
-    constant: Tensor  # in the dtype and on the device that is measured
+    reference: Callable[[Parameters, Tensor], Tensor]  # of the parameters and the constant
+    constant: Tensor  # rows (B, L, d) of the tokens, or the bias of an attention, in the dtype that is measured
 
     def work(self, what: str) -> Work | None:
         """``forward``, ``backward`` or ``both``; with parameters, forward records for backward, else it is all."""
@@ -90,13 +86,9 @@ class Built:
         return Work(clear, lambda: backward(self.forward()))
 
     def check(self, during: Callable[[str], AbstractContextManager[Any]] = nullcontext) -> str | None:
-        """Compare with the reference.
+        """None where values and gradients agree with the reference's, else what differs.
 
-        Args:
-            during: makes a context for ``"forward"`` and for ``"backward"``.
-
-        Returns:
-            None where values and gradients agree, else what differs.
+        ``during`` makes a context for the peer's ``"forward"`` and one for its ``"backward"``.
         """
         dtype, device = self.constant.dtype, self.constant.device
         generator = torch.Generator().manual_seed(1)
@@ -127,11 +119,9 @@ class Built:
 
 def _outcome(output: Tensor, parameters: Parameters, cotangent: Tensor) -> dict[str, Tensor]:
     """The output, and the gradients of the parameters, by name."""
-    gradients: tuple[Tensor, ...] = ()
-    if parameters:
-        gradients = torch.autograd.grad(output, list(parameters.values()), cotangent)
-    names = [f"the gradient of {name}" for name in parameters]
-    return {"the output": output.detach(), **dict(zip(names, gradients, strict=True))}
+    gradients = torch.autograd.grad(output, list(parameters.values()), cotangent) if parameters else ()
+    named = zip(parameters, gradients, strict=True)
+    return {"the output": output.detach(), **{f"the gradient of {name}": gradient for name, gradient in named}}
 
 
 def relative_error(value: Tensor, truth: Tensor) -> float:

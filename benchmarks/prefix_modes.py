@@ -19,9 +19,8 @@ from benchmarks.comparisons import Comparison, Outcome
 from benchmarks.shapes import SMALL_T5
 
 PEERS = ("CrossPTModel", "CrossPTModel isolated", "PEFT prompt tuning", "plain")
-BASELINE = "PEFT prompt tuning"
 OPERATIONS = {
-    operation.name: replace(operation, baseline=BASELINE)
+    operation.name: replace(operation, baseline="PEFT prompt tuning")
     for operation in (models.INFERENCE, models.ANSWERS, models.TRAINING_STEP)
 }
 SHAPES = {name: SMALL_T5.moved(B=64 if name == "training_step" else 16, L=24, m=100) for name in OPERATIONS}
@@ -58,8 +57,7 @@ def comparison(operation: str, rounds: int, budget: float = float("inf"), **size
 def judge(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
     """The goals of the operations that were measured.
 
-    Returns:
-        for every goal {operation, model, beside, at_most, ratio, rounds, met}, or with ``missing`` for the last three.
+    Rows are {operation, model, beside, at_most, ratio, rounds, met}, or with ``missing`` for the last three.
     """
     rows = []
     for goal in (goal for goal in GOALS if goal.operation in outcomes):

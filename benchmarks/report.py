@@ -53,14 +53,17 @@ WORDS = {"peer", "pass", "operation", "model", "beside", "does not do", "counted
 
 
 def cells(columns: Columns, row: Row) -> list[str]:
-    """A row as text. What it has not is empty; of a missing peer, the first such cell holds the reason."""
-    texts, missing = [], row.get("missing", "")
+    """A row as text. None is an empty cell; of a missing peer, the first cell that it has not holds the reason."""
+    texts, reasons = [], [row["missing"]] if "missing" in row else []
     for column in columns.values():
         try:
             texts.append(column(row))
-        except (KeyError, TypeError):
-            texts.append(missing)
-            missing = ""
+        except TypeError:
+            texts.append("")
+        except KeyError:
+            if "missing" not in row:
+                raise
+            texts.append(reasons.pop() if reasons else "")
     return texts
 
 

@@ -87,12 +87,9 @@ FULL: dict[str, tuple[Any, ...]] = {
     "d": (512, 768, 1024), "dtype": ("float32", "bfloat16"),
 }  # fmt: skip
 GROWTH: dict[str, tuple[int, ...]] = {
-    "n": (1, 4, 16, 64, 256),
-    "T": (1, 8, 64, 256, 1024),
-    "m": (1, 10, 50, 100, 200),
-    "B": (1, 4, 16, 64),
+    "n": (1, 4, 16, 64, 256), "T": (1, 8, 64, 256, 1024), "m": (1, 10, 50, 100, 200), "B": (1, 4, 16, 64),
     "L": (16, 64, 256, 512),
-}
+}  # fmt: skip
 """The values of each size that grows while the others stay."""
 
 

@@ -24,9 +24,10 @@ GROWING = ("triton", "torch", "literal", "PEFT multitask", "bare prompt")
 def suites(grid: Grid) -> dict[str, list[Comparison]]:
     """The comparisons of every suite, by name."""
     budget, prefixes = BUDGETS[grid], prefix_modes.OPERATIONS
-    long = 3 * budget
+    long, quick = 3 * budget, tuple(name for name in EMBEDDING.peers if name != "torch.compile")
+    compiled = shapes(grid) if grid == "full" else [REFERENCE]  # each shape takes torch.compile many seconds
     return {
-        "embedding": [Comparison(EMBEDDING, s, 31, budget, _embedding_peers(s, grid)) for s in shapes(grid)],
+        "embedding": [Comparison(EMBEDDING, s, 31, budget, () if s in compiled else quick) for s in shapes(grid)],
         "training_step": [Comparison(models.TRAINING_STEP, s, 11, long) for s in (SMALL_T5, *STEPS[grid])],
         "generation": [Comparison(o, s, 7, long) for s in STEPS[grid] for o in (models.LABELS, models.GENERATION)],
         "goals": [prefix_modes.comparison(name, 7, long) for name in prefixes],
@@ -51,9 +52,3 @@ def tiny_suites() -> dict[str, list[Comparison]]:
             moved = replace(one, shape=TINY, rounds=1, values=(1, 2) if one.size else ())
             tiny.setdefault(suite, {}).setdefault((one.operation, one.size), moved)
     return {suite: list(comparisons.values()) for suite, comparisons in tiny.items()}
-
-
-def _embedding_peers(shape: Shape, grid: Grid) -> tuple[str, ...]:
-    """All, but torch.compile at the reference alone where many shapes would each take it many seconds."""
-    compiled = grid == "full" or shape == REFERENCE
-    return tuple(name for name in EMBEDDING.peers if compiled or name != "torch.compile")

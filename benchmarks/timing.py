@@ -101,18 +101,14 @@ def peak_bytes(work: Work) -> int:
 
 
 def take_turns(
-    works: Mapping[Any, Work],
-    rounds: int,
-    baseline: Callable[[Any], Any],
-    budget: float = math.inf,
-    memory: bool = True,
+    works: Mapping[Any, Work], rounds: int, baseline: Callable[[Any], Any], budget: float = math.inf
 ) -> dict[Any, Timing]:
-    """Time every work once a round, after a run for its peak ``memory`` and one to warm up.
+    """Time every work once a round, after a run for its peak memory and one to warm up.
 
-    After ``budget`` seconds no round but the first three starts. Ratios are to the work whose key ``baseline`` gives; there
-    are none where it is not timed.
+    After ``budget`` seconds no round but the first three starts. Ratios are to the work whose key ``baseline`` gives;
+    there are none where it is not timed.
     """
-    timings = {key: Timing(peak_bytes=peak_bytes(work) if memory else None) for key, work in works.items()}
+    timings = {key: Timing(peak_bytes=peak_bytes(work)) for key, work in works.items()}
     for work in works.values():
         measure(work)
     keys, start = list(works), time.perf_counter()

@@ -33,13 +33,11 @@ def main() -> None:
         "bare_prompt_seconds": bare["seconds"]["q50"],
         "ratio": ours["ratio"]["q50"],
     }
-    if options.json:
-        print(json.dumps(result, indent=2))
-    else:
-        print(
-            f"training step, medians of {result['rounds']} rounds: CrossPT {result['crosspt_seconds']:.3f} s, "
-            f"bare prompt {result['bare_prompt_seconds']:.3f} s, ratio {result['ratio']:.3f}"
-        )
+    text = (
+        f"training step, medians of {result['rounds']} rounds: CrossPT {result['crosspt_seconds']:.3f} s, "
+        f"bare prompt {result['bare_prompt_seconds']:.3f} s, ratio {result['ratio']:.3f}"
+    )
+    print(json.dumps(result, indent=2) if options.json else text)
 
 
 if __name__ == "__main__":

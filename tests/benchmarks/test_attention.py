@@ -57,9 +57,8 @@ def test_peers_agree_with_the_reference_and_stay_above_the_floor(name: str, shap
         torch.autograd.grad(output, list(built.parameters.values()), gradient)
     assert built.check() is None
     floors = peer.floors(shape)
-    saved = (
-        shape.B * shape.H * shape.Lq * max(shape.torch_dtype.itemsize, 4)
-    )  # eager keeps all weights instead of their sums
+    # Eager keeps all weights instead of their sums.
+    saved = shape.B * shape.H * shape.Lq * max(shape.torch_dtype.itemsize, 4)
     assert forward.unique_bytes >= floors["forward"] - saved
     assert backward.unique_bytes >= floors["backward"] - saved
 

@@ -40,14 +40,14 @@ def test_taking_turns_rotates_and_divides_within_rounds(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(timing, "measure", measured)
     works = {name: timing.Work(tuple, lambda name=name: name) for name in "ab"}
-    timings = timing.take_turns(works, 4, baseline=lambda _: "a", memory=False)
+    timings = timing.take_turns(works, 4, baseline=lambda _: "a")
     assert "".join(order) == "ab" + "ab" + "ba" + "ab" + "ba"
     assert timings["b"].ratios == [3.0] * 4
     assert timings["a"].ratios == [1.0] * 4
 
 
 def test_a_budget_ends_the_rounds() -> None:
-    timings = timing.take_turns({"a": timing.Work(tuple, lambda: None)}, 50, lambda _: "a", memory=False, budget=0.0)
+    timings = timing.take_turns({"a": timing.Work(tuple, lambda: None)}, 50, lambda _: "a", budget=0.0)
     assert len(timings["a"].wall) == 3
 
 
