@@ -31,8 +31,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             chosen = replace(one, rounds=rounds) if rounds else one
             title = f"{one}" if f"{one}".startswith(suite) else f"{suite} {one}"
             cases += [(suite, chosen, key, f"{title} {key[0]} {key[1]}".replace(" ", "-")) for key in one.keys]
-    names = ("suite", "comparison", "key")
-    metafunc.parametrize(names, [case[:3] for case in cases], ids=[case[3] for case in cases])
+    metafunc.parametrize("suite, comparison, key", [case[:3] for case in cases], ids=[case[3] for case in cases])
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(ledger, indent=2))
         return
-    console = Console(width=max(130, Console().width))
+    console = Console(width=max(140, Console().width))
     for operation, shape, rows in report.groups(ledger["rows"]):
         title = f"{operation} {shape}, counted; best time on a {gpu.name}"
         console.print(report.rich_table(title, report.COUNTS, rows))
