@@ -8,7 +8,6 @@ the keys and values of every row.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,48 +20,18 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.t5.modeling_t5 import eager_attention_forward
 
 from benchmarks.floor import INDEX_BYTES
-from benchmarks.providers import Parameters, Peer, Provider, normal, require_compiler, require_triton
-from benchmarks.shapes import Dimensions
+from benchmarks.peers import PASSES, Built, Operation, Parameters, Peer, normal, require
+from benchmarks.shapes import AttentionShape
 from crosspt import functional, reference
 
 
-@dataclass(frozen=True)
-class AttentionShape(Dimensions):
-    """Sizes of an attention.
-
-    Attributes:
-        B: rows of the batch.
-        H: heads.
-        Lq: queries of a row.
-        Lk: keys of a row, without the prefix.
-        D: width of a head.
-        m: keys of a task's prefix; 0 for no prefix.
-        T: tasks, each with a prefix.
-        dtype: name of the floating-point type.
-    """
-
-    B: int = 16
-    H: int = 12
-    Lq: int = 128
-    Lk: int = 128
-    D: int = 64
-    m: int = 0
-    T: int = 1
-    dtype: str = "bfloat16"
-
-
 class AttentionBatch(NamedTuple):
-    """What no peer differentiates.
+    """What no peer differentiates."""
 
-    Attributes:
-        constant: the relative position bias (H, Lq + m + Lk - 1), as ``crosspt.functional.attention`` takes it.
-        mask: (B, Lk) bool, True where a key counts; the last key of every second row does not.
-        task_ids: (B,), all tasks in turn.
-    """
-
-    constant: Tensor
-    mask: Tensor
-    task_ids: Tensor
+    shape: AttentionShape
+    bias: Tensor  # by distance (H, Lq + m + Lk - 1), as ``crosspt.functional.attention`` takes it
+    mask: Tensor  # (B, Lk) bool, True where a key counts; the last key of every second row does not
+    task_ids: Tensor  # (B,), all tasks in turn
 
 
 REFERENCE = AttentionShape()
@@ -78,7 +47,7 @@ def make_attention_batch(shape: AttentionShape, device: torch.device | str = "cp
     bias = normal((shape.H, shape.Lq + shape.m + shape.Lk - 1), shape.torch_dtype, device, seed=5).detach()
     mask = torch.ones(shape.B, shape.Lk, dtype=torch.bool, device=device)
     mask[::2, -1] = False
-    return AttentionBatch(bias, mask, torch.arange(shape.B, device=device) % shape.T)
+    return AttentionBatch(shape, bias, mask, torch.arange(shape.B, device=device) % shape.T)
 
 
 def floors(shape: AttentionShape) -> dict[str, int]:
@@ -88,22 +57,23 @@ def floors(shape: AttentionShape) -> dict[str, int]:
     writes the output, and the logarithm of each query's sum of exponentials, in float32 at least. Backward reads all of
     that and the output's gradient, and writes the gradients of queries, keys, values and prefixes.
     """
-    rows = shape.B * shape.H * shape.D
-    queries, keys = rows * shape.Lq, 2 * rows * shape.Lk
-    a_task = 2 * shape.H * shape.m * shape.D
-    prefixes = shape.used_tasks * a_task
+    itemsize, rows = shape.torch_dtype.itemsize, shape.B * shape.H * shape.D
+    queries, keys, a_task = rows * shape.Lq, 2 * rows * shape.Lk, 2 * shape.H * shape.m * shape.D
     bias = shape.H * (shape.Lq + shape.m + shape.Lk - 1)
     indices = shape.B * shape.Lk + INDEX_BYTES * shape.B * (shape.m > 0)
-    sums = shape.B * shape.H * shape.Lq * max(shape.itemsize, 4)
-    read = queries + keys + prefixes + bias
-    forward = shape.itemsize * (read + queries) + sums + indices
-    backward = shape.itemsize * (read + 2 * queries + queries + keys + shape.T * a_task) + sums + indices
-    return {"forward": forward, "backward": backward}
+    beside = indices + shape.B * shape.H * shape.Lq * max(itemsize, 4)
+    read = queries + keys + shape.used_tasks * a_task + bias
+    gradients = queries + keys + shape.T * a_task
+    return {
+        "forward": itemsize * (read + queries) + beside,
+        "backward": itemsize * (read + 2 * queries + gradients) + beside,
+    }
 
 
-def _operands(shape: AttentionShape, device: torch.device) -> Parameters:
+def _operands(batch: AttentionBatch) -> Parameters:
     """Leaves (B, L, H, D), and the prefixes (T, H, m, D)."""
-    make = partial(normal, dtype=shape.torch_dtype, device=device)
+    shape = batch.shape
+    make = partial(normal, dtype=shape.torch_dtype, device=batch.bias.device)
     values = {
         # Scores of about one, as those of a trained T5, which does not scale them.
         "query": make((shape.B, shape.Lq, shape.H, shape.D), seed=0, scale=shape.D**-0.5),
@@ -125,23 +95,23 @@ def _arguments(values: Parameters, batch: AttentionBatch) -> dict[str, Any]:
     return {**heads, **prefix, "task_ids": batch.task_ids, "mask": batch.mask}
 
 
-def _provider(forward: Callable[[Parameters], Tensor], operands: Parameters, batch: AttentionBatch) -> Provider:
+def _built(forward: Callable[[Parameters], Tensor], operands: Parameters, batch: AttentionBatch) -> Built:
     def literal(values: Parameters, bias: Tensor) -> Tensor:
         fixed = {name: value.detach().to(bias.dtype) for name, value in operands.items()}
         return reference.attention(bias=bias, **_arguments({**fixed, **values}, batch))
 
     learned = {name: value for name, value in operands.items() if value.requires_grad}
-    return Provider(partial(forward, operands), learned, literal)
+    return Built(partial(forward, operands), learned, literal, batch.bias)
 
 
-def _crosspt(backend: Any, shape: AttentionShape, batch: AttentionBatch) -> Provider:
+def _crosspt(backend: Any, batch: AttentionBatch) -> Built:
     if backend == "triton":
-        require_triton(batch.constant.device)
+        require("Triton", batch.bias.device)
 
     def forward(values: Parameters) -> Tensor:
-        return functional.attention(bias=batch.constant, backend=backend, **_arguments(values, batch))
+        return functional.attention(bias=batch.bias, backend=backend, **_arguments(values, batch))
 
-    return _provider(forward, _operands(shape, batch.constant.device), batch)
+    return _built(forward, _operands(batch), batch)
 
 
 def _concatenated(values: Parameters, batch: AttentionBatch) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,44 +123,38 @@ def _concatenated(values: Parameters, batch: AttentionBatch) -> tuple[Tensor, Te
     return query, key, value
 
 
-def _whole_mask(shape: AttentionShape, batch: AttentionBatch) -> Tensor:
-    """(B, m + Lk), the prefix counted."""
-    return nn.functional.pad(batch.mask, (shape.m, 0), value=True)
-
-
-def _transformers(
-    implementation: str, function: Callable[..., Any], shape: AttentionShape, batch: AttentionBatch
-) -> Provider:
+def _transformers(implementation: str, function: Callable[..., Any], batch: AttentionBatch) -> Built:
     """A function of transformers, with the mask and the matrix of biases that its T5 would hand it."""
-    device, keys = batch.constant.device, shape.m + shape.Lk
+    shape, device = batch.shape, batch.bias.device
+    keys = shape.m + shape.Lk
     config = T5Config()
     config._attn_implementation = implementation
     states = torch.empty(shape.B, max(shape.Lq, keys), 1, dtype=shape.torch_dtype, device=device)
     mask = create_bidirectional_mask(
         config=config,
         inputs_embeds=states[:, : shape.Lq],
-        attention_mask=_whole_mask(shape, batch),
+        attention_mask=nn.functional.pad(batch.mask, (shape.m, 0), value=True),
         encoder_hidden_states=states[:, :keys],
     )
     distance = torch.arange(keys, device=device) - torch.arange(shape.Lq, device=device)[:, None]
-    matrix = batch.constant[:, distance + shape.Lq - 1][None]
+    matrix = batch.bias[:, distance + shape.Lq - 1][None]
     module: Any = nn.Module().eval()
     module.is_causal = False
 
     def forward(values: Parameters) -> Tensor:
         return function(module, *_concatenated(values, batch), mask, scaling=1.0, position_bias=matrix)[0]
 
-    return _provider(forward, _operands(shape, device), batch)
+    return _built(forward, _operands(batch), batch)
 
 
-def _flex(shape: AttentionShape, batch: AttentionBatch) -> Provider:
+def _flex(batch: AttentionBatch) -> Built:
     """Compiled flex attention that adds the vector of biases; forward alone on a CPU, where it has no backward."""
-    device = batch.constant.device
-    require_compiler(device)
-    mask, bias = _whole_mask(shape, batch), batch.constant
+    device = batch.bias.device
+    require("a compiler", device)
+    mask, bias = nn.functional.pad(batch.mask, (batch.shape.m, 0), value=True), batch.bias
 
     def add_bias(score: Tensor, b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        return torch.where(mask[b, j], score + bias[h, j - i + shape.Lq - 1], float("-inf"))
+        return torch.where(mask[b, j], score + bias[h, j - i + batch.shape.Lq - 1], float("-inf"))
 
     def forward(values: Parameters) -> Tensor:
         output: Any = flex_attention(*_concatenated(values, batch), score_mod=add_bias, scale=1.0)
@@ -199,18 +163,18 @@ def _flex(shape: AttentionShape, batch: AttentionBatch) -> Provider:
     torch._dynamo.reset()  # a shape of its own, not one more of a dynamic one
     compiled = torch.compile(forward, fullgraph=True, dynamic=False)
 
-    operands = _operands(shape, device)
+    operands = _operands(batch)
     if device.type != "cuda":
         operands = {name: value.detach() for name, value in operands.items()}
-    return _provider(compiled, operands, batch)
+    return _built(compiled, operands, batch)
 
 
 _COPIES = "copies prefixes for every row"
 _ALL = (
-    Peer("eager", _COPIES, floors, partial(_transformers, "eager", eager_attention_forward)),
-    Peer("sdpa", _COPIES, floors, partial(_transformers, "sdpa", sdpa_attention_forward)),
-    Peer("flex attention", _COPIES + "; no dropout", floors, _flex, "Inductor's scheduler"),
-    Peer("torch", "", floors, partial(_crosspt, "torch")),
-    Peer("triton", "", floors, partial(_crosspt, "triton"), "interpreted addresses"),
+    Peer("eager", _COPIES, partial(_transformers, "eager", eager_attention_forward), floors),
+    Peer("sdpa", _COPIES, partial(_transformers, "sdpa", sdpa_attention_forward), floors),
+    Peer("flex attention", _COPIES + "; no dropout", _flex, floors, "Inductor's scheduler"),
+    Peer("torch", "", partial(_crosspt, "torch"), floors),
+    Peer("triton", "", partial(_crosspt, "triton"), floors, "interpreted addresses"),
 )
-ATTENTION_PEERS = {peer.name: peer for peer in _ALL}
+ATTENTION = Operation("attention", PASSES, {peer.name: peer for peer in _ALL}, make_attention_batch, "eager")

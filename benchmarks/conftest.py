@@ -1,144 +1,50 @@
-"""Options and shared builders of the pytest-benchmark suites."""
+"""The glue between the one harness and pytest-benchmark, which reports what ``timing.take_turns`` measured."""
 
-from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
-from benchmarks import steps
-from benchmarks.peers import PEERS
-from benchmarks.providers import Provider, UnavailableError, check
-from benchmarks.shapes import REFERENCE, STEP, TINY, Shape, make_batch, shapes
-from benchmarks.timing import Work, peak_bytes, synchronize
+from benchmarks import prefix_modes
+from benchmarks.comparisons import Comparison, Outcome
+from benchmarks.suites import suites, tiny_suites
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-STEP_GRIDS = {
-    "small": [STEP],
-    "full": [Shape(B=B, L=L, n=n) for B in (16, 64) for L in (64, 256) for n in (8, 64)],
-}
+OUTCOMES: dict[tuple[str, Comparison], Outcome] = {}
+"""What was measured in this session, by suite and comparison."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--grid``."""
-    parser.addoption(
-        "--grid",
-        choices=("small", "full"),
-        default="small",
-        help="sizes to time: small moves one size at a time, full takes all combinations",
-    )
-    parser.addoption("--rounds", type=int, default=7, help="timed calls of each benchmark")
+    """Add ``--grid`` and ``--rounds``."""
+    described = "sizes to time: small moves one size at a time, full takes all combinations"
+    parser.addoption("--grid", choices=("small", "full"), default="small", help=described)
+    parser.addoption("--rounds", type=int, help="most timed calls of each benchmark; every suite has its own default")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize by the grid. With --benchmark-disable the calls are only checked, on the smallest sizes."""
-    grid = metafunc.config.getoption("--grid")
-    checked_only = metafunc.config.getoption("--benchmark-disable")
-    if "peer" in metafunc.fixturenames:
-        cases = [
-            (peer, shape)
-            for shape in ([TINY] if checked_only else shapes(grid))
-            for peer in PEERS
-            # Each shape takes torch.compile many seconds.
-            if peer != "torch.compile" or grid == "full" or shape in (REFERENCE, TINY)
-        ]
-        metafunc.parametrize(("peer", "shape"), cases, ids=[f"{p.replace(' ', '-')}-{s}" for p, s in cases])
-    if "model" in metafunc.fixturenames:
-        names = getattr(metafunc.module, "MODELS", list(steps.MODELS))
-        step_shapes = [TINY] if checked_only else getattr(metafunc.module, "GRIDS", STEP_GRIDS)[grid]
-        metafunc.parametrize("shape", step_shapes, ids=map(str, step_shapes), scope="module")
-        metafunc.parametrize("model", names, ids=lambda name: name.replace(" ", "-"))
-
-
-@lru_cache(maxsize=1)
-def _provider(peer: str, shape: Shape) -> Provider | str:
-    """A checked provider, or why there is none."""
-    batch = make_batch(shape, DEVICE)
-    try:
-        provider = PEERS[peer].build(shape, batch)
-    except UnavailableError as reason:
-        return str(reason)
-    wrong = check(provider, batch.constant)
-    if wrong:
-        raise AssertionError(f"{peer} is wrong and is not timed: {wrong}")
-    return provider
+    if "outcome" not in metafunc.fixturenames:
+        return
+    option, cases = metafunc.config.getoption, []
+    rounds = option("--rounds")
+    for suite, comparisons in (tiny_suites() if option("--benchmark-disable") else suites(option("--grid"))).items():
+        for one in comparisons:
+            chosen = replace(one, rounds=rounds) if rounds else one
+            title = f"{one}" if f"{one}".startswith(suite) else f"{suite} {one}"
+            cases += [(suite, chosen, key, f"{title} {key[0]} {key[1]}".replace(" ", "-")) for key in one.keys]
+    metafunc.parametrize("suite, comparison, key", [case[:3] for case in cases], ids=[case[3] for case in cases])
 
 
 @pytest.fixture
-def provider(peer: str, shape: Shape) -> Provider:
-    """The peer's provider, checked against its own reference."""
-    made = _provider(peer, shape)
-    if isinstance(made, str):
-        pytest.skip(made)
-    return made
+def outcome(suite: str, comparison: Comparison) -> Outcome:
+    """All that takes turns is timed when the first of it asks."""
+    if (suite, comparison) not in OUTCOMES:
+        OUTCOMES[suite, comparison] = comparison.measure()
+    return OUTCOMES[suite, comparison]
 
 
-@lru_cache(maxsize=1)
-def _bench(shape: Shape) -> steps.Bench:
-    return steps.make_bench(steps.T5_TINY if shape == TINY else steps.T5_SMALL, shape, DEVICE)
-
-
-@pytest.fixture
-def bench(shape: Shape) -> steps.Bench:
-    """The T5 and the batch that all kinds of prompt share."""
-    return _bench(shape)
-
-
-@lru_cache(maxsize=1)
-def _prompted(model: str, shape: Shape) -> steps.Prompted | str:
-    bench = _bench(shape)
-    try:
-        prompted = steps.MODELS[model](bench)
-    except UnavailableError as reason:
-        return str(reason)
-    wrong = steps.check(prompted, bench)
-    if wrong:
-        raise AssertionError(f"{model} is wrong and is not timed: {wrong}")
-    return prompted
-
-
-@pytest.fixture
-def prompted(model: str, shape: Shape) -> steps.Prompted:
-    """The T5 with one kind of prompt, checked against its own reference."""
-    made = _prompted(model, shape)
-    if isinstance(made, str):
-        pytest.skip(made)
-    return made
-
-
-@pytest.fixture
-def timed(benchmark: Any, request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Times a work: wall time until the device is done, with peak memory and facts beside it."""
-
-    def run(work: Work, shape: Shape, **facts: Any) -> None:
-        rounds = 1 if benchmark.disabled else request.config.getoption("--rounds")
-        benchmark.extra_info |= {
-            "shape": shape.to_json(),
-            "device": str(DEVICE),
-            "peak_bytes": peak_bytes(work),
-            **facts,
-        }
-        starts, ends = [], []
-
-        def call(*arguments: Any) -> None:
-            if DEVICE.type == "cuda":
-                starts.append(torch.cuda.Event(enable_timing=True))
-                ends.append(torch.cuda.Event(enable_timing=True))
-                starts[-1].record()
-            work.run(*arguments)
-            if DEVICE.type == "cuda":
-                ends[-1].record()
-            synchronize()
-
-        def prepare() -> tuple[tuple[Any, ...], dict[str, Any]]:
-            arguments = work.prepare()
-            synchronize()
-            return arguments, {}
-
-        benchmark.pedantic(call, setup=prepare, rounds=rounds, warmup_rounds=0 if benchmark.disabled else 2)
-        milliseconds = [start.elapsed_time(end) for start, end in zip(starts, ends, strict=True)][-rounds:]
-        if milliseconds:
-            benchmark.extra_info["device_seconds"] = sorted(milliseconds)[len(milliseconds) // 2] / 1e3
-
-    return run
+def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
+    """Add the rows of all comparisons, those of missing peers too, of growth, and the goals."""
+    compared = [outcome for (suite, _), outcome in OUTCOMES.items() if suite != "growth"]
+    output_json["comparisons"] = [row for outcome in compared for row in outcome.to_json()]
+    output_json["growth"] = [r for (suite, _), o in OUTCOMES.items() if suite == "growth" for r in o.rows.values()]
+    output_json["goals"] = prefix_modes.judge({c.operation.name: o for (s, c), o in OUTCOMES.items() if s == "goals"})

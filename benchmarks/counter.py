@@ -30,43 +30,28 @@ PADDED_GRADIENTS = {"diagonal_backward", "select_backward", "slice_backward"}
 """Zeros of the input's shape, then a copy of the gradient into a part of them: two launches."""
 GATHERS = {"embedding", "gather", "index", "index_select"}
 SCATTERS = {
-    "_index_put_impl_",
-    "index_add",
-    "index_add_",
-    "index_put",
-    "index_put_",
-    "scatter",
-    "scatter_",
-    "scatter_add_",
-}
+    "_index_put_impl_", "index_add", "index_add_", "index_put", "index_put_", "scatter", "scatter_", "scatter_add_",
+}  # fmt: skip
 MOVES = FILLS | OVERWRITES | GATHERS | PADDED_GRADIENTS | {
     "_to_copy", "cat", "clone", "constant_pad_nd", "masked_fill", "masked_fill_", "repeat", "stack", "where",
 }  # fmt: skip
 """Operations without arithmetic."""
+_FLASH = "_scaled_dot_product_flash_attention"
 SAME_ARITHMETIC = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: torch.ops.aten._scaled_dot_product_flash_attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        torch.ops.aten._scaled_dot_product_flash_attention_backward
-    ),
+    getattr(torch.ops.aten, f"{_FLASH}_for_cpu{end}"): getattr(torch.ops.aten, f"{_FLASH}{end}")
+    for end in ("", "_backward")
 }
 """Operations that torch's own counter of operations knows by another name."""
 
 
 @dataclass
 class Count:
-    """What was counted.
+    """What was counted."""
 
-    Attributes:
-        bytes: read and written, each time they were asked for.
-        unique_bytes: distinct bytes read plus distinct bytes written, launch by launch.
-        flops: of matrix products 2 M N K; of other arithmetic one an element of the largest operand.
-        operations: the launches by name, in order.
-    """
-
-    bytes: int = 0
-    unique_bytes: int = 0
-    flops: int = 0
-    operations: list[str] = field(default_factory=list)
+    bytes: int = 0  # read and written, each time they were asked for
+    unique_bytes: int = 0  # distinct bytes read plus distinct bytes written, launch by launch
+    flops: int = 0  # of matrix products 2 M N K; of other arithmetic one an element of the largest operand
+    operations: list[str] = field(default_factory=list)  # the launches by name, in order
 
     @property
     def launches(self) -> int:
@@ -113,13 +98,14 @@ def count_operation(count: Count, func: Any, args: Sequence[Any], kwargs: dict[s
     results = _tensors(result)
     mutated = _mutated(func, args, kwargs)
     operands = _tensors((args, kwargs))
-    is_view = not mutated and all(any(_shares(r, x) for x in operands) for r in results)
+    storages = {x.untyped_storage().data_ptr() for x in operands}
+    is_view = not mutated and all(result.untyped_storage().data_ptr() in storages for result in results)
     if name in ALLOCATIONS or is_view or not any(x.numel() for x in (*results, *mutated)):
         return
     if name in PADDED_GRADIENTS:
         grad = args[0]
-        count.add(name, _requested(result), _unique([result]))
-        count.add(name, 2 * _requested(grad), _unique([grad]) + _bytes(grad, grad.numel()))
+        count.add(name, result.nbytes, _unique([result]))
+        count.add(name, 2 * grad.nbytes, _unique([grad]) + grad.nbytes)
         return
     if name in GATHERS:
         read, unique_read = _gathered(name, func, args, result)
@@ -128,13 +114,12 @@ def count_operation(count: Count, func: Any, args: Sequence[Any], kwargs: dict[s
         count.add(name, *_scattered(name, args, kwargs, result, bool(mutated)), 0)
         return
     else:
-        out = kwargs.get("out")
-        skipped = mutated if name in OVERWRITES or out is not None else []
+        skipped = mutated if name in OVERWRITES or kwargs.get("out") is not None else []
         reads = [] if name in FILLS else [x for x in operands if not any(x is s for s in skipped)]
-        read, unique_read = sum(map(_requested, reads)), _unique(reads)
+        read, unique_read = _requested(reads), _unique(reads)
         written = mutated or results
     flops = _flops(name, func, args, kwargs, result, operands)
-    count.add(name, read + sum(map(_requested, written)), unique_read + _unique(written), flops)
+    count.add(name, read + _requested(written), unique_read + _unique(written), flops)
 
 
 def _tensors(values: Any) -> list[Tensor]:
@@ -143,29 +128,19 @@ def _tensors(values: Any) -> list[Tensor]:
 
 def _mutated(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
     """The arguments that the operation writes to."""
-    values = []
-    for position, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            values.append(kwargs.get(argument.name, args[position] if position < len(args) else None))
+    written = [(i, x.name) for i, x in enumerate(func._schema.arguments) if x.alias_info and x.alias_info.is_write]
+    values = [kwargs.get(name, args[i] if i < len(args) else None) for i, name in written]
     return _tensors(values)
 
 
-def _shares(result: Tensor, operand: Tensor) -> bool:
-    return result.untyped_storage().data_ptr() == operand.untyped_storage().data_ptr()
-
-
-def _bytes(tensor: Tensor, elements: int) -> int:
-    return elements * tensor.element_size()
-
-
-def _requested(tensor: Tensor) -> int:
-    return _bytes(tensor, tensor.numel())
+def _requested(tensors: Sequence[Tensor]) -> int:
+    return sum(x.nbytes for x in tensors)
 
 
 def _unique(tensors: Sequence[Tensor]) -> int:
     """Distinct bytes of several operands; a dimension of stride 0 repeats the same ones, and windows may overlap."""
     distinct = {(x.data_ptr(), tuple(x.shape), x.stride()): x for x in tensors}
-    return sum(_bytes(x, _distinct(x)) for x in distinct.values())
+    return sum(_distinct(x) * x.itemsize for x in distinct.values())
 
 
 def _distinct(tensor: Tensor) -> int:
@@ -186,13 +161,10 @@ def _gathered(name: str, func: Any, args: Sequence[Any], result: Tensor) -> tupl
     else:
         places = torch.arange(source.numel(), device=source.device).view(source.shape)
         distinct = func(places, *args[1:]).unique().numel()
-    read = _requested(result) + sum(map(_requested, indices))
-    return read, _bytes(source, distinct) + _unique(indices)
+    return result.nbytes + _requested(indices), distinct * source.itemsize + _unique(indices)
 
 
-def _scattered(
-    name: str, args: Sequence[Any], kwargs: dict[str, Any], result: Tensor, in_place: bool
-) -> tuple[int, int]:
+def _scattered(name: str, args: Sequence[Any], kwargs: Any, result: Tensor, in_place: bool) -> tuple[int, int]:
     """Bytes of a scatter, asked for and distinct: values and indices, and their places, read too where it accumulates.
 
     Out of place, the whole input is read and written instead of the places.
@@ -200,19 +172,16 @@ def _scattered(
     source, operands = args[0], _tensors((args[1:], kwargs))
     values = next(x for x in reversed(operands) if x.dtype == source.dtype)
     indices = [x for x in operands if x is not values]
-    read = sum(map(_requested, operands))
+    read = _requested(operands)
     if not in_place:
-        moved = _requested(source) + _requested(result)
+        moved = source.nbytes + result.nbytes
         return read + moved, _unique(operands) + moved
     passes = 2 if "add" in name or True in (*args[3:4], kwargs.get("accumulate")) else 1
-    places = _requested(values)
-    distinct = places * indices[0].unique().numel() // indices[0].numel()
-    return read + passes * places, _unique(operands) + passes * distinct
+    distinct = values.nbytes * indices[0].unique().numel() // indices[0].numel()
+    return read + passes * values.nbytes, _unique(operands) + passes * distinct
 
 
-def _flops(
-    name: str, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any, operands: Sequence[Tensor]
-) -> int:
+def _flops(name: str, func: Any, args: Any, kwargs: Any, result: Any, operands: Sequence[Tensor]) -> int:
     packet = func.overloadpacket
     formula: Callable[..., int] | None = flop_registry.get(SAME_ARITHMETIC.get(packet, packet))
     if formula is not None:

@@ -5,7 +5,6 @@ those that the batch's tasks use, and writes each result once. Token rows need n
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from benchmarks.shapes import Shape
@@ -14,21 +13,13 @@ INDEX_BYTES = 8
 
 
 class Traffic(NamedTuple):
-    """Parameters that a way of prompting must touch, in elements.
+    """Parameters that a way of prompting must touch, in elements."""
 
-    Attributes:
-        read: read by forward.
-        reread: read by backward, to differentiate.
-        gradients: written by backward.
-        length: prompt rows in front of each batch row.
-        task_ids: whether task ids are read.
-    """
-
-    read: int
-    reread: int
-    gradients: int
-    length: int
-    task_ids: bool = False
+    read: int  # by forward
+    reread: int  # by backward, to differentiate
+    gradients: int  # written by backward
+    length: int  # prompt rows in front of each batch row
+    task_ids: bool = False  # whether they are read
 
 
 def crosspt_traffic(shape: Shape) -> Traffic:
@@ -59,48 +50,24 @@ def prompt_encoder_traffic(shape: Shape) -> Traffic:
     return Traffic(read, read - shape.d, read, shape.m)
 
 
-def no_traffic(shape: Shape) -> Traffic:
-    """No prompt at all."""
-    return Traffic(0, 0, 0, 0)
-
-
-def forward_floor(shape: Shape, traffic: Traffic) -> int:
-    """Bytes that forward must move."""
-    tokens = shape.B * shape.L
-    rows = min(tokens, shape.V) + shape.B * traffic.length + tokens
-    indices = tokens + shape.B * traffic.task_ids
-    return shape.itemsize * (traffic.read + rows * shape.d) + INDEX_BYTES * indices
-
-
-def backward_floor(shape: Shape, traffic: Traffic) -> int:
-    """Bytes that backward must move, from the prompt rows of the output's gradient to those of the parameters."""
-    rows = shape.B * traffic.length * shape.d
-    return shape.itemsize * (rows + traffic.reread + traffic.gradients) + INDEX_BYTES * shape.B * traffic.task_ids
-
-
 def embedding_floors(traffic: Callable[[Shape], Traffic], shape: Shape) -> dict[str, int]:
-    """Bytes of each pass of the embedding operation; without gradients there is no backward."""
-    touched = traffic(shape)
-    floors = {"forward": forward_floor(shape, touched), "backward": backward_floor(shape, touched)}
-    return floors if touched.gradients else {"forward": floors["forward"]}
+    """Bytes of forward, and of backward from the prompt rows of the output's gradient, where anything needs one."""
+    touched, tokens = traffic(shape), shape.B * shape.L
+    rows, ids, itemsize = shape.B * touched.length, shape.B * touched.task_ids, shape.torch_dtype.itemsize
+    moved = touched.read + (min(tokens, shape.V) + rows + tokens) * shape.d
+    floors = {"forward": itemsize * moved + INDEX_BYTES * (tokens + ids)}
+    if touched.gradients:
+        floors["backward"] = itemsize * (rows * shape.d + touched.reread + touched.gradients) + INDEX_BYTES * ids
+    return floors
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """Peak rates of a GPU.
-
-    Attributes:
-        name: what it is called.
-        bytes_per_second: memory bandwidth.
-        flops_per_second: dense matrix products by type; other types take float32's.
-        launch_seconds: what one kernel launch costs when the host is no bottleneck.
-        source: where the rates come from.
-    """
+class Gpu(NamedTuple):
+    """Peak rates of a GPU."""
 
     name: str
     bytes_per_second: float
-    flops_per_second: dict[str, float]
-    launch_seconds: float
+    flops_per_second: dict[str, float]  # dense matrix products by type; other types take float32's
+    launch_seconds: float  # what one kernel launch costs when the host is no bottleneck
     source: str
 
     def best_seconds(self, launches: int, unique_bytes: int, flops: int, dtype: str) -> float:
@@ -109,19 +76,13 @@ class Gpu:
         return launches * self.launch_seconds + max(unique_bytes / self.bytes_per_second, flops / rate)
 
 
+def _gpu(name: str, bytes_per_second: float, half: float, single: float, sheet: str) -> Gpu:
+    rates = {"bfloat16": half, "float16": half, "float32": single, "float64": single}
+    source = f"NVIDIA {sheet} data sheet (dense rates); 3 microseconds a launch is assumed"
+    return Gpu(name, bytes_per_second, rates, 3e-6, source)
+
+
 GPUS = {
-    "H100": Gpu(
-        "H100 SXM 80 GB",
-        3.35e12,
-        {"bfloat16": 989e12, "float16": 989e12, "float32": 67e12, "float64": 67e12},
-        3e-6,
-        "NVIDIA H100 Tensor Core GPU data sheet (dense rates); 3 microseconds a launch is assumed",
-    ),
-    "A100": Gpu(
-        "A100 SXM 80 GB",
-        2.039e12,
-        {"bfloat16": 312e12, "float16": 312e12, "float32": 19.5e12, "float64": 19.5e12},
-        3e-6,
-        "NVIDIA A100 80 GB data sheet (dense rates); 3 microseconds a launch is assumed",
-    ),
+    "H100": _gpu("H100 SXM 80 GB", 3.35e12, 989e12, 67e12, "H100 Tensor Core GPU"),
+    "A100": _gpu("A100 SXM 80 GB", 2.039e12, 312e12, 19.5e12, "A100 80 GB"),
 }

@@ -13,7 +13,7 @@ os.environ["TRITON_INTERPRET"] = "1"
 import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -21,60 +21,61 @@ from unittest import mock
 import torch
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from benchmarks import attention, floor, shapes, steps
+from benchmarks import attention, floor, report, shapes
+from benchmarks.attention import ATTENTION
 from benchmarks.counter import Count, count_operations
-from benchmarks.operations import ATTENTION, EMBEDDING, Operation
-from benchmarks.providers import Peer, UnavailableError, check
-from benchmarks.shapes import Dimensions, Shape, label
+from benchmarks.embedding import EMBEDDING
+from benchmarks.models import TRAINING_STEP, Bench
+from benchmarks.peers import Operation, Peer, UnavailableError
+from benchmarks.shapes import Dimensions
 
-Counter = Callable[[], AbstractContextManager[Count]]
-COLUMNS = ("peer", "pass", "launches", "MB", "unique MB", "MFLOP", "floor MB", "ratio", "best us")
-
-
-def ids_unseen() -> AbstractContextManager[Any]:
-    """Leave out the check of ids, which happens on CPU tensors alone."""
-
-    def unseen(_: Any) -> bool:  # a function, which torch.compile can trace
-        return False
-
-    return mock.patch("crosspt.ops.validation.values_are_visible", unseen)
+ids_unseen = partial(mock.patch, "crosspt.ops.validation.values_are_visible", new=lambda _: False)
+"""Leaves out the check of ids, which happens on CPU tensors alone."""
 
 
-def operation_rows(operation: Operation, peer: Peer, shape: Dimensions, gpu: floor.Gpu) -> Iterator[dict[str, Any]]:
-    """Rows of an operation, one a pass; a wrong or absent peer gives one row that says so."""
+def peer_rows(operation: Operation, peer: Peer, shape: Dimensions, gpu: floor.Gpu) -> list[dict[str, Any]]:
+    """Rows of a peer, one a pass; where it is wrong or absent, one that says so. A training step has no floor here."""
     about = {"peer": peer.name, "operation": operation.name, "shape": shape.to_json()}
     batch = operation.make_batch(shape)
     try:
         with ids_unseen():
-            counts, wrong = _count_peer(operation, peer, shape, batch)
+            counts = _count_step(peer, batch) if operation is TRAINING_STEP else _count_peer(operation, peer, batch)
     except UnavailableError as reason:
-        yield {**about, "missing": str(reason)}
-        return
-    if wrong:
-        yield {**about, "missing": f"wrong: {wrong}"}
-        return
-    for name, floor_bytes in peer.floors(shape).items():
-        if name in counts:
-            figures = _figures(name, counts[name], gpu, shape, floor_bytes)
-            yield {**about, "lacks": peer.lacks, "counted_by": peer.counted_by, **figures}
+        return [{**about, "missing": str(reason)}]
+    return [
+        {
+            **about,
+            "lacks": peer.lacks,
+            "counted_by": peer.counted_by,
+            "pass": name,
+            "launches": count.launches,
+            "bytes": count.bytes,
+            "unique_bytes": count.unique_bytes,
+            "flops": count.flops,
+            "floor_bytes": floor_bytes,
+            "ratio": count.unique_bytes / floor_bytes if floor_bytes else None,
+            "best_seconds": gpu.best_seconds(count.launches, count.unique_bytes, count.flops, shape.dtype),
+        }
+        for name, floor_bytes in (peer.floors(shape) or dict.fromkeys(counts)).items()
+        if (count := counts.get(name)) is not None
+    ]
 
 
-def _count_peer(operation: Operation, peer: Peer, shape: Dimensions, batch: Any) -> tuple[dict[str, Count], str | None]:
-    """The peer's counts by pass, and what is wrong with its values."""
+def _count_peer(operation: Operation, peer: Peer, batch: Any) -> dict[str, Count]:
+    """The peer's counts by pass, while it is checked."""
     if peer.counted_by == "Inductor's scheduler":
-        from benchmarks.inductor import count_compilations
+        from benchmarks.kernels import count_compilations
 
         with count_compilations() as planned:
-            wrong = check(peer.build(shape, batch), batch.constant)
-        eager, _ = _count_peer(operation, operation.peers[operation.plain], shape, batch)
+            peer.checked(batch)
+        eager = _count_peer(operation, operation.peers[operation.baseline], batch)
         for name, count in planned.items():
             count.flops = eager[name].flops  # Inductor counts none
-        return {name: count for name, count in planned.items() if count.launches}, wrong
-    counter: Counter = count_operations
+        return {name: count for name, count in planned.items() if count.launches}
+    counter: Callable[[], Any] = count_operations
     if peer.counted_by == "interpreted addresses":
-        from benchmarks.interpreted import count_operations_and_kernels as counter
+        from benchmarks.kernels import count_operations_and_kernels as counter
     counts: dict[str, Count] = {}
 
     @contextmanager
@@ -83,108 +84,32 @@ def _count_peer(operation: Operation, peer: Peer, shape: Dimensions, batch: Any)
             yield
         counts[name] = count
 
-    return counts, check(peer.build(shape, batch), batch.constant, during)
+    peer.checked(batch, during)
+    return counts
 
 
-def step_rows(name: str, bench: steps.Bench, gpu: floor.Gpu) -> Iterator[dict[str, Any]]:
-    """Rows of a T5's training step: forward, backward and optimizer. A step has no floor here."""
-    about = {"peer": name, "operation": "training_step", "shape": bench.shape.to_json()}
-    try:
-        prompted = steps.MODELS[name](bench)
-    except UnavailableError as reason:
-        yield {**about, "missing": str(reason)}
-        return
+def _count_step(peer: Peer, bench: Bench) -> dict[str, Count]:
+    """Counts of forward, backward and the optimizer."""
+    built = peer.build(bench)
     counts: dict[str, Count] = {}
-    with ids_unseen():
-        with count_operations() as counts["forward"]:
-            loss = prompted.loss()
-        with count_operations() as counts["backward"]:
-            loss.backward()
-        if prompted.learned:
-            optimizer = torch.optim.Adam(prompted.learned)
-            with count_operations() as counts["optimizer"]:
-                optimizer.step()
-    for step, count in counts.items():
-        figures = _figures(step, count, gpu, bench.shape, None)
-        yield {**about, "lacks": prompted.lacks, "counted_by": "torch dispatch", **figures}
+    with count_operations() as counts["forward"]:
+        loss = built.loss()
+    with count_operations() as counts["backward"]:
+        loss.backward()
+    if built.learned:
+        optimizer = torch.optim.Adam(built.learned)
+        with count_operations() as counts["optimizer"]:
+            optimizer.step()
+    return counts
 
 
-def _figures(name: str, count: Count, gpu: floor.Gpu, shape: Dimensions, floor_bytes: int | None) -> dict[str, Any]:
-    return {
-        "pass": name,
-        "launches": count.launches,
-        "bytes": count.bytes,
-        "unique_bytes": count.unique_bytes,
-        "flops": count.flops,
-        "floor_bytes": floor_bytes,
-        "ratio": count.unique_bytes / floor_bytes if floor_bytes else None,
-        "best_seconds": gpu.best_seconds(count.launches, count.unique_bytes, count.flops, shape.dtype),
-    }
-
-
-def make_ledger(
-    embedding: Sequence[Shape],
-    attentions: Sequence[attention.AttentionShape],
-    sizes: steps.Sizes,
-    step: Shape | None,
-    gpu: floor.Gpu,
-) -> dict[str, Any]:
-    """All rows, with what they rest on.
-
-    Args:
-        embedding: shapes of the embedding operation.
-        attentions: shapes of the attention.
-        sizes: the T5's.
-        step: shape of the training step, or None for no such rows.
-        gpu: whose time is computed.
-    """
-    rows: list[dict[str, Any]] = []
-    jobs: list[Callable[[], Iterator[dict[str, Any]]]] = [
-        partial(operation_rows, operation, peer, shape, gpu)
-        for operation, operation_shapes in ((EMBEDDING, embedding), (ATTENTION, attentions))
-        for shape in operation_shapes
-        for peer in operation.peers.values()
-    ]
-    if step is not None:
-        bench = steps.make_bench(sizes, step)
-        jobs += [partial(step_rows, name, bench, gpu) for name in steps.MODELS]
-    for job in track(jobs, "counting", transient=True, console=Console(stderr=True)):
-        rows += job()
-    return {
-        "schema": 1,
-        "gpu": {"name": gpu.name, "source": gpu.source, "bytes_per_second": gpu.bytes_per_second},
-        "rows": rows,
-    }
-
-
-def tables(ledger: dict[str, Any]) -> Iterator[Table]:
-    """One table for each operation and shape."""
-    titles = {(row["operation"], label(row["shape"])): None for row in ledger["rows"]}
-    for operation, shape in titles:
-        table = Table(title=f"{operation} {shape}, counted; best time on a {ledger['gpu']['name']}")
-        for column in COLUMNS:
-            named = column in ("peer", "pass")
-            table.add_column(column, justify="left" if named else "right", no_wrap=named)
-        for row in ledger["rows"]:
-            if (row["operation"], label(row["shape"])) == (operation, shape):
-                table.add_row(*cells(row))
-        yield table
-
-
-def cells(row: dict[str, Any]) -> list[str]:
-    """A row as text, in the order of COLUMNS."""
-    if "missing" in row:
-        return [row["peer"], row["missing"], *[""] * (len(COLUMNS) - 2)]
-    floor_bytes, ratio = row["floor_bytes"], row["ratio"]
-    return [
-        row["peer"],
-        row["pass"],
-        str(row["launches"]),
-        *(f"{row[name] / 1e6:.3g}" for name in ("bytes", "unique_bytes", "flops")),
-        "" if floor_bytes is None else f"{floor_bytes / 1e6:.3g}",
-        "" if ratio is None else f"{ratio:.2f}",
-        f"{row['best_seconds'] * 1e6:.1f}",
-    ]
+def make_ledger(shapes: Sequence[tuple[Operation, Sequence[Dimensions]]], gpu: floor.Gpu) -> dict[str, Any]:
+    """All rows of operations and their shapes, with what they rest on."""
+    jobs = [(one, peer, shape) for one, some in shapes for shape in some for peer in one.peers.values()]
+    tracked = track(jobs, "counting", transient=True, console=Console(stderr=True))
+    rows = [row for job in tracked for row in peer_rows(*job, gpu)]
+    about = {"name": gpu.name, "source": gpu.source, "bytes_per_second": gpu.bytes_per_second}
+    return {"schema": 1, "gpu": about, "rows": rows}
 
 
 def parse_shape(text: str, shape: Dimensions = shapes.REFERENCE) -> Dimensions:
@@ -202,36 +127,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument("--gpu", choices=list(floor.GPUS), default="H100", help="whose best time is computed")
-    parser.add_argument(
-        "--shape",
-        type=parse_shape,
-        action="append",
-        help="sizes of the embedding operation, such as B=4,L=16; repeatable",
-    )
-    parser.add_argument(
-        "--attention",
-        type=partial(parse_shape, shape=attention.REFERENCE),
-        action="append",
-        help="sizes of the attention, such as Lq=64,Lk=64,m=100,T=8; repeatable",
-    )
+    add_shapes = partial(parser.add_argument, action="append")
+    described = "sizes of the embedding operation, such as B=4,L=16; repeatable"
+    add_shapes("--shape", type=parse_shape, help=described)
+    described = "sizes of the attention, such as Lq=64,Lk=64,m=100,T=8; repeatable"
+    add_shapes("--attention", type=partial(parse_shape, shape=attention.REFERENCE), help=described)
     parser.add_argument("--no-step", action="store_true", help="leave out the T5's training step")
     options = parser.parse_args()
-    step = None if options.no_step else shapes.REFERENCE
-    ledger = make_ledger(
-        options.shape or shapes.LEDGER,
-        options.attention or attention.LEDGER,
-        steps.T5_SMALL,
-        step,
-        floor.GPUS[options.gpu],
-    )
+    gpu, step = floor.GPUS[options.gpu], [] if options.no_step else [shapes.SMALL_T5]
+    chosen = (EMBEDDING, options.shape or shapes.LEDGER), (ATTENTION, options.attention or attention.LEDGER)
+    ledger = make_ledger([*chosen, (TRAINING_STEP, step)], gpu)
     if options.json:
         print(json.dumps(ledger, indent=2))
         return
-    console = Console(width=max(110, Console().width))
-    for table in tables(ledger):
-        console.print(table)
-    console.print(f"{ledger['gpu']['name']}: {ledger['gpu']['source']}.")
-    console.print("MB are 1e6 bytes; ratio is unique MB over floor MB.")
+    console = Console(width=max(140, Console().width))
+    for operation, shape, rows in report.groups(ledger["rows"]):
+        title = f"{operation} {shape}, counted; best time on a {gpu.name}"
+        console.print(report.rich_table(title, report.COUNTS, rows))
+    console.print(f"{gpu.name}: {gpu.source}.\nMB are 1e6 bytes; ratio is unique MB over floor MB.")
 
 
 if __name__ == "__main__":

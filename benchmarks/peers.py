@@ -1,165 +1,147 @@
-"""The ways to put prompts in front of token embeddings that are compared, on the same batch and in the same dtype.
+"""What is compared: an operation, its peers, a peer built on a batch, and the check before anything is timed."""
 
-Each builds a provider with its own parameters and its own reference. PEFT's are the modules of the installed package,
-reached as its models reach them.
-"""
-
-import importlib.util
-import warnings
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-from transformers import T5Config, T5ForConditionalGeneration
+from torch import Tensor
 
-from benchmarks import floor
-from benchmarks.providers import (
-    Parameters,
-    Peer,
-    Provider,
-    UnavailableError,
-    normal,
-    require_compiler,
-    require_triton,
-)
-from benchmarks.shapes import Batch, Shape
-from crosspt import reference
-from crosspt.functional import prompted_embedding
+from benchmarks.timing import Work
 
-TEMPERATURE = 0.5
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+"""Largest error, of values and of gradients, as a share of the largest entry. In half precision thrice the error of the
+reference itself in that precision is allowed too: differences of almost equal terms round badly."""
+PASSES = ("forward", "backward", "both")
+Parameters = dict[str, Tensor]
 
 
-def crosspt_parameters(shape: Shape, device: torch.device) -> Parameters:
-    """Logits, sources, private prompts and the encoder."""
-    make = partial(normal, dtype=shape.torch_dtype, device=device)
-    return {
-        "logits": make((shape.T, shape.n + 1), seed=0),
-        "sources": make((shape.n, shape.m, shape.d), seed=1),
-        "privates": make((shape.T, shape.m, shape.d), seed=2),
-        "weight": make((shape.d, shape.d), seed=3, scale=shape.d**-0.5),
-        "bias": make((shape.d,), seed=4),
-    }
+class UnavailableError(Exception):
+    """Why a peer cannot run here."""
 
 
-def _crosspt(function: Callable[..., Tensor], shape: Shape, batch: Batch) -> Provider:
-    parameters = crosspt_parameters(shape, batch.table.device)
+@dataclass(frozen=True)
+class Peer:
+    """A way to do an operation."""
 
-    def literal(values: Parameters, rows: Tensor) -> Tensor:
-        prompts = reference.compose_prompts(*values.values(), temperature=TEMPERATURE)
-        ids = torch.arange(shape.B * shape.L, device=rows.device).view(shape.B, shape.L)
-        return reference.prepend_prompts(prompts, batch.task_ids, ids, rows.flatten(0, 1))
+    name: str
+    lacks: str  # what it does not do that CrossPT does; empty if it does all
+    build: Callable[[Any], Any]  # makes it ready on a batch, as Built or a T5; raises UnavailableError
+    floors: Callable[[Any], dict[str, int]] = lambda shape: {}  # bytes that each of its passes must move on a shape
+    counted_by: Literal["torch dispatch", "Inductor's scheduler", "interpreted addresses"] = "torch dispatch"
+    few: Callable[[Any], Any] = lambda batch: batch  # the part of a batch that it is checked on
 
-    def forward() -> Tensor:
-        return function(batch.input_ids, batch.task_ids, batch.table, **parameters, temperature=TEMPERATURE)
-
-    return Provider(forward, parameters, literal)
-
-
-def _triton(shape: Shape, batch: Batch) -> Provider:
-    require_triton(batch.table.device)
-    return _crosspt(partial(prompted_embedding, backend="triton"), shape, batch)
-
-
-def _compiled(shape: Shape, batch: Batch) -> Provider:
-    require_compiler(batch.table.device)
-    torch._dynamo.reset()  # a shape of its own, not one more of a dynamic one
-    compiled = torch.compile(partial(prompted_embedding, backend="torch"), fullgraph=True, dynamic=False)
-    return _crosspt(compiled, shape, batch)
+    def checked(self, batch: Any, *during: Any) -> Any:
+        """Build and check it; a wrong one is unavailable."""
+        few = self.few(batch)
+        built = self.build(few)
+        wrong = built.check(*during)
+        if wrong:
+            raise UnavailableError(f"wrong: {wrong}")
+        return built if few is batch else self.build(batch)
 
 
-def _bare(shape: Shape, batch: Batch) -> Provider:
-    prompt = normal((shape.m, shape.d), shape.torch_dtype, batch.table.device, seed=0)
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """What peers are compared at; ratios are to the baseline, whose arithmetic stands for that of compiled ones."""
 
-    def forward() -> Tensor:
-        tokens = nn.functional.embedding(batch.input_ids, batch.table)
-        return torch.cat([prompt.expand(shape.B, -1, -1), tokens], dim=1)
-
-    return Provider(forward, {"prompt": prompt}, lambda values, rows: _concatenate(values["prompt"], rows))
-
-
-def _plain(shape: Shape, batch: Batch) -> Provider:
-    return Provider(lambda: nn.functional.embedding(batch.input_ids, batch.table), {}, lambda _, rows: rows)
+    name: str
+    passes: tuple[str, ...]  # its parts, each timed alone
+    peers: dict[str, Peer]
+    make_batch: Callable[..., Any]  # the batch of a shape on a device
+    baseline: str
 
 
-def _concatenate(prompt: Tensor, rows: Tensor) -> Tensor:
-    return torch.stack([torch.cat([prompt if prompt.ndim == 2 else prompt[b], row]) for b, row in enumerate(rows)])
+@dataclass(frozen=True)
+class Built:
+    """A peer on a batch; its reference gives the output by plain means, in the precision of what it takes."""
+
+    forward: Callable[[], Tensor]
+    parameters: Parameters  # leaves that need a gradient
+    reference: Callable[[Parameters, Tensor], Tensor]  # of the parameters and the constant
+    constant: Tensor  # rows (B, L, d) of the tokens, or the bias of an attention, in the dtype that is measured
+
+    def work(self, what: str) -> Work | None:
+        """``forward``, ``backward`` or ``both``; with parameters, forward records for backward, else it is all."""
+        parameters = list(self.parameters.values())
+        if what == "forward":
+            return Work(tuple, self.forward)
+        if not parameters:
+            return None
+        gradient = torch.randn_like(self.forward())
+
+        def backward(output: Tensor) -> None:
+            torch.autograd.backward(output, gradient)
+
+        def clear() -> tuple[()]:
+            for parameter in parameters:
+                parameter.grad = None
+            return ()
+
+        if what == "backward":
+            return Work(lambda: (*clear(), self.forward()), backward)
+        return Work(clear, lambda: backward(self.forward()))
+
+    def check(self, during: Callable[[str], AbstractContextManager[Any]] = nullcontext) -> str | None:
+        """None where values and gradients agree with the reference's, else what differs.
+
+        ``during`` makes a context for the peer's ``"forward"`` and one for its ``"backward"``.
+        """
+        dtype, device = self.constant.dtype, self.constant.device
+        generator = torch.Generator().manual_seed(1)
+
+        def run_reference(precision: torch.dtype) -> tuple[Tensor, Parameters]:
+            parameters = {name: p.detach().to(precision).requires_grad_() for name, p in self.parameters.items()}
+            return self.reference(parameters, self.constant.to(precision)), parameters
+
+        exact = run_reference(torch.float64)
+        with during("forward"):
+            output = self.forward()
+        if output.dtype != dtype:
+            return f"the output has dtype {output.dtype}, the inputs {dtype}"
+        if output.shape != exact[0].shape:
+            return f"the output has shape {tuple(output.shape)}, its reference {tuple(exact[0].shape)}"
+        cotangent = torch.randn(output.shape, generator=generator).to(device, dtype)
+        with during("backward"):
+            got = _outcome(output, self.parameters, cotangent)
+        rounded = _outcome(*run_reference(dtype), cotangent) if dtype.itemsize < 4 else {}
+        for name, truth in _outcome(*exact, cotangent.double()).items():
+            error, allowed = relative_error(got[name], truth), TOLERANCE[dtype]
+            if rounded:
+                allowed = max(allowed, 3 * relative_error(rounded[name], truth))
+            if not error <= allowed:
+                return f"{name} is off by {error:.2g} of its largest entry, allowed is {allowed:.2g}"
+        return None
 
 
-def peft_model(kind: str, t5: T5ForConditionalGeneration, shape: Shape) -> Any:
-    """A PEFT model around a T5, with prompts for the encoder alone; UnavailableError without the package."""
-    if importlib.util.find_spec("peft") is None:
-        raise UnavailableError("peft is not installed")
-    import peft
-
-    common: dict[str, Any] = {
-        "task_type": "SEQ_2_SEQ_LM",
-        "num_virtual_tokens": shape.m,
-        "num_transformer_submodules": 1,
-    }
-    config: Any = {
-        "prompt tuning": lambda: peft.PromptTuningConfig(**common),
-        "multitask": lambda: peft.MultitaskPromptTuningConfig(**common, num_tasks=shape.T),
-        "p-tuning": lambda: peft.PromptEncoderConfig(**common, encoder_hidden_size=shape.d),
-    }[kind]()
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers for a name that will go
-        torch.manual_seed(0)
-        model = peft.get_peft_model(t5, config)
-    model.prompt_encoder.to(device=t5.device, dtype=shape.torch_dtype)
-    return model.train()
+def _outcome(output: Tensor, parameters: Parameters, cotangent: Tensor) -> dict[str, Tensor]:
+    """The output, and the gradients of the parameters, by name."""
+    gradients = torch.autograd.grad(output, list(parameters.values()), cotangent) if parameters else ()
+    named = zip(parameters, gradients, strict=True)
+    return {"the output": output.detach(), **{f"the gradient of {name}": gradient for name, gradient in named}}
 
 
-def _peft(kind: str, shape: Shape, batch: Batch) -> Provider:
-    # The smallest T5 of this width: only its token embedding and PEFT's prompt modules run.
-    config = T5Config(vocab_size=8, d_model=shape.d, d_kv=8, d_ff=8, num_layers=1, num_heads=1)
-    t5: Any = T5ForConditionalGeneration(config)
-    t5.set_input_embeddings(nn.Embedding.from_pretrained(batch.table))
-    t5.config.vocab_size = shape.V
-    model = peft_model(kind, t5.to(batch.table.device), shape)
-    table = model.word_embeddings
-
-    def forward() -> Tensor:
-        tokens = table(batch.input_ids)
-        prompts = model.get_prompt(batch_size=shape.B, task_ids=batch.task_ids).to(tokens.dtype)
-        return torch.cat((prompts[:, : shape.m], tokens), dim=1)
-
-    return Provider(forward, peft_parameters(model), partial(peft_reference, kind, batch.task_ids))
+def relative_error(value: Tensor, truth: Tensor) -> float:
+    """Largest error as a share of the largest entry."""
+    return ((value.double() - truth).abs().max() / truth.abs().max().clamp(min=1e-30)).item()
 
 
-def peft_parameters(model: Any) -> Parameters:
-    """What a PEFT model learns, by name."""
-    return {name: p for name, p in model.prompt_encoder.named_parameters() if p.requires_grad}
+def normal(
+    sizes: Sequence[int], dtype: torch.dtype, device: torch.device | str, seed: int, scale: float = 1.0
+) -> Tensor:
+    """A leaf of normal values, the same in every dtype and on every device."""
+    values = torch.randn(*sizes, generator=torch.Generator().manual_seed(seed)) * scale
+    return values.to(device, dtype).requires_grad_()
 
 
-def peft_reference(kind: str, task_ids: Tensor, parameters: Parameters, rows: Tensor) -> Tensor:
-    """The embeddings of a PEFT model, from the papers' equations."""
-    values = {name.removeprefix("default."): p for name, p in parameters.items()}
-    prompt = values["embedding.weight"]
-    if kind == "multitask":
-        prompt = prompt * (values["prefix_task_cols"] @ values["prefix_task_rows"])[task_ids]
-    if kind == "p-tuning":
-        for layer in (0, 2, 4):
-            prompt = prompt @ values[f"mlp_head.{layer}.weight"].T + values[f"mlp_head.{layer}.bias"]
-            prompt = prompt.relu() if layer < 4 else prompt
-    return _concatenate(prompt, rows)
-
-
-_NO_TASKS = "no tasks, no mixing, no encoder"
-_OURS = partial(floor.embedding_floors, floor.crosspt_traffic)
-_SOFT = partial(floor.embedding_floors, floor.soft_prompt_traffic)
-_MULTITASK = partial(floor.embedding_floors, floor.multitask_traffic)
-_ENCODER = partial(floor.embedding_floors, floor.prompt_encoder_traffic)
-_ALL = (
-    Peer("literal", "", _OURS, partial(_crosspt, reference.prompted_embedding)),
-    Peer("torch", "", _OURS, partial(_crosspt, partial(prompted_embedding, backend="torch"))),
-    Peer("torch.compile", "", _OURS, _compiled, "Inductor's scheduler"),
-    Peer("triton", "", _OURS, _triton, "interpreted addresses"),
-    Peer("PEFT multitask", "no mixing, no encoder", _MULTITASK, partial(_peft, "multitask")),
-    Peer("PEFT p-tuning", "no tasks, no mixing", _ENCODER, partial(_peft, "p-tuning")),
-    Peer("PEFT prompt tuning", _NO_TASKS, _SOFT, partial(_peft, "prompt tuning")),
-    Peer("bare prompt", _NO_TASKS, _SOFT, _bare),
-    Peer("plain", "no prompt", partial(floor.embedding_floors, floor.no_traffic), _plain),
-)
-PEERS = {peer.name: peer for peer in _ALL}
+def require(what: Literal["Triton", "a compiler"], device: torch.device) -> None:
+    """Raise UnavailableError where Triton kernels, or torch.compile, cannot run."""
+    if device.type == "cuda":
+        return
+    if what == "Triton" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise UnavailableError("Triton kernels need a GPU; the ledger counts them without one")
+    if what == "a compiler" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
+        raise UnavailableError("torch.compile on a CPU needs a C++ compiler, and none is installed")

@@ -7,22 +7,23 @@ training step on 64. All take turns, and the median of the ratios within each ro
 
 import argparse
 import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-import torch
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import steps
-from benchmarks.comparisons import time_models
-from benchmarks.shapes import Shape
-from benchmarks.timing import Timing
+from benchmarks import models, report
+from benchmarks.comparisons import Comparison, Outcome
+from benchmarks.shapes import SMALL_T5
 
-SHAPES = {
-    "inference": Shape(B=16, L=24, m=100),
-    "answers": Shape(B=16, L=24, m=100),
-    "training_step": Shape(B=64, L=24, m=100),
+PEERS = ("CrossPTModel", "CrossPTModel isolated", "PEFT prompt tuning", "plain")
+OPERATIONS = {
+    operation.name: replace(operation, baseline="PEFT prompt tuning")
+    for operation in (models.INFERENCE, models.ANSWERS, models.TRAINING_STEP)
 }
+SHAPES = {name: SMALL_T5.moved(B=64 if name == "training_step" else 16, L=24, m=100) for name in OPERATIONS}
 
 
 class Goal(NamedTuple):
@@ -46,44 +47,29 @@ GOALS = (
 )
 
 
-def compare_prefix_modes(
-    sizes: steps.Sizes,
-    shapes: dict[str, Shape],
-    device: str,
-    rounds: int,
-    budget: float = float("inf"),
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Time both modes beside their peers.
+def comparison(operation: str, rounds: int, budget: float = float("inf"), **sizes: int) -> Comparison:
+    """The comparison on which an operation's goals rest, with other sizes where they are given."""
+    wanted = {name for goal in GOALS if goal.operation == operation for name in (goal.model, goal.beside)}
+    peers = tuple(name for name in PEERS if name in wanted)
+    return Comparison(OPERATIONS[operation], SHAPES[operation].moved(**sizes), rounds, budget, peers)
 
-    Args:
-        sizes: the T5's.
-        shapes: a batch's by operation.
-        device: where to measure.
-        rounds: most rounds of each operation.
-        budget: seconds after which no further round of an operation starts.
 
-    Returns:
-        rows as ``comparisons.compare_operation`` gives them, with ratios to PEFT prompt tuning, and for every goal
-        {operation, model, beside, at_most, ratio, rounds, met}; where a model cannot run, ``missing`` says so instead.
+def judge(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+    """The goals of the operations that were measured.
+
+    Rows are {operation, model, beside, at_most, ratio, rounds, met}, or with ``missing`` for the last three.
     """
-    rows: list[dict[str, Any]] = []
-    timings: dict[str, dict[str, Timing]] = {}
-    for operation, shape in shapes.items():
-        wanted = {name for goal in GOALS if goal.operation == operation for name in (goal.model, goal.beside)}
-        models = {name: steps.MODELS[name] for name in steps.PREFIX_MODELS if name in wanted}
-        bench = steps.make_bench(sizes, shape, device)
-        compared, timings[operation] = time_models(operation, bench, models, rounds, "PEFT prompt tuning", budget)
-        rows += compared
-    return rows, [_judge(goal, timings[goal.operation]) for goal in GOALS if goal.operation in timings]
-
-
-def _judge(goal: Goal, timings: dict[str, Timing]) -> dict[str, Any]:
-    about = goal._asdict()
-    absent = [name for name in (goal.model, goal.beside) if name not in timings]
-    if absent:
-        return {**about, "missing": f"{' and '.join(absent)} did not run"}
-    ratio = timings[goal.model].ratio_to(timings[goal.beside])
-    return {**about, "ratio": ratio, "rounds": len(timings[goal.model].wall), "met": ratio <= goal.at_most}
+    rows = []
+    for goal in (goal for goal in GOALS if goal.operation in outcomes):
+        timings = {name: timing for (_, name), timing in outcomes[goal.operation].timings.items()}
+        absent = [name for name in (goal.model, goal.beside) if name not in timings]
+        found: dict[str, Any] = {"missing": f"{' and '.join(absent)} did not run"}
+        if not absent:
+            ratios = timings[goal.model].ratios_to(timings[goal.beside])
+            ratio = statistics.median(ratios)
+            found = {"ratio": ratio, "rounds": len(ratios), "met": ratio <= goal.at_most}
+        rows.append({**goal._asdict(), **found})
+    return rows
 
 
 def main() -> None:
@@ -92,28 +78,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows, goals = compare_prefix_modes(steps.T5_SMALL, SHAPES, device, options.rounds)
+    outcomes = {name: comparison(name, options.rounds).measure() for name in OPERATIONS}
+    rows, goals = [row for outcome in outcomes.values() for row in outcome.to_json()], judge(outcomes)
     if options.json:
         print(json.dumps({"schema": 1, "goals": goals, "rows": rows}, indent=2))
     else:
-        print_goals(goals)
+        table = report.rich_table("time ratios within rounds", report.GOALS, goals)
+        Console(width=max(110, Console().width)).print(table)
     for row in rows + goals:
         if "missing" in row:
             parser.exit(1, f"{row.get('peer', row.get('model'))}: {row['missing']}\n")
-
-
-def print_goals(goals: list[dict[str, Any]]) -> None:
-    """A table on standard output."""
-    table = Table("operation", "model", "beside", "ratio", "at most", "rounds", title="time ratios within rounds")
-    for goal in goals:
-        figures = ["", f"{goal['at_most']:.3f}", ""]
-        if "missing" in goal:
-            figures[0] = goal["missing"]
-        else:
-            figures[0], figures[2] = f"{goal['ratio']:.3f}", str(goal["rounds"])
-        table.add_row(goal["operation"], goal["model"], goal["beside"], *figures)
-    Console(width=max(110, Console().width)).print(table)
 
 
 if __name__ == "__main__":

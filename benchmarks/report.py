@@ -1,159 +1,146 @@
-"""Renders ``results.json``: Markdown tables and one figure."""
+"""Renders ``results.json`` as Markdown tables and one figure, and rows as tables of a terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("agg")
-
-from matplotlib import pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.table import Table
 
 from benchmarks.shapes import label
+
+Row = dict[str, Any]
+Columns = Mapping[str, Callable[[Row], str]]
+
+PEER: Columns = {"peer": itemgetter("peer"), "pass": itemgetter("pass")}
+TIMINGS: Columns = {
+    **PEER,
+    "median ms": lambda row: f"{1e3 * row['seconds']['q50']:.2f}",
+    "q10 to q90": lambda row: f"{1e3 * row['seconds']['q10']:.2f} to {1e3 * row['seconds']['q90']:.2f}",
+    "device ms": lambda row: f"{1e3 * row['device_seconds']['q50']:.3f}",
+    "ratio": lambda row: f"{row['ratio']['q50']:.2f}",
+    "peak MB": lambda row: f"{row['peak_bytes'] / 1e6:.1f}",
+    "does not do": itemgetter("lacks"),
+}
+GOALS: Columns = {
+    **{name: itemgetter(name) for name in ("operation", "model", "beside")},
+    "ratio": lambda row: f"{row['ratio']:.3f}",
+    "at most": lambda row: f"{row['at_most']:.3g}",
+    "rounds": lambda row: str(row["rounds"]),
+}
+SLOPES: Columns = {
+    **{name: itemgetter(name) for name in ("operation", "size")},
+    "values": lambda row: f"{row['from']} to {row['to']}",
+    "peer": itemgetter("peer"),
+    "slope": lambda row: f"{row['slope']:.2f}",
+    "time ratio, largest to smallest": lambda row: f"{row['ratio']:.2f}",
+    "memory slope": lambda row: f"{row['memory_slope']:.2f}",
+}
+COUNTS: Columns = {
+    **PEER,
+    "launches": lambda row: str(row["launches"]),
+    "MB": lambda row: f"{row['bytes'] / 1e6:.3g}",
+    "unique MB": lambda row: f"{row['unique_bytes'] / 1e6:.3g}",
+    "MFLOP": lambda row: f"{row['flops'] / 1e6:.3g}",
+    "floor MB": lambda row: f"{row['floor_bytes'] / 1e6:.3g}",
+    "ratio": lambda row: f"{row['ratio']:.2f}",
+    "best µs": lambda row: f"{1e6 * row['best_seconds']:.1f}",
+    "counted by": itemgetter("counted_by"),
+}
+WORDS = {"peer", "pass", "operation", "model", "beside", "does not do", "counted by"}
+
+
+def cells(columns: Columns, row: Row) -> list[str]:
+    """A row as text. None is an empty cell; of a missing peer, the first cell that it has not holds the reason."""
+    texts, reasons = [], [row["missing"]] if "missing" in row else []
+    for column in columns.values():
+        try:
+            texts.append(column(row))
+        except TypeError:
+            texts.append("")
+        except KeyError:
+            if "missing" not in row:
+                raise
+            texts.append(reasons.pop() if reasons else "")
+    return texts
+
+
+def groups(rows: Iterable[Row]) -> Iterator[tuple[str, str, list[Row]]]:
+    """The operation, the shape and the rows of each table."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row["operation"], label(row["shape"])), []).append(row)
+    return ((*names, group) for names, group in found.items())
+
+
+def rich_table(title: str, columns: Columns, rows: Iterable[Row]) -> Table:
+    """A table for a terminal."""
+    table = Table(title=title)
+    for name in columns:
+        table.add_column(name, justify="left" if name in WORDS else "right", no_wrap=name in PEER)
+    for row in rows:
+        table.add_row(*cells(columns, row))
+    return table
+
+
+def _table(columns: Columns, rows: Iterable[Row]) -> str:
+    """A table in Markdown."""
+    lines = [list(columns), ["---"] * len(columns), *(cells(columns, row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def markdown(results: dict[str, Any]) -> str:
     """All tables, each under a line that says whether it is measured or counted."""
-    machine, threads = results["machine"], results["environment"]["torch_threads"]
+    machine, threads, ledger = results["machine"], results["environment"]["torch_threads"], results["ledger"]
     where = f"{machine['cpu']}, {threads} threads" + (f", {results['gpu']}" if results["gpu"] else ", no GPU")
     load = " to ".join(f"{value:.1f}" for value in results["load_average"])
+    timings = {name: column for name, column in TIMINGS.items() if results["gpu"] or name != "device ms"}
+    measured = [
+        f"## {operation}, measured, {shape}\n\nRatios are to: {rows[0]['baseline']}.\n\n{_table(timings, rows)}"
+        for operation, shape, rows in groups(results["comparisons"])
+    ]
+    best = f"Best time is that of a {ledger['gpu']['name']} ({ledger['gpu']['source']}). Nothing here is measured."
+    counted = [
+        f"## {operation}, counted, {shape}\n\n{best}\n\n{_table(COUNTS, rows)}"
+        for operation, shape, rows in groups(ledger["rows"])
+    ]
     parts = [
         "# Benchmark results",
         f"Measured on {where}, torch {results['versions']['torch']}, commit {results['commit']}, "
         f"{results['date']}; load average {load}.",
         "Wall time of one call, the device waited for. Peers took turns; ratios are medians of those within rounds.",
-    ]
-    for operation, shape in _groups(results["comparisons"]):
-        rows = [r for r in results["comparisons"] if (r["operation"], label(r["shape"])) == (operation, shape)]
-        baseline = rows[0]["baseline"]
-        headings = ["peer", "pass", "median ms", "q10 to q90", "ratio", "peak MB", "does not do"]
-        if results["gpu"]:
-            headings.insert(4, "device ms")
-        parts += [
-            f"## {operation}, measured, {shape}",
-            f"Ratios are to: {baseline}.",
-            _table(headings, map(_timing, rows)),
-        ]
-    parts += [
+        *measured,
         "## Goals of the prefix modes, measured",
         "Medians of the ratios within rounds; prompts of 100 tokens before texts of 24, 8 tasks.",
-        _table(["operation", "model", "beside", "ratio", "at most", "rounds"], map(_goal, results["goals"])),
-    ]
-    ledger = results["ledger"]
-    for operation, shape in _groups(ledger["rows"]):
-        rows = [r for r in ledger["rows"] if (r["operation"], label(r["shape"])) == (operation, shape)]
-        headings = [
-            "peer",
-            "pass",
-            "launches",
-            "MB",
-            "unique MB",
-            "MFLOP",
-            "floor MB",
-            "ratio",
-            "best µs",
-            "counted by",
-        ]
-        parts += [
-            f"## {operation}, counted, {shape}",
-            f"Best time is that of a {ledger['gpu']['name']} ({ledger['gpu']['source']}). Nothing here is measured.",
-            _table(headings, map(_count, rows)),
-        ]
-    parts += [
+        _table(GOALS, results["goals"]),
+        *counted,
         "## Growth, measured",
         "Slope of log time over log size, from the ratios within rounds; forward and backward, or a training step.",
-        _table(
-            ["operation", "size", "values", "peer", "slope", "time ratio, largest to smallest", "memory slope"],
-            (
-                [
-                    row["operation"],
-                    row["size"],
-                    f"{row['from']} to {row['to']}",
-                    row["peer"],
-                    f"{row['slope']:.2f}",
-                    f"{row['ratio']:.2f}",
-                    f"{row['memory_slope']:.2f}",
-                ]
-                for row in results["slopes"]
-            ),
-        ),
+        _table(SLOPES, results["slopes"]),
         "![growth](growth.png)",
-        "## Suites",
-        "pytest-benchmark's own timings, one benchmark after the other, are in results.json under `suites`.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _groups(rows: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((row["operation"], label(row["shape"])) for row in rows))
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _timing(row: dict[str, Any]) -> list[str]:
-    if "missing" in row:
-        return [row["peer"], row["missing"], "", "", "", "", ""]
-    seconds, device = row["seconds"], row["device_seconds"]
-    return [
-        row["peer"],
-        row["pass"],
-        f"{1e3 * seconds['q50']:.2f}",
-        f"{1e3 * seconds['q10']:.2f} to {1e3 * seconds['q90']:.2f}",
-        *([f"{1e3 * device['q50']:.3f}"] if device else []),
-        f"{row['ratio']['q50']:.2f}",
-        f"{row['peak_bytes'] / 1e6:.1f}",
-        row["lacks"],
-    ]
-
-
-def _goal(row: dict[str, Any]) -> list[str]:
-    names = [row["operation"], row["model"], row["beside"]]
-    if "missing" in row:
-        return [*names, row["missing"], f"{row['at_most']:.2f}", ""]
-    return [*names, f"{row['ratio']:.3f}", f"{row['at_most']:.2f}", str(row["rounds"])]
-
-
-def _count(row: dict[str, Any]) -> list[str]:
-    if "missing" in row:
-        return [row["peer"], row["missing"], *[""] * 8]
-    floor = row["floor_bytes"]
-    return [
-        row["peer"],
-        row["pass"],
-        str(row["launches"]),
-        *(f"{row[name] / 1e6:.2f}" for name in ("bytes", "unique_bytes", "flops")),
-        f"{floor / 1e6:.2f}" if floor else "",
-        f"{row['ratio']:.2f}" if floor else "",
-        f"{1e6 * row['best_seconds']:.1f}",
-        row["counted_by"],
-    ]
-
-
 def figure(results: dict[str, Any], path: Path) -> None:
     """Time over every size that grows, both axes logarithmic; slopes stand in the legends."""
-    panels = list(dict.fromkeys((row["operation"], row["size"]) for row in results["growth"]))
-    figure, grid = plt.subplots(2, -(-len(panels) // 2), figsize=(14, 8), squeeze=False, layout="constrained")
-    names = list(dict.fromkeys(row["peer"] for row in results["growth"]))
+    rows = pd.DataFrame(results["growth"])
+    rows["ms"] = [1e3 * row["seconds"]["q50"] for row in results["growth"]]
     slopes = {(row["operation"], row["size"], row["peer"]): row["slope"] for row in results["slopes"]}
-    for axes, panel in zip(grid.flat, panels, strict=False):
-        for number, name in enumerate(names):
-            rows = [r for r in results["growth"] if (r["operation"], r["size"], r["peer"]) == (*panel, name)]
-            if not rows:
-                continue
-            values = [row["value"] for row in rows]
-            medians = [1e3 * row["seconds"]["q50"] for row in rows]
-            label = f"{name}: {slopes[panel[0], panel[1], name]:.2f}"
-            axes.loglog(values, medians, "o-", color=f"C{number}", label=label)
-        axes.set(title=f"{panel[0].replace('_', ' ')} over {panel[1]}", xlabel=panel[1], ylabel="ms")
-        axes.set_xticks(values, [str(value) for value in values])
+    colors = {name: f"C{number}" for number, name in enumerate(rows["peer"].unique())}
+    panels = rows.groupby(["operation", "size"], sort=False)
+    figure = Figure(figsize=(14, 8), layout="constrained")
+    grid = list(figure.subplots(2, -(-len(panels) // 2), squeeze=False).flat)
+    for axes, ((operation, size), panel) in zip(grid, panels, strict=False):
+        lines = panel.pivot(index="value", columns="peer", values="ms")
+        title = f"{operation.replace('_', ' ')} over {size}"
+        lines.plot(ax=axes, loglog=True, style="o-", color=colors, title=title, xlabel=size, ylabel="ms")
+        axes.set_xticks(lines.index, lines.index.astype(str))
         axes.xaxis.minorticks_off()
         axes.grid(True, which="major", alpha=0.3)
-        axes.legend(title="slope", fontsize="small")
-    for axes in list(grid.flat)[len(panels) :]:
+        axes.legend([f"{name}: {slopes[operation, size, name]:.2f}" for name in lines], title="slope", fontsize="small")
+    for axes in grid[len(panels) :]:
         axes.remove()
     figure.savefig(path, dpi=120)
-    plt.close(figure)

@@ -1,30 +1,30 @@
-"""Measures providers in turns: wall time, device time, peak memory.
+"""Times works in turns: wall time, device time, peak memory.
 
 Wall time is that of the host around one call, with the device waited for before and after it; it is no kernel time.
-Providers take turns (A B C A B C ...), and a ratio is the median of the ratios within each round: on a machine that
+Works take turns (A B C A B C ...), and a ratio is the median of the ratios within each round: on a machine that
 others use, times of different minutes cannot be compared.
 """
 
-import statistics
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.providers import Provider
-
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 class Work(NamedTuple):
-    """Something to time: ``prepare`` is not timed, and ``run`` takes what it returns."""
+    """Something to time: ``prepare`` is not timed, and ``run`` takes what it returns; ``warm`` if a cache is full."""
 
     prepare: Callable[[], tuple[Any, ...]]
     run: Callable[..., Any]
+    warm: bool = False
 
 
 @dataclass
@@ -36,19 +36,9 @@ class Timing:
     ratios: list[float] = field(default_factory=list)
     peak_bytes: int | None = None
 
-    @property
-    def seconds(self) -> float:
-        """Median wall time."""
-        return statistics.median(self.wall)
-
-    @property
-    def ratio(self) -> float:
-        """Median of the ratios to the baseline."""
-        return statistics.median(self.ratios)
-
-    def ratio_to(self, other: "Timing") -> float:
-        """Median of the ratios to another timing that took turns with this one."""
-        return statistics.median(mine / theirs for mine, theirs in zip(self.wall, other.wall, strict=True))
+    def ratios_to(self, other: "Timing") -> list[float]:
+        """Ratios to another timing that took turns with this one, round by round."""
+        return [mine / theirs for mine, theirs in zip(self.wall, other.wall, strict=True)]
 
     def to_json(self) -> dict[str, Any]:
         """Quantiles of all that was measured."""
@@ -63,25 +53,14 @@ class Timing:
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
     """The smallest value and the quantiles of QUANTILES, by name."""
-    points = torch.quantile(torch.tensor(values, dtype=torch.float64), torch.tensor(QUANTILES, dtype=torch.float64))
-    named = {f"q{round(100 * q)}": point for q, point in zip(QUANTILES, points.tolist(), strict=True)}
-    return {"min": min(values), **named}
+    named = zip(QUANTILES, np.quantile(values, QUANTILES).tolist(), strict=True)
+    return {"min": min(values), **{f"q{round(100 * q)}": point for q, point in named}}
 
 
 def synchronize() -> None:
     """Wait for the GPU, where there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def synchronized(run: Callable[..., Any]) -> Callable[..., None]:
-    """The call with the device waited for at its end."""
-
-    def call(*arguments: Any) -> None:
-        run(*arguments)
-        synchronize()
-
-    return call
 
 
 def measure(work: Work) -> tuple[float, float | None]:
@@ -122,26 +101,14 @@ def peak_bytes(work: Work) -> int:
 
 
 def take_turns(
-    works: Mapping[Any, Work],
-    rounds: int,
-    baseline: Callable[[Any], Any],
-    *,
-    memory: bool = True,
-    budget: float = float("inf"),
+    works: Mapping[Any, Work], rounds: int, baseline: Callable[[Any], Any], budget: float = math.inf
 ) -> dict[Any, Timing]:
-    """Time every work once a round.
+    """Time every work once a round, after a run for its peak memory and one to warm up.
 
-    Args:
-        works: what to time, by key.
-        rounds: number of rounds; at least three are done.
-        baseline: the key that a key is compared with.
-        memory: whether to measure peak memory, in a run of its own.
-        budget: seconds after which no further round starts.
-
-    Returns:
-        a timing for every key.
+    After ``budget`` seconds no round but the first three starts. Ratios are to the work whose key ``baseline`` gives;
+    there are none where it is not timed.
     """
-    timings = {key: Timing(peak_bytes=peak_bytes(work) if memory else None) for key, work in works.items()}
+    timings = {key: Timing(peak_bytes=peak_bytes(work)) for key, work in works.items()}
     for work in works.values():
         measure(work)
     keys, start = list(works), time.perf_counter()
@@ -154,26 +121,7 @@ def take_turns(
             timings[key].wall.append(wall)
             if device is not None:
                 timings[key].device.append(device)
-        for key, timing in timings.items():
-            timing.ratios.append(timing.wall[-1] / timings[baseline(key)].wall[-1])
+    for key, timing in timings.items():
+        if baseline(key) in timings:
+            timing.ratios = timing.ratios_to(timings[baseline(key)])
     return timings
-
-
-def provider_work(provider: Provider, what: str) -> Work:
-    """``forward``, ``backward`` or ``both`` of a provider; with parameters, forward records for backward."""
-    parameters = list(provider.parameters.values())
-    gradient = torch.randn_like(provider.forward())
-
-    def backward(output: Tensor) -> None:
-        torch.autograd.backward(output, gradient)
-
-    def clear() -> tuple[()]:
-        for parameter in parameters:
-            parameter.grad = None
-        return ()
-
-    if what == "forward":
-        return Work(tuple, provider.forward)
-    if what == "backward":
-        return Work(lambda: (*clear(), provider.forward()), backward)
-    return Work(clear, lambda: backward(provider.forward()))

@@ -7,11 +7,9 @@ turns, and the median of the ratios within each round is quoted.
 import argparse
 import json
 
-import torch
-
-from benchmarks import steps
-from benchmarks.comparisons import time_models
-from benchmarks.shapes import REFERENCE
+from benchmarks.comparisons import Comparison
+from benchmarks.models import TRAINING_STEP
+from benchmarks.shapes import SMALL_T5
 
 
 def main() -> None:
@@ -22,29 +20,24 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64, help="L, input tokens of a row")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    shape = REFERENCE.moved(B=options.rows, L=options.tokens)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    bench = steps.make_bench(steps.T5_SMALL, shape, device)
-    models = {name: steps.MODELS[name] for name in ("CrossPTModel", "bare prompt")}
-    rows, _ = time_models("training_step", bench, models, options.rounds, baseline="bare prompt")
-    by_peer = {row["peer"]: row for row in rows}
-    for row in rows:
-        if "missing" in row:
-            parser.exit(1, f"{row['peer']}: {row['missing']}\n")
+    shape = SMALL_T5.moved(B=options.rows, L=options.tokens)
+    comparison = Comparison(TRAINING_STEP, shape, options.rounds, peers=("CrossPTModel", "bare prompt"))
+    outcome = comparison.measure()
+    for row in outcome.missing.values():
+        parser.exit(1, f"{row['peer']}: {row['missing']}\n")
+    ours, bare = outcome.rows.values()
     result = {
         "schema": 1,
-        "rounds": by_peer["CrossPTModel"]["rounds"],
-        "crosspt_seconds": by_peer["CrossPTModel"]["seconds"]["q50"],
-        "bare_prompt_seconds": by_peer["bare prompt"]["seconds"]["q50"],
-        "ratio": by_peer["CrossPTModel"]["ratio"]["q50"],
+        "rounds": ours["rounds"],
+        "crosspt_seconds": ours["seconds"]["q50"],
+        "bare_prompt_seconds": bare["seconds"]["q50"],
+        "ratio": ours["ratio"]["q50"],
     }
-    if options.json:
-        print(json.dumps(result, indent=2))
-    else:
-        print(
-            f"training step, medians of {result['rounds']} rounds: CrossPT {result['crosspt_seconds']:.3f} s, "
-            f"bare prompt {result['bare_prompt_seconds']:.3f} s, ratio {result['ratio']:.3f}"
-        )
+    text = (
+        f"training step, medians of {result['rounds']} rounds: CrossPT {result['crosspt_seconds']:.3f} s, "
+        f"bare prompt {result['bare_prompt_seconds']:.3f} s, ratio {result['ratio']:.3f}"
+    )
+    print(json.dumps(result, indent=2) if options.json else text)
 
 
 if __name__ == "__main__":

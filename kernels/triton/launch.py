@@ -100,7 +100,7 @@ DEBUG = os.environ.get("CROSSPT_DEBUG", "0") not in ("", "0")
 
 
 def start(kernel: triton.JITFunction, grid: tuple[int, ...], args: tuple[object, ...], warps: int, stages: int) -> None:
-    """Hand a kernel to Triton. Tests and variants.py replace this function to see what is launched."""
+    """Hand a kernel to Triton. Tests and tools/variants.py replace this function to see what is launched."""
     kernel.run(*args, grid=grid, warmup=False, num_warps=warps, num_stages=stages, debug=DEBUG)
 
 

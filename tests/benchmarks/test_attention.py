@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from benchmarks import attention, comparisons
-from benchmarks.attention import ATTENTION_PEERS, PREFIX, REFERENCE, TINY, make_attention_batch
+from benchmarks.attention import ATTENTION, PREFIX, REFERENCE, TINY, make_attention_batch
+from benchmarks.comparisons import Comparison
 from benchmarks.counter import count_operations
-from benchmarks.operations import ATTENTION
-from benchmarks.providers import Provider, UnavailableError, check
+from benchmarks.peers import Built, UnavailableError
+from benchmarks.shapes import AttentionShape
 
-NAMES = [name for name in ATTENTION_PEERS if name not in ("flex attention", "triton")]
+PEERS = ATTENTION.peers
+NAMES = [name for name in PEERS if name not in ("flex attention", "triton")]
 SHAPES = [TINY, TINY.moved(m=0, T=1, Lq=1), TINY.moved(dtype="bfloat16"), TINY.moved(B=1, dtype="float64")]
 
 
@@ -44,18 +46,19 @@ def test_sums_of_exponentials_are_kept_in_float64_for_float64() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_peers_agree_with_the_reference_and_stay_above_the_floor(name: str, shape: attention.AttentionShape) -> None:
-    peer, batch = ATTENTION_PEERS[name], make_attention_batch(shape)
-    provider = peer.build(shape, batch)
-    assert provider.parameters.keys() >= {"query", "key", "value"}
+def test_peers_agree_with_the_reference_and_stay_above_the_floor(name: str, shape: AttentionShape) -> None:
+    peer = PEERS[name]
+    built = peer.build(make_attention_batch(shape))
+    assert built.parameters.keys() >= {"query", "key", "value"}
     with count_operations() as forward:
-        output = provider.forward()
+        output = built.forward()
     gradient = torch.ones_like(output)
     with count_operations() as backward:
-        torch.autograd.grad(output, list(provider.parameters.values()), gradient)
-    assert check(provider, batch.constant) is None
+        torch.autograd.grad(output, list(built.parameters.values()), gradient)
+    assert built.check() is None
     floors = peer.floors(shape)
-    saved = shape.B * shape.H * shape.Lq * max(shape.itemsize, 4)  # eager keeps all weights instead of their sums
+    # Eager keeps all weights instead of their sums.
+    saved = shape.B * shape.H * shape.Lq * max(shape.torch_dtype.itemsize, 4)
     assert forward.unique_bytes >= floors["forward"] - saved
     assert backward.unique_bytes >= floors["backward"] - saved
 
@@ -71,22 +74,22 @@ def test_peers_agree_with_the_reference_and_stay_above_the_floor(name: str, shap
 def test_a_wrong_peer_is_not_timed(
     wrong: Callable[[torch.Tensor], torch.Tensor], complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    peer = ATTENTION_PEERS["torch"]
+    peer = PEERS["torch"]
 
-    def build(shape: Any, batch: Any) -> Provider:
-        provider = peer.build(shape, batch)
-        return dataclasses.replace(provider, forward=lambda: wrong(provider.forward()))
+    def build(batch: Any) -> Built:
+        built = peer.build(batch)
+        return dataclasses.replace(built, forward=lambda: wrong(built.forward()))
 
-    peers = {"eager": ATTENTION_PEERS["eager"], "torch": dataclasses.replace(peer, build=build)}
+    peers = {"eager": PEERS["eager"], "torch": dataclasses.replace(peer, build=build)}
     timed: list[str] = []
 
-    def take_turns(works: dict[str, Any], *_: Any, **__: Any) -> dict[str, Any]:
-        timed.extend(works)
+    def take_turns(works: dict[Any, Any], *_: Any, **__: Any) -> dict[str, Any]:
+        timed.extend(name for _, name in works)
         return {}
 
     monkeypatch.setattr(comparisons, "take_turns", take_turns)
     operation = dataclasses.replace(ATTENTION, peers=peers)
-    (row,) = comparisons.compare_operation(operation, TINY, "cpu", rounds=3)
+    (row,) = Comparison(operation, TINY, rounds=3).measure("cpu").to_json()
     assert row["peer"] == "torch"
     assert row["missing"].startswith(f"wrong: {complaint}")
     assert set(timed) == {"eager"}
@@ -97,16 +100,16 @@ def test_the_check_sees_every_part(part: str) -> None:
     batch = make_attention_batch(TINY)
     changed = {
         "the mask": batch._replace(mask=torch.ones_like(batch.mask)),
-        "the bias": batch._replace(constant=batch.constant.flip(1)),
+        "the bias": batch._replace(bias=batch.bias.flip(1)),
         "the prefix": batch._replace(task_ids=1 - batch.task_ids),
     }[part]
     for name in NAMES:
-        truth, other = (ATTENTION_PEERS[name].build(TINY, values) for values in (batch, changed))
-        mixed = dataclasses.replace(other, reference=truth.reference)
-        assert "the output is off" in str(check(mixed, batch.constant))
+        truth, other = (PEERS[name].build(values) for values in (batch, changed))
+        mixed = dataclasses.replace(other, reference=truth.reference, constant=truth.constant)
+        assert "the output is off" in str(mixed.check())
 
 
 def test_flex_attention_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UnavailableError, match=r"C\+\+ compiler"):
-        ATTENTION_PEERS["flex attention"].build(TINY, make_attention_batch(TINY))
+        PEERS["flex attention"].build(make_attention_batch(TINY))

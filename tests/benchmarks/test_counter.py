@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.counter import Count, count_operations
-from benchmarks.peers import PEERS
-from benchmarks.shapes import TINY, make_batch
+from benchmarks.embedding import EMBEDDING, make_batch
+from benchmarks.shapes import TINY
 
 A, B = torch.rand(3, 5), torch.rand(3, 5)
 C, D = torch.rand(3, 5), torch.rand(6)
@@ -108,8 +108,8 @@ def test_backward_is_counted() -> None:
 
 def test_literal_formulation() -> None:
     """Encode sources and private prompts, weigh, stack, mix, gather the rows' prompts and tokens, concatenate."""
-    provider = PEERS["literal"].build(TINY, make_batch(TINY))
-    count = counted(provider.forward)
+    built = EMBEDDING.peers["literal"].build(make_batch(TINY))
+    count = counted(built.forward)
     encode, weigh = ["mm", "add"], ["div", "_softmax"]
     assert count.operations == [*encode, *encode, "cat", *weigh, "mul", "sum", "index", "index", "cat"]
     B, L, m, d, n, T = TINY.B, TINY.L, TINY.m, TINY.d, TINY.n, TINY.T
@@ -128,8 +128,8 @@ def test_literal_formulation() -> None:
 
 
 def test_bare_prompt() -> None:
-    provider = PEERS["bare prompt"].build(TINY, make_batch(TINY))
-    count = counted(provider.forward)
+    built = EMBEDDING.peers["bare prompt"].build(make_batch(TINY))
+    count = counted(built.forward)
     B, L, m, d = TINY.B, TINY.L, TINY.m, TINY.d
     assert count.operations == ["embedding", "cat"]
     assert count.bytes == 4 * (2 * B * L * d + 2 * B * (m + L) * d) + 8 * B * L

@@ -2,18 +2,23 @@ import pytest
 
 from benchmarks import floor
 from benchmarks.counter import count_operations
-from benchmarks.peers import PEERS
-from benchmarks.shapes import LEDGER, REFERENCE, TINY, Shape, make_batch
+from benchmarks.embedding import EMBEDDING, make_batch
+from benchmarks.shapes import LEDGER, REFERENCE, TINY, Shape
+
+PEERS = EMBEDDING.peers
+
+
+def floors(shape: Shape) -> dict[str, int]:
+    return floor.embedding_floors(floor.crosspt_traffic, shape)
 
 
 def test_reference_shape() -> None:
-    traffic = floor.crosspt_traffic(REFERENCE)
     # forward: output, gathered rows, sources, private prompts, weight, bias, logits, input ids, task ids
     rows = 16 * 74 * 768 * 4 + 16 * 64 * 768 * 4
     parameters = 8 * 10 * 768 * 4 + 8 * 10 * 768 * 4 + 768 * 768 * 4 + 768 * 4 + 8 * 9 * 4
-    assert floor.forward_floor(REFERENCE, traffic) == rows + parameters + 16 * 64 * 8 + 16 * 8 == 9_645_472
+    assert floors(REFERENCE)["forward"] == rows + parameters + 16 * 64 * 8 + 16 * 8 == 9_645_472
     # backward: prompt rows of the output's gradient; every parameter read, every gradient written; task ids
-    assert floor.backward_floor(REFERENCE, traffic) == 16 * 10 * 768 * 4 + 2 * parameters + 16 * 8 == 6_200_000
+    assert floors(REFERENCE)["backward"] == 16 * 10 * 768 * 4 + 2 * parameters + 16 * 8 == 6_200_000
 
 
 def test_only_the_tasks_of_the_batch_are_read() -> None:
@@ -26,15 +31,13 @@ def test_only_the_tasks_of_the_batch_are_read() -> None:
 
 def test_tokens_are_at_most_the_table() -> None:
     shape = Shape(B=8, L=8, m=1, d=4, V=10)
-    plain = floor.forward_floor(shape, floor.no_traffic(shape))
-    assert plain == 4 * 4 * (10 + 64) + 8 * 64
+    assert PEERS["plain"].floors(shape) == {"forward": 4 * 4 * (10 + 64) + 8 * 64}
 
 
 def test_half_precision_halves_what_is_not_an_index() -> None:
-    traffic = floor.crosspt_traffic(REFERENCE)
     indices = 8 * (16 * 64 + 16)
-    half = floor.forward_floor(REFERENCE.moved(dtype="bfloat16"), traffic) - indices
-    assert 2 * half == floor.forward_floor(REFERENCE, traffic) - indices
+    half = floors(REFERENCE.moved(dtype="bfloat16"))["forward"] - indices
+    assert 2 * half == floors(REFERENCE)["forward"] - indices
 
 
 @pytest.mark.parametrize("shape", [TINY, *LEDGER], ids=str)
@@ -42,16 +45,15 @@ def test_half_precision_halves_what_is_not_an_index() -> None:
 def test_no_peer_goes_below_its_floor(name: str, shape: Shape) -> None:
     if name.startswith("PEFT"):
         pytest.importorskip("peft")
-    peer, batch = PEERS[name], make_batch(shape)
-    provider, floors = peer.build(shape, batch), peer.floors(shape)
+    built, least = PEERS[name].build(make_batch(shape)), PEERS[name].floors(shape)
     with count_operations() as forward:
-        output = provider.forward()
-    assert forward.unique_bytes >= floors["forward"]
-    if provider.parameters:
+        output = built.forward()
+    assert forward.unique_bytes >= least["forward"]
+    if built.parameters:
         gradient = output.detach().clone()
         with count_operations() as backward:
             output.backward(gradient)
-        assert backward.unique_bytes >= floors["backward"]
+        assert backward.unique_bytes >= least["backward"]
 
 
 def test_best_time() -> None:

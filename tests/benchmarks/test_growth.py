@@ -4,14 +4,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import comparisons, growth, report, steps, timing
-from benchmarks.shapes import REFERENCE, TINY, make_batch, shapes
+from benchmarks import comparisons, report, timing
+from benchmarks.comparisons import Comparison
+from benchmarks.embedding import make_batch
+from benchmarks.models import TRAINING_STEP
+from benchmarks.shapes import REFERENCE, TINY, shapes
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
 def test_slope_of_a_power_is_its_exponent(exponent: float) -> None:
     values = [1, 4, 16, 64]
-    assert growth.slope(values, [3 * value**exponent for value in values]) == pytest.approx(exponent, abs=1e-12)
+    assert comparisons.slope(values, [3 * value**exponent for value in values]) == pytest.approx(exponent, abs=1e-12)
 
 
 def test_slopes_rest_on_ratios_within_rounds() -> None:
@@ -19,7 +22,7 @@ def test_slopes_rest_on_ratios_within_rounds() -> None:
         about = {"operation": "embedding", "size": "n", "peer": "torch", "value": value}
         return {**about, "ratio": {"q50": ratio}, "seconds": {"q50": math.nan}, "peak_bytes": memory}
 
-    (found,) = growth.slopes([row(1, 1.0, 10), row(10, 10.0, 10), row(100, 100.0, 10)])
+    (found,) = comparisons.slopes([row(1, 1.0, 10), row(10, 10.0, 10), row(100, 100.0, 10)])
     assert found["slope"] == pytest.approx(1.0)
     assert found["memory_slope"] == pytest.approx(0.0, abs=1e-12)
     assert (found["from"], found["to"], found["ratio"]) == (1, 100, 100.0)
@@ -37,14 +40,14 @@ def test_taking_turns_rotates_and_divides_within_rounds(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(timing, "measure", measured)
     works = {name: timing.Work(tuple, lambda name=name: name) for name in "ab"}
-    timings = timing.take_turns(works, 4, baseline=lambda _: "a", memory=False)
+    timings = timing.take_turns(works, 4, baseline=lambda _: "a")
     assert "".join(order) == "ab" + "ab" + "ba" + "ab" + "ba"
     assert timings["b"].ratios == [3.0] * 4
-    assert timings["a"].ratio == 1.0
+    assert timings["a"].ratios == [1.0] * 4
 
 
 def test_a_budget_ends_the_rounds() -> None:
-    timings = timing.take_turns({"a": timing.Work(tuple, lambda: None)}, 50, lambda _: "a", memory=False, budget=0.0)
+    timings = timing.take_turns({"a": timing.Work(tuple, lambda: None)}, 50, lambda _: "a", budget=0.0)
     assert len(timings["a"].wall) == 3
 
 
@@ -75,13 +78,16 @@ def test_grids() -> None:
 
 
 def test_results_are_rendered(tmp_path: Path) -> None:
-    rows = growth.grow_step(steps.T5_TINY, (1, 2), "cpu", rounds=3, budget=0.0)
-    assert {row["peer"] for row in rows} == set(growth.STEP_MODELS)
-    bench = steps.make_bench(steps.T5_TINY, TINY)
-    models = {name: steps.MODELS[name] for name in ("CrossPTModel", "bare prompt")}
-    compared, _ = comparisons.time_models("training_step", bench, models, 3, "bare prompt")
+    peers = ("CrossPTModel", "literal")
+    growth = Comparison(TRAINING_STEP, TINY, 3, budget=0.0, peers=peers, size="n", values=(1, 2))
+    rows = growth.measure("cpu").to_json()
+    assert [(row["peer"], row["value"]) for row in rows] == [(name, value) for name in peers for value in (1, 2)]
+    assert [row["ratio"]["q50"] for row in rows if row["value"] == 1] == [1.0, 1.0]
+    compared = Comparison(TRAINING_STEP, TINY, 3, peers=("CrossPTModel", "bare prompt")).measure("cpu").to_json()
     assert [row["peer"] for row in compared] == ["CrossPTModel", "bare prompt"]
     assert compared[1]["ratio"]["q50"] == 1.0
+    missing = {name: compared[0][name] for name in ("operation", "shape", "baseline", "peer")}
+    missing["missing"] = "wrong: the output is off"
     count = {
         "launches": 3,
         "bytes": 4_000_000,
@@ -99,7 +105,7 @@ def test_results_are_rendered(tmp_path: Path) -> None:
         "commit": "abc",
         "date": "today",
         "load_average": [0.1, 2.0],
-        "comparisons": [*compared, {**compared[0], "missing": "wrong: the output is off"}],
+        "comparisons": [*compared, missing],
         "ledger": {
             "gpu": {"name": "a GPU", "source": "its makers"},
             "rows": [
@@ -108,7 +114,7 @@ def test_results_are_rendered(tmp_path: Path) -> None:
             ],
         },
         "growth": rows,
-        "slopes": growth.slopes(rows),
+        "slopes": comparisons.slopes(rows),
         "goals": [
             {
                 "operation": "answers",
@@ -123,7 +129,7 @@ def test_results_are_rendered(tmp_path: Path) -> None:
         ],
     }
     text = report.markdown(results)
-    assert "| torch | forward | 3 | 4.00 | 2.00 | 0.00 | 1.00 | 2.00 | 10.0 | torch dispatch |" in text
+    assert "| torch | forward | 3 | 4 | 2 | 0 | 1 | 2.00 | 10.0 | torch dispatch |" in text
     assert "| CrossPTModel | wrong: the output is off |" in text
     assert "| triton | not here |" in text
     assert "| answers | a | b | 1.200 | 1.25 | 7 |" in text

@@ -1,14 +1,18 @@
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
-from benchmarks import comparisons, peers, steps
-from benchmarks.operations import EMBEDDING
-from benchmarks.providers import Provider, UnavailableError, check
-from benchmarks.shapes import TINY, Batch, Shape, make_batch
+from benchmarks import models
+from benchmarks.comparisons import Comparison
+from benchmarks.embedding import EMBEDDING, Batch, make_batch
+from benchmarks.peers import Built, UnavailableError
+from benchmarks.shapes import TINY
 
-NAMES = [name for name in peers.PEERS if name not in ("torch.compile", "triton")]
+PEERS = EMBEDDING.peers
+NAMES = [name for name in PEERS if name not in ("torch.compile", "triton")]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
@@ -17,10 +21,9 @@ def test_peers_agree_with_their_references(name: str, dtype: str) -> None:
     if name.startswith("PEFT"):
         pytest.importorskip("peft")
     shape = TINY.moved(dtype=dtype)
-    batch = make_batch(shape)
-    provider = peers.PEERS[name].build(shape, batch)
-    assert provider.forward().dtype == shape.torch_dtype
-    assert check(provider, batch.constant) is None
+    built = PEERS[name].build(make_batch(shape))
+    assert built.forward().dtype == shape.torch_dtype
+    assert built.check() is None
 
 
 @pytest.mark.parametrize(
@@ -33,47 +36,40 @@ def test_peers_agree_with_their_references(name: str, dtype: str) -> None:
         (lambda x: x * float("nan"), "the output is off by nan"),
     ],
 )
-def test_a_wrong_provider_is_reported_and_not_timed(
-    wrong: object, complaint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    peer = peers.PEERS["torch"]
+def test_a_wrong_peer_is_reported_and_not_timed(wrong: Callable[[Tensor], Tensor], complaint: str) -> None:
+    peer = PEERS["torch"]
 
-    def build(shape: Shape, batch: Batch) -> Provider:
-        provider = peer.build(shape, batch)
-        return dataclasses.replace(provider, forward=lambda: wrong(provider.forward()))  # type: ignore[operator]
+    def build(batch: Batch) -> Built:
+        built = peer.build(batch)
+        return dataclasses.replace(built, forward=lambda: wrong(built.forward()))
 
-    monkeypatch.setitem(peers.PEERS, "torch", dataclasses.replace(peer, build=build))
-    for name in list(peers.PEERS):
-        if name not in ("torch", "literal"):
-            monkeypatch.delitem(peers.PEERS, name)
-    rows = {
-        (row["peer"], row.get("pass")): row for row in comparisons.compare_operation(EMBEDDING, TINY, "cpu", rounds=3)
-    }
+    peers = {"literal": PEERS["literal"], "torch": dataclasses.replace(peer, build=build)}
+    comparison = Comparison(dataclasses.replace(EMBEDDING, peers=peers), TINY, rounds=3)
+    rows = {(row["peer"], row.get("pass")): row for row in comparison.measure("cpu").to_json()}
     assert rows["torch", None]["missing"].startswith(f"wrong: {complaint}")
     assert "seconds" not in rows["torch", None]
     assert "seconds" in rows["literal", "both"]
 
 
-@pytest.mark.parametrize("name", steps.MODELS)
+@pytest.mark.parametrize("name", models.MODELS)
 def test_models_agree_with_their_references(name: str) -> None:
     if name.startswith("PEFT"):
         pytest.importorskip("peft")
-    bench = steps.make_bench(steps.T5_TINY, TINY)
-    prompted = steps.MODELS[name](bench)
-    assert steps.check(prompted, bench) is None
-    before = [parameter.detach().clone() for parameter in prompted.learned]
-    work = steps.training_work(prompted)
+    bench = models.make_bench(TINY)
+    built = models.MODELS[name].build(bench)
+    assert built.check() is None
+    before = [parameter.detach().clone() for parameter in built.learned]
+    work = built.work("step")
     work.run(*work.prepare())
-    assert all(not torch.equal(old, new) for old, new in zip(before, prompted.learned, strict=True))
+    assert all(not torch.equal(old, new) for old, new in zip(before, built.learned, strict=True))
     assert all(parameter.grad is None for parameter in bench.t5.parameters())
 
 
 def test_a_wrong_model_is_noticed() -> None:
-    bench = steps.make_bench(steps.T5_TINY, TINY)
-    prompted = steps.MODELS["bare prompt"](bench)
-    assert "loss" in str(steps.check(dataclasses.replace(prompted, loss=lambda: prompted.loss() * 1.01), bench))
-    silent = dataclasses.replace(prompted, generate=lambda tokens: prompted.generate(tokens) * 0)
-    assert "answers" in str(steps.check(silent, bench))
+    built = models.MODELS["bare prompt"].build(models.make_bench(TINY))
+    assert "loss" in str(dataclasses.replace(built, loss=lambda: built.loss() * 1.01).check())
+    silent = dataclasses.replace(built, generate=lambda tokens: built.generate(tokens) * 0)
+    assert "answers" in str(silent.check())
 
 
 def test_absent_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,4 +78,4 @@ def test_absent_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = make_batch(TINY)
     for name, word in (("PEFT multitask", "peft is not installed"), ("torch.compile", "C\\+\\+ compiler")):
         with pytest.raises(UnavailableError, match=word):
-            peers.PEERS[name].build(TINY, batch)
+            PEERS[name].build(batch)

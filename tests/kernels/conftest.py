@@ -14,7 +14,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
         return
     if torch.cuda.is_available():
         pytest.skip("kernels are compiled, not interpreted, on a machine with a GPU")
-    from tests.kernels.interpreter import round_to_nearest_bfloat16
+    from crosspt.kernels.tools.interpreter import round_to_nearest_bfloat16
 
     with round_to_nearest_bfloat16():
         yield "cpu"
@@ -33,7 +33,7 @@ def fast_interpreter() -> Iterator[None]:
     if torch.cuda.is_available():
         yield
         return
-    from tests.kernels.interpreter import patch_language_once
+    from crosspt.kernels.tools.interpreter import patch_language_once
 
     with patch_language_once():
         yield

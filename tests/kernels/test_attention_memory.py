@@ -20,7 +20,7 @@ ODD = Sizes(B=2, H=2, Lq=19, Lk=17, D=5, T=3, m=33)
 @pytest.mark.parametrize("case", ["bias", "prefix, mask, causal", "all"])
 def test_recorded_addresses(case: str) -> None:
     """Addresses are own elements, outputs are written exactly once, no program reads what another writes."""
-    from tests.kernels.interpreter import record
+    from crosspt.kernels.tools.recorder import record
 
     x = make_inputs(CASES[case], ODD)
     with record() as recording:
@@ -38,7 +38,7 @@ def test_recorded_addresses(case: str) -> None:
 
 def test_blocks_of_hidden_keys_are_not_read() -> None:
     """Causality leaves out whole blocks, forward and backward."""
-    from tests.kernels.interpreter import record
+    from crosspt.kernels.tools.recorder import record
 
     def loads(causal: bool) -> dict[str, int]:
         x = make_inputs(Case(prefix=False, causal=causal), Sizes(B=1, H=1, Lq=64, Lk=64, D=16))
@@ -54,7 +54,12 @@ def test_blocks_of_hidden_keys_are_not_read() -> None:
 @pytest.mark.parametrize("case", ["bias, mask", "all"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_order_poison_and_masked_lanes_change_no_bit(case: str, dtype: torch.dtype) -> None:
-    from tests.kernels.interpreter import nan_masked_lanes, poisoned_empty, program_order, round_to_nearest_bfloat16
+    from crosspt.kernels.tools.interpreter import (
+        nan_masked_lanes,
+        poisoned_empty,
+        program_order,
+        round_to_nearest_bfloat16,
+    )
 
     x = make_inputs(CASES[case], ODD._replace(Lq=5, m=3), dtype)
     with round_to_nearest_bfloat16():
@@ -74,7 +79,7 @@ def test_bytes_at_the_reference_shape(case: str) -> None:
 
     Bytes grow with the number of rows and heads alike, so a few stand for 16 x 12.
     """
-    from tests.kernels.interpreter import record
+    from crosspt.kernels.tools.recorder import record
 
     x = make_inputs(CASES[case], Sizes(B=4, H=2, Lq=128, Lk=128, D=64, T=2, m=10), torch.bfloat16)
     inputs = [*x.given.values(), *(t for t in (x.bias, x.mask, x.task_ids) if t is not None)]
@@ -94,7 +99,7 @@ def test_bytes_at_the_reference_shape(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_forward_is_one_launch_and_backward_two(case: Case) -> None:
-    from tests.kernels.interpreter import count_launches
+    from crosspt.kernels.tools.interpreter import count_launches
 
     x = make_inputs(case, Sizes(B=1, H=1), torch.bfloat16)
     with count_launches() as forward:

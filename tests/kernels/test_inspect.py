@@ -7,9 +7,10 @@ import pytest
 import triton
 import triton.language as tl
 
-from crosspt.kernels.assembly import read_amdgcn, read_resource_usage, read_sass
-from crosspt.kernels.inspect import TARGETS, Row, format_table, inspect, main
-from crosspt.kernels.variants import Variant
+from crosspt.kernels.inspect import format_table, main
+from crosspt.kernels.tools.assembly import read_amdgcn, read_resource_usage, read_sass
+from crosspt.kernels.tools.inspection import TARGETS, Row, inspect
+from crosspt.kernels.tools.variants import Variant
 
 
 @triton.jit

@@ -6,15 +6,15 @@ import torch
 import triton
 import triton.language as tl
 
-from tests.kernels.interpreter import (
+from crosspt.kernels.tools.interpreter import (
     count_launches,
     nan_masked_lanes,
     patch_language_once,
     poisoned_empty,
     program_order,
-    record,
     round_to_nearest_bfloat16,
 )
+from crosspt.kernels.tools.recorder import record
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 

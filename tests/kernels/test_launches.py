@@ -48,7 +48,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 def test_forward_is_one_launch_and_backward_at_most_three(
     case: Case, sizes: Sizes, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.kernels.interpreter import count_launches
+    from crosspt.kernels.tools.interpreter import count_launches
 
     monkeypatch.setattr(validation, "values_are_visible", lambda tensor: False)  # as for GPU tensors
     x = make_inputs(case, sizes, dtype)
@@ -64,7 +64,7 @@ def test_forward_is_one_launch_and_backward_at_most_three(
 
 @pytest.mark.usefixtures("interpreted")
 def test_launches_of_the_parts() -> None:
-    from tests.kernels.interpreter import count_launches
+    from crosspt.kernels.tools.interpreter import count_launches
 
     x = make_inputs(Case(), BY_TASK)
     for operation, backwards in ((composed, 2), (prepended, 1)):

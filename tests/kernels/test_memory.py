@@ -28,7 +28,12 @@ GROUPINGS = pytest.mark.parametrize("sizes", [BY_TASK, BY_ROW], ids=["by task", 
 
 def stressed(x: Inputs, operation: Operation, order: str | int) -> dict[str, torch.Tensor]:
     """Results with NaN in fresh memory and in masked lanes, with the programs of each launch in another order."""
-    from tests.kernels.interpreter import nan_masked_lanes, poisoned_empty, program_order, round_to_nearest_bfloat16
+    from crosspt.kernels.tools.interpreter import (
+        nan_masked_lanes,
+        poisoned_empty,
+        program_order,
+        round_to_nearest_bfloat16,
+    )
 
     with ExitStack() as stack:
         for context in (nan_masked_lanes(), poisoned_empty(), program_order(order), round_to_nearest_bfloat16()):
@@ -40,7 +45,7 @@ def stressed(x: Inputs, operation: Operation, order: str | int) -> dict[str, tor
 @GROUPINGS
 def test_recorded_addresses(case: Case, sizes: Sizes) -> None:
     """Addresses are own elements, outputs are written exactly once, no program reads what another writes."""
-    from tests.kernels.interpreter import record
+    from crosspt.kernels.tools.recorder import record
 
     x = make_inputs(case, sizes)
     with record() as recording:
@@ -56,7 +61,7 @@ def test_recorded_addresses(case: Case, sizes: Sizes) -> None:
 
 @pytest.mark.parametrize("operation", [composed, prepended])
 def test_recorded_addresses_of_the_parts(operation: Operation) -> None:
-    from tests.kernels.interpreter import record
+    from crosspt.kernels.tools.recorder import record
 
     x = make_inputs(Case(mask=True), BY_TASK)
     if operation is prepended:
@@ -71,7 +76,7 @@ def test_recorded_addresses_of_the_parts(operation: Operation) -> None:
     "sizes", [Sizes(1, 1, 1, 1, 1, 1, 1), Sizes(5, 3, 2, 33, 3, 70), Sizes(3, 9, 18, 2, 3, 33)], ids=str
 )
 def test_recorded_addresses_at_odd_sizes(sizes: Sizes) -> None:
-    from tests.kernels.interpreter import record
+    from crosspt.kernels.tools.recorder import record
 
     with record() as recording:
         results(prompted, make_inputs(Case(mask=True), sizes), "triton")
@@ -80,7 +85,7 @@ def test_recorded_addresses_at_odd_sizes(sizes: Sizes) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_recorded_addresses_of_other_tiles(dtype: torch.dtype) -> None:
-    from tests.kernels.interpreter import record
+    from crosspt.kernels.tools.recorder import record
 
     with record() as recording:
         results(prompted, make_inputs(Case(mask=True), Sizes(5, 3, 3, 2, 5, 70), dtype), "triton")
@@ -91,7 +96,7 @@ def test_recorded_addresses_of_other_tiles(dtype: torch.dtype) -> None:
 @GROUPINGS
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_order_poison_and_masked_lanes_change_no_bit(case: str, sizes: Sizes, dtype: torch.dtype) -> None:
-    from tests.kernels.interpreter import round_to_nearest_bfloat16
+    from crosspt.kernels.tools.interpreter import round_to_nearest_bfloat16
 
     x = make_inputs(CASES[case], sizes, dtype)
     with round_to_nearest_bfloat16():
@@ -123,7 +128,7 @@ FORWARD_FLOOR, BACKWARD_FLOOR = 9.64e6, 6.20e6
 
 
 def test_bytes_at_the_reference_shape() -> None:
-    from tests.kernels.interpreter import record
+    from crosspt.kernels.tools.recorder import record
 
     sizes = Sizes(B=16, L=64, T=8, n=8, m=10, d=768, V=1024)
     x = make_inputs(Case(), sizes, torch.float32)

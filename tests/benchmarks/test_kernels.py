@@ -24,7 +24,7 @@ def product_kernel(p_out, p_a, p_b, SIZE: tl.constexpr):
 
 
 def test_bytes_and_operations_of_a_launch() -> None:
-    from benchmarks.interpreted import count_operations_and_kernels
+    from benchmarks.kernels import count_operations_and_kernels
 
     values, factor = torch.rand(10), torch.rand(1)
     with count_operations_and_kernels() as count:
@@ -40,7 +40,7 @@ def test_bytes_and_operations_of_a_launch() -> None:
 
 
 def test_operations_of_a_product() -> None:
-    from benchmarks.interpreted import count_operations_and_kernels
+    from benchmarks.kernels import count_operations_and_kernels
 
     a, b, out = torch.rand(16, 16), torch.rand(16, 16), torch.empty(16)
     with count_operations_and_kernels() as count:
@@ -52,23 +52,21 @@ def test_operations_of_a_product() -> None:
 
 
 def test_accesses_outside_an_argument_are_no_result() -> None:
-    from benchmarks.interpreted import count_operations_and_kernels
+    from benchmarks.kernels import count_operations_and_kernels
 
     with pytest.raises(RuntimeError, match="outside p_out"), count_operations_and_kernels():
         scale_kernel[(3,)](torch.zeros(9), torch.rand(10), torch.rand(1), 10, BLOCK=4)
 
 
 def test_our_operators_are_looked_into() -> None:
-    from benchmarks.interpreted import count_operations_and_kernels
-    from benchmarks.peers import PEERS
-    from benchmarks.providers import check
-    from benchmarks.shapes import TINY, make_batch
+    from benchmarks.embedding import EMBEDDING, make_batch
+    from benchmarks.kernels import count_operations_and_kernels
+    from benchmarks.shapes import TINY
 
-    batch = make_batch(TINY)
-    provider = PEERS["triton"].build(TINY, batch)
-    assert check(provider, batch.constant) is None
+    built = EMBEDDING.peers["triton"].build(make_batch(TINY))
+    assert built.check() is None
     with count_operations_and_kernels() as count:
-        output = provider.forward()
+        output = built.forward()
     kernels = [name for name in count.operations if name.endswith("_kernel")]
     assert kernels == ["prompted_embedding_kernel"]
     gradient = torch.ones_like(output)

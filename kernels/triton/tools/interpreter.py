@@ -1,4 +1,4 @@
-"""Tools over Triton's interpreter: poisoned memory, shuffled programs, recorded addresses, counted launches.
+"""Tools over Triton's interpreter: poisoned memory, shuffled programs, rounded casts, counted launches.
 
 Kernels decorated with ``triton.jit`` while ``TRITON_INTERPRET=1`` run on NumPy arrays, one program after the other.
 The context managers here patch that interpreter (Triton 3.7) for the length of a ``with`` block, nest in any order, and
@@ -17,23 +17,6 @@ import torch
 import triton.language as tl
 from torch.profiler import ProfilerActivity, profile, record_function
 from triton.runtime import interpreter
-
-from tests.kernels.recorder import Argument, Launch, Recording, record
-
-__all__ = [
-    "Argument",
-    "Launch",
-    "LaunchCount",
-    "Recording",
-    "count_launches",
-    "nan_masked_lanes",
-    "patch_language_once",
-    "poisoned_empty",
-    "program_order",
-    "record",
-    "round_to_nearest_bfloat16",
-    "to_bfloat16_bits",
-]
 
 BUILDER = interpreter.InterpreterBuilder
 LAUNCH = "triton launch: "

@@ -17,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from crosspt.kernels.variants import Variant
+from crosspt.kernels.tools.variants import Variant
 
 
 def compile_variant(variant: Variant, gpu: GPUTarget) -> dict[str, Any]:

@@ -1,0 +1,185 @@
+"""Compile variants for real GPU targets in parallel processes; needs neither a GPU nor CUDA."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from triton.backends.compiler import GPUTarget
+
+from crosspt.kernels.tools.assembly import compile_variant
+from crosspt.kernels.tools.variants import Variant, variants
+
+Provider = Callable[[], Iterable[Variant]]
+
+
+class Target(NamedTuple):
+    """A GPU to compile for, and the shared memory one program may use there, in bytes."""
+
+    gpu: GPUTarget
+    shared_limit: int
+
+
+TARGETS = {
+    "sm_80": Target(GPUTarget("cuda", 80, 32), 163 * 1024),
+    "sm_90": Target(GPUTarget("cuda", 90, 32), 227 * 1024),
+    "sm_100": Target(GPUTarget("cuda", 100, 32), 227 * 1024),
+    "gfx942": Target(GPUTarget("hip", "gfx942", 64), 64 * 1024),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one variant became on one target.
+
+    Attributes:
+        kernel: Name of the kernel.
+        variant: Name of the variant.
+        dtype: Element type of the variant.
+        target: A name in ``TARGETS``.
+        registers: Vector registers of a thread.
+        stack_bytes: Stack of a thread.
+        local_bytes: Bytes of registers spilled to memory by a thread.
+        shared_bytes: Shared memory of a program.
+        load_bits: Widest load from global memory, by one thread; 0 if none.
+        store_bits: Widest store to global memory.
+        matrix_instructions: Distinct matrix instructions.
+        loads: Number of load instructions of each width in bits.
+        stores: Number of store instructions of each width in bits.
+        scalar_spills: Scalar registers that an AMD target keeps in lanes of vector registers, which costs no memory.
+        error: Why the variant did not compile; empty if it did.
+    """
+
+    kernel: str
+    variant: str
+    dtype: str
+    target: str
+    registers: int = 0
+    stack_bytes: int = 0
+    local_bytes: int = 0
+    shared_bytes: int = 0
+    load_bits: int = 0
+    store_bits: int = 0
+    matrix_instructions: tuple[str, ...] = ()
+    loads: dict[int, int] = field(default_factory=dict)
+    stores: dict[int, int] = field(default_factory=dict)
+    scalar_spills: int = 0
+    error: str = ""
+
+    @property
+    def problem(self) -> str:
+        """Why the row fails the inspection; empty if it passes."""
+        limit = TARGETS[self.target].shared_limit
+        if self.error:
+            return f"does not compile: {self.error}"
+        if self.shared_bytes > limit:
+            return f"needs {self.shared_bytes} bytes of shared memory, {self.target} has {limit}"
+        if (self.stack_bytes or self.local_bytes) and self.dtype != "float64":
+            return f"spills: {self.stack_bytes} bytes of stack and {self.local_bytes} of local memory a thread"
+        return ""
+
+
+def inspect(
+    targets: Sequence[str] = tuple(TARGETS),
+    kernels: Sequence[str] = (),
+    dtypes: Sequence[str] = (),
+    *,
+    provider: Provider = variants,
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Compile variants for targets in parallel processes, which ignore ``TRITON_INTERPRET``.
+
+    Args:
+        targets: Names in ``TARGETS``.
+        kernels: Names of kernels to keep; empty keeps all.
+        dtypes: Names of dtypes to keep; empty keeps all.
+        provider: A function at the top of an importable module that yields the variants.
+        jobs: Number of processes; None takes one for each CPU.
+        progress: Called with the number of rows done and of all rows.
+
+    Returns:
+        One row for each variant and target, in the order of the variants, then of the targets.
+
+    Raises:
+        ValueError: An unknown target, kernel or dtype.
+    """
+    _require_known("target", targets, TARGETS)
+    with _pool(jobs or os.cpu_count() or 1) as pool:
+        subjects = _submit(pool, _describe, provider).result()
+        _require_known("kernel", kernels, [kernel for kernel, _, _ in subjects])
+        _require_known("dtype", dtypes, [dtype for _, _, dtype in subjects])
+        tasks = [
+            (index, target)
+            for index, (kernel, _, dtype) in enumerate(subjects)
+            if (not kernels or kernel in kernels) and (not dtypes or dtype in dtypes)
+            for target in dict.fromkeys(targets)
+        ]
+        rows: dict[tuple[int, str], Row] = {}
+
+        def add(task: tuple[int, str], facts: dict[str, Any]) -> None:
+            kernel, variant, dtype = subjects[task[0]]
+            rows[task] = Row(kernel, variant, dtype, task[1], **facts)
+            if progress is not None:
+                progress(len(rows), len(tasks))
+
+        for task, facts in _compile_all(pool, provider, tasks):
+            add(task, facts)
+    for task in [task for task in tasks if task not in rows]:  # a crashed compiler takes all processes with it
+        with _pool(1) as pool:
+            add(task, dict(_compile_all(pool, provider, [task])).get(task, {"error": "the compiler crashed"}))
+    return [rows[task] for task in tasks]
+
+
+def _require_known(what: str, names: Sequence[str], known: Iterable[str]) -> None:
+    known = list(dict.fromkeys(known))
+    for name in names:
+        if name not in known:
+            raise ValueError(f"inspect: {what} must be one of {', '.join(known)}, got {name}")
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Submit work; the process that may start for it does not see ``TRITON_INTERPRET``."""
+    interpret = os.environ.pop("TRITON_INTERPRET", None)
+    try:
+        return pool.submit(function, *arguments)
+    finally:
+        if interpret is not None:
+            os.environ["TRITON_INTERPRET"] = interpret
+
+
+def _compile_all(
+    pool: ProcessPoolExecutor, provider: Provider, tasks: Sequence[tuple[int, str]]
+) -> Iterator[tuple[tuple[int, str], dict[str, Any]]]:
+    try:
+        futures = {_submit(pool, _compile, provider, *task): task for task in tasks}
+    except BrokenProcessPool:
+        return
+    for future in as_completed(futures):
+        with suppress(BrokenProcessPool):
+            yield futures[future], future.result()
+
+
+@lru_cache
+def _provided(provider: Provider) -> list[Variant]:
+    return list(provider())
+
+
+def _describe(provider: Provider) -> list[tuple[str, str, str]]:
+    return [(str(variant.kernel.__name__), variant.name, variant.dtype) for variant in _provided(provider)]
+
+
+def _compile(provider: Provider, index: int, target: str) -> dict[str, Any]:
+    try:
+        return compile_variant(_provided(provider)[index], TARGETS[target].gpu)
+    except RuntimeError as error:
+        return {"error": str(error)}
