@@ -30,7 +30,7 @@ from benchmarks.models import TRAINING_STEP, Bench
 from benchmarks.peers import Operation, Peer, UnavailableError
 from benchmarks.shapes import Dimensions
 
-ids_unseen = partial(mock.patch, "crosspt.ops.validation.values_are_visible", new=lambda _: False)
+ids_unseen = partial(mock.patch, "crosspt.functional.validation.values_are_visible", new=lambda _: False)
 """Leaves out the check of ids, which happens on CPU tensors alone."""
 
 

@@ -11,7 +11,7 @@ from crosspt import reference
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.evaluation.similarity import candidate_similarity, task_similarity, weighted_source_similarity
 from crosspt.prompts.bank import PerPromptEncoder, PromptBank
-from crosspt.prompts.storage import check_state, load_prompts, prompts_folder
+from crosspt.storage import check_state, load_prompts, prompts_folder
 
 
 def analyse(checkpoint: Path, tasks: Sequence[str]) -> list[dict[str, Any]]:

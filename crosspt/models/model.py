@@ -18,7 +18,6 @@ from crosspt.models.t5.prefix import Prefix
 from crosspt.prompts.bank import TextTokenizer
 from crosspt.prompts.cache import ScopedCache
 from crosspt.prompts.embedding import CrossPTEmbedding
-from crosspt.prompts.origin import Origin
 from crosspt.prompts.state import (
     BANK,
     drop_language_model,
@@ -28,7 +27,7 @@ from crosspt.prompts.state import (
     pack_header,
     unpack_header,
 )
-from crosspt.prompts.storage import SavedPrompts, check_state, load_prompts, save_prompts
+from crosspt.storage import Origin, SavedPrompts, check_state, load_prompts, save_prompts
 
 PREFIX_CACHE_BYTES = 2**31
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.functional import Backend, prepend_prompts, prompted_embedding
-from crosspt.ops.torch_composition import gather_prompts
+from crosspt.functional.torch_composition import gather_prompts
 from crosspt.prompts.bank import PromptBank, TextTokenizer, embed_ids
 from crosspt.prompts.cache import ScopedCache
 

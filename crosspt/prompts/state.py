@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.prompts.storage import WEIGHTS_NAME
+from crosspt.storage import WEIGHTS_NAME
 
 BANK = "embedding.bank."
 HEADER = "_extra_state"  # torch's name for what get_extra_state gives

@@ -18,8 +18,8 @@ from crosspt.evaluation.prediction import BareT5, answer_texts, make_decoder, re
 from crosspt.evaluation.results import make_results, result_rows
 from crosspt.models.model import CrossPTModel
 from crosspt.models.t5.loading import load_t5, pick_device
-from crosspt.prompts.storage import load_prompts, prompts_folder
 from crosspt.runs.tasks import find_task, run_tasks
+from crosspt.storage import load_prompts, prompts_folder
 from crosspt.tasks.collation import encode_inputs
 from crosspt.tasks.rows import TaskRows, load_rows
 from crosspt.tasks.task import Task, task_letter

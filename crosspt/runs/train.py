@@ -19,10 +19,10 @@ from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.results import make_results, read_results
 from crosspt.models.model import CrossPTModel
 from crosspt.models.t5.loading import load_t5, pick_device
-from crosspt.prompts.storage import load_source_prompts
 from crosspt.runs.evaluate import evaluate_prompts
 from crosspt.runs.folder import prepare_folder
 from crosspt.runs.tasks import run_tasks
+from crosspt.storage import load_source_prompts
 from crosspt.tasks.collation import PromptCollator, encode_rows
 from crosspt.tasks.rows import TaskRows, load_rows
 from crosspt.tasks.task import Task

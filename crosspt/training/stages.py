@@ -19,7 +19,7 @@ from crosspt.config.layout import CHECKPOINTS, SOURCES, TARGETS
 from crosspt.config.prompts import CrossPTConfig, Initialization
 from crosspt.config.training import TrainingConfig
 from crosspt.models.model import CrossPTModel
-from crosspt.prompts.storage import CONFIG_NAME
+from crosspt.storage import CONFIG_NAME
 from crosspt.tasks.collation import PromptCollator
 from crosspt.tasks.rows import TaskRows, encode_training_rows
 from crosspt.training.trainer import PromptTrainer

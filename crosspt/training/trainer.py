@@ -13,7 +13,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from crosspt.config.training import TrainingConfig
 from crosspt.models.model import CrossPTModel
-from crosspt.prompts.storage import check_state, load_prompts
+from crosspt.storage import check_state, load_prompts
 from crosspt.tasks.collation import IGNORED_LABEL
 from crosspt.training.optimizer import make_optimizer
 

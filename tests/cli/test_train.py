@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from crosspt.prompts.storage import CONFIG_NAME, load_prompts
+from crosspt.storage import CONFIG_NAME, load_prompts
 from crosspt.training.trainer import PromptTrainer
 from tests.workspace import Workspace, crosspt, make_rows, mistake, write_jsonl
 

@@ -15,7 +15,7 @@ ATTENTION = "kernels/triton/attention.py"
 ATTENTION_QUERY = "kernels/triton/attention_query.py"
 ATTENTION_KEY = "kernels/triton/attention_key.py"
 ATTENTION_BACKWARD = "kernels/triton/attention_backward.py"
-OPERATORS = "crosspt/ops/operators.py"
+OPERATORS = "crosspt/functional/operators.py"
 FUNCTIONAL = "crosspt/functional.py"
 
 VARIANTS = ("tests/kernels/test_values.py::test_prompted_embedding_of_every_variant",)

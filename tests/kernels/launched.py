@@ -18,9 +18,9 @@ from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from crosspt import CrossPTConfig, CrossPTEmbedding, CrossPTModel
+from crosspt.functional import library
 from crosspt.kernels import launch
 from crosspt.kernels.tools.absent_gpu import absent_gpu, parse_target
-from crosspt.ops import library
 
 TASKS = ["a", "b"]
 

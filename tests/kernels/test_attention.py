@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crosspt import functional
-from crosspt.ops import operators
+from crosspt.functional import operators
 from tests.kernels.attention_cases import CASES, Case, Inputs, Sizes, attended, keep_factors, make_inputs
 from tests.kernels.cases import assert_as_accurate, assert_same, output_gradient, results
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from crosspt import functional
-from crosspt.ops import operators
-from crosspt.ops.library import OPS
+from crosspt.functional import operators
+from crosspt.functional.library import OPS
 from tests.kernels.attention_cases import CASES, Inputs, Sizes, attended, make_inputs
 from tests.kernels.cases import assert_same, output_gradient, results
 

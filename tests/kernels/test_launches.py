@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from crosspt import functional
+from crosspt.functional import torch_composition, validation
 from crosspt.kernels import launch
-from crosspt.ops import torch_composition, validation
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from crosspt import functional
+from crosspt.functional import library, operators
 from crosspt.kernels.mixture import Mixture
-from crosspt.ops import library, operators
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,

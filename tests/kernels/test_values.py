@@ -5,8 +5,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crosspt.functional import operators, torch_composition
 from crosspt.kernels.mixture import Mixture
-from crosspt.ops import operators, torch_composition
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,

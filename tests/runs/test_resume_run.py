@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from crosspt.evaluation import prediction
-from crosspt.prompts.storage import WEIGHTS_NAME
+from crosspt.storage import WEIGHTS_NAME
 from tests.training.killed import die_at_call, in_a_process
 from tests.workspace import Workspace, make_workspace, mistake
 

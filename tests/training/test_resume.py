@@ -9,7 +9,7 @@ import torch
 from transformers import Trainer
 
 from crosspt.models.model import CrossPTModel
-from crosspt.prompts.storage import WEIGHTS_NAME
+from crosspt.storage import WEIGHTS_NAME
 from crosspt.training import trainer as trainer_module
 from tests.training.killed import die_at_call, in_a_process
 from tests.training.support import make_trainer

@@ -9,7 +9,7 @@ import torch
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.config.data import DataConfig
 from crosspt.config.training import TrainingConfig
-from crosspt.prompts.storage import load_source_prompts
+from crosspt.storage import load_source_prompts
 from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import Task
 from crosspt.training.stages import plan_stage1, plan_stage2, run_job

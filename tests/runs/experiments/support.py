@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from crosspt.prompts.storage import WEIGHTS_NAME
 from crosspt.runs.experiments.definition import find_definition
 from crosspt.runs.experiments.grid import Grid, make_grid
 from crosspt.runs.experiments.runner import run_grid
+from crosspt.storage import WEIGHTS_NAME
 from tests.workspace import Workspace
 
 SETTINGS = {"shots": 4, "epochs": 20, "test_rows": 6, "batch_size": 4, "prompt_length": 2, "label_set": "synthetic"}

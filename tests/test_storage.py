@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from crosspt import CrossPTConfig, CrossPTModel
-from crosspt.prompts.storage import CONFIG_NAME, WEIGHTS_NAME, load_prompts, load_source_prompts
+from crosspt.storage import CONFIG_NAME, WEIGHTS_NAME, load_prompts, load_source_prompts
 from tests.conftest import make_t5
 
 TASKS = ["mrpc", "rte"]

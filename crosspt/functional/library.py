@@ -26,7 +26,7 @@ def operator(
     derivative: type[torch.autograd.Function] | None = None,
     checked: Sequence[int] = (0,),
 ) -> Callable[..., Any]:
-    """Declare an operator. What it launches is in ``crosspt.ops.launchers``, under its name.
+    """Declare an operator. What it launches is in ``crosspt.functional.launchers``, under its name.
 
     Args:
         name: the operation's, with ``_backward`` behind it where it computes gradients.
@@ -108,7 +108,7 @@ def _load() -> ModuleType | str:
     if found < MIN_TRITON:
         wanted = ".".join(map(str, MIN_TRITON))
         return f"Triton >= {wanted}, got {triton.__version__}; run `pip install -U triton` or use backend='torch'"
-    from crosspt.ops import launchers
+    from crosspt.functional import launchers
 
     return launchers
 

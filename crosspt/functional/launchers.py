@@ -1,4 +1,4 @@
-"""What each operator launches. Importing this needs Triton, so ``crosspt.ops.library`` does it at the first call."""
+"""What each operator launches. Importing this needs Triton, so ``library`` does it at the first call."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

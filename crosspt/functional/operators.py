@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crosspt.ops.library import OPS, below_autograd, operator
+from crosspt.functional.library import OPS, below_autograd, operator
 
 
 def _like_prompts(logits: Tensor, sources: Any, privates: Any, *_: object) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crosspt.ops import validation
+from crosspt.functional import validation
 
 
 def attention(

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from crosspt import functional, reference
-from crosspt.ops import library
+from crosspt.functional import library
 from tests.mixtures import VARIANTS, make_operands, make_rows
 
 TENSORS = ("table", "logits", "sources", "privates", "weight", "bias")

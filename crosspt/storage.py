@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -23,11 +23,49 @@ from crosspt.config.files import SCHEMA, parse_json, read_json, write_atomically
 from crosspt.config.layout import TARGETS
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.values import check_types
-from crosspt.prompts.origin import Origin, SourcePrompts
 
 CONFIG_NAME = "crosspt_config.json"
 WEIGHTS_NAME = "crosspt_model.safetensors"
 COMPOSED = "prompts"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model and mode that prompts belong to.
+
+    Args:
+        folder: where they were saved.
+        base_model: ``name``, ``model_type``, ``d_model`` and ``vocab_size`` of the language model.
+        prefix_mode: ``"full"`` or ``"isolated"``.
+    """
+
+    folder: str
+    base_model: dict[str, Any]
+    prefix_mode: str
+
+    def warn_of(self, base_model: dict[str, Any], prefix_mode: str, what: str) -> None:
+        """Warn where prompts from here are put on another model, or used in the other mode.
+
+        Folders that hold the same model under one name are taken as one: ``models/t5-base`` and ``t5-base``.
+        """
+        there, here = _identity(self.base_model), _identity(base_model)
+        if there != here:
+            warnings.warn(
+                f"{what} in {self.folder} were trained on {_words(there)}, not on {_words(here)}", stacklevel=4
+            )
+        if self.prefix_mode != prefix_mode:
+            warnings.warn(
+                f"{what} in {self.folder} were trained with prefix_mode {self.prefix_mode!r}, not {prefix_mode!r}",
+                stacklevel=4,
+            )
+
+
+class SourcePrompts(dict[str, Tensor]):
+    """Encoded prompts (m, d) by task, and where each comes from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.origins: dict[str, Origin] = {}
 
 
 @dataclass
@@ -148,3 +186,13 @@ def _check_header(path: Path, header: dict[str, Any]) -> dict[str, Any]:
     check_types(path, header, {"config": dict, "base_model": dict})
     check_types(f"{path}: base_model", {"name": None, **header["base_model"]}, {"name": str | None})
     return header
+
+
+def _identity(base_model: dict[str, Any]) -> tuple[Any, ...]:
+    name = base_model.get("name")
+    return PurePath(name).name if name else None, base_model.get("model_type"), base_model.get("vocab_size")
+
+
+def _words(identity: tuple[Any, ...]) -> str:
+    name, kind, vocabulary = identity
+    return f"{name or 'a model without a name'} ({kind}, {vocabulary} tokens)"

@@ -11,9 +11,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from crosspt.functional import operators, torch_attention, torch_composition
+from crosspt.functional.validation import check_attention, check_batch, check_floating, check_mixture, check_weights
 from crosspt.kernels.mixture import Mixture
-from crosspt.ops import operators, torch_attention, torch_composition
-from crosspt.ops.validation import check_attention, check_batch, check_floating, check_mixture, check_weights
 
 Backend = Literal["auto", "torch", "triton"]
 

@@ -1,1 +1,0 @@
-"""The operations behind ``crosspt.functional``: checks, PyTorch, and the Triton kernels as operators."""
