@@ -4,13 +4,22 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+TESTS := $(RUN) pytest --numprocesses auto --maxprocesses 8
+
+.PHONY: demo test test-fast test-all lint bench clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/crosspt demo
 
 test: $(INSTALLED)
-	$(RUN) pytest --numprocesses auto --maxprocesses 8
+	$(TESTS) -m "not slow"
+
+# Without kernels, benchmarks and whole runs.
+test-fast: $(INSTALLED)
+	$(TESTS) -m "not slow" tests/config tests/evaluation tests/functional tests/prompts tests/report tests/tasks tests/*.py
+
+test-all: $(INSTALLED)
+	$(TESTS)
 
 lint: $(INSTALLED)
 	$(RUN) ruff check .
