@@ -12,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.functional import Backend
-from crosspt.models.t5.attention import IMPLEMENTATIONS
+from crosspt.models.t5.attention import IMPLEMENTATIONS, use_attention
 from crosspt.models.t5.prefix import Prefix, PrefixedEncoderOutput, compute_prefix, hand_on_prefix, prefix_parameters
 from crosspt.prompts.bank import TextTokenizer
 from crosspt.prompts.cache import ParameterCache
@@ -70,7 +70,7 @@ class CrossPTModel(nn.Module):
         )
         self.prefix_cache: ParameterCache[Prefix] = ParameterCache(PREFIX_CACHE_BYTES)
         if config.prefix_mode == "isolated":
-            t5.set_attn_implementation(next(name for name, value in IMPLEMENTATIONS.items() if value == backend))
+            use_attention(t5, next(name for name, value in IMPLEMENTATIONS.items() if value == backend))
             if hand_on_prefix not in t5._forward_pre_hooks.values():
                 t5.register_forward_pre_hook(hand_on_prefix, with_kwargs=True)
 

@@ -44,7 +44,9 @@ def _score_terms(query: Tensor, keys: int, bias: Tensor | None, mask: Tensor | N
     queries = query.shape[2]
     terms = []
     if bias is not None:
-        terms.append(bias.to(query.dtype).unfold(1, keys, 1).flip(1)[None])
+        bias = bias.to(query.dtype)
+        head, step = bias.stride()  # unfold would fix the number of keys when it is compiled
+        terms.append(bias.as_strided((bias.shape[0], queries, keys), (head, step, step)).flip(1)[None])
     hidden = None
     if mask is not None:
         hidden = F.pad(~mask, (keys - mask.shape[1], 0))[:, None, None, :]

@@ -249,5 +249,5 @@ def test_errors(batch: Batch) -> None:
     with pytest.raises(ValueError, match=r"masks must have shape \(B, L\).*got \(4, 1, 7, 7\)"):
         t5.encoder(input_ids=rows["input_ids"], attention_mask=torch.zeros(4, 1, 7, 7))
     states = torch.zeros(1, 1, 1, 1)
-    with pytest.raises(TypeError, match=r"expected the attention of a T5 or mT5, got Linear"):
+    with pytest.raises(TypeError, match=r"expected the attention of a T5, mT5 or UMT5, got Linear"):
         crosspt.models.t5.attention.attention_forward(torch.nn.Linear(1, 1), states, states, states, None)
