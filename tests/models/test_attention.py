@@ -38,10 +38,19 @@ MAKERS: dict[str, Callable[..., Any]] = {
 }
 
 
+def set_theirs(t5: Any, implementation: str) -> None:
+    """Set one of transformers' own; before 5.20 the method of the whole does not reach the stacks."""
+    for part in (t5, t5.encoder, t5.decoder):
+        part.set_attn_implementation(implementation)
+
+
 def frozen(kind: str, implementation: str, **settings: Any) -> Any:
     """A T5 that is as a user of transformers alone would freeze it."""
     t5 = MAKERS[kind](**settings).requires_grad_(False)
-    t5.set_attn_implementation(implementation)
+    if implementation in IMPLEMENTATIONS:
+        t5.set_attn_implementation(implementation)
+    else:
+        set_theirs(t5, implementation)
     return t5
 
 

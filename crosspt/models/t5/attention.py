@@ -31,6 +31,7 @@ from crosspt.ops.validation import values_are_visible
 IMPLEMENTATIONS: dict[str, Backend] = {
     "crosspt" if backend == "auto" else f"crosspt_{backend}": backend for backend in get_args(Backend)
 }
+STACKS_ARE_REACHED = version.parse(transformers.__version__) >= version.parse("5.20")
 
 
 def use_attention(t5: Any, implementation: str) -> None:
@@ -87,7 +88,7 @@ def attention_forward(
     _check(module, attention_mask, kwargs)
     if record is not None:
         record.layers.setdefault(module.layer_idx, KeysAndValues(key.contiguous(), value.contiguous()))
-    if position_bias is not None and position_bias.dim() == 4 and not torch.compiler.is_compiling():
+    if position_bias is not None and position_bias.dim() == 4:
         _hand_vectors_to(module)
     prefix_key, prefix_value = (None, None) if prefix is None else prefix.of(module)
     bias, mask = _vector(module, position_bias), attention_mask
@@ -210,8 +211,10 @@ def hand_vector(
 
 
 def _hand_vectors_to(module: nn.Module) -> None:
-    """Put the hook on an attention that takes a bias."""
-    if isinstance(module, T5Attention | MT5Attention) and hand_vector not in module._forward_pre_hooks.values():
+    """Put the hook on an attention that takes a bias, unless its calls are being recorded."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not isinstance(module, T5Attention | MT5Attention):
+        return
+    if hand_vector not in module._forward_pre_hooks.values():
         module.register_forward_pre_hook(hand_vector, with_kwargs=True)
 
 
@@ -260,5 +263,5 @@ def _blind(mask: Tensor, past: int | Tensor, queries: int) -> Tensor:
 for _implementation in IMPLEMENTATIONS:
     AttentionInterface.register(_implementation, attention_forward)
     AttentionMaskInterface.register(_implementation, padding_mask)
-if version.parse(transformers.__version__) < version.parse("5.20"):
+if not STACKS_ARE_REACHED:
     reach_stacks(set(IMPLEMENTATIONS))
