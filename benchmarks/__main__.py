@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -111,7 +111,7 @@ def measure(grid: str, tell: Callable[[str], None]) -> dict[str, Any]:
     return {
         "schema": 1,
         "grid": grid,
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": commit(),
         "machine": {"cpu": suites.pop("cpu"), "cores": os.cpu_count()},
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,

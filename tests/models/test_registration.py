@@ -119,6 +119,7 @@ def test_copies_are_right_and_switch_back(copied: Callable[[Any], Any], called: 
             t5.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.zero_()
         assert torch.equal(twin(**rows).logits, expected)
         for name in ("sdpa", "eager"):
+            twin.set_attn_implementation("crosspt")
             twin.set_attn_implementation(name)
             assert torch.equal(twin(**rows).logits, frozen("1.0", name)(**rows).logits)
 

@@ -91,10 +91,13 @@ def attention_forward(
     if position_bias is not None and position_bias.dim() == 4:
         _hand_vectors_to(module)
     prefix_key, prefix_value = (None, None) if prefix is None else prefix.of(module)
-    bias, mask = _vector(module, position_bias), attention_mask
+    # Transformers 5.17 sets no is_causal in UMT5, but there only self-attention has a table.
+    causal = module.is_causal or (module.is_decoder and module.has_relative_attention_bias)
+    bias = None if module.is_decoder and not causal else _vector(position_bias)
+    mask = attention_mask
     queries, keys = query.shape[2], key.shape[2]
     past: int | Tensor = keys - queries
-    if module.is_causal and mask is not None and mask.dtype == torch.int64:
+    if causal and mask is not None and mask.dtype == torch.int64:
         past, mask = mask.amax() - 1, mask > 0
         later = torch.arange(1 - queries, keys, device=query.device) > past
         bias = (query.new_zeros(query.shape[1], 1) if bias is None else bias).masked_fill(later, float("-inf"))
@@ -107,16 +110,15 @@ def attention_forward(
         prefix_key=prefix_key,
         prefix_value=prefix_value,
         task_ids=None if prefix_key is None else task_ids,
-        causal=module.is_causal and queries > 1 and not isinstance(past, Tensor),
+        causal=causal and queries > 1 and not isinstance(past, Tensor),
         dropout=dropout,
         backend=IMPLEMENTATIONS[module.config._attn_implementation],
     )
-    if mask is None or prefix_key is not None:
-        return output, None
-    blind = _blind(mask, past, queries) if module.is_causal else ~mask.any(dim=1, keepdim=True)
-    if values_are_visible(blind) and not blind.any():
-        return output, None
-    return torch.where(blind[:, :, None, None], value.mean(dim=2)[:, None], output), None
+    if mask is not None and prefix_key is None:
+        blind = _blind(mask, past, queries) if causal else ~mask.any(dim=1, keepdim=True)
+        if not values_are_visible(blind) or blind.any():
+            output = torch.where(blind[:, :, None, None], value.mean(dim=2)[:, None], output)
+    return output, None
 
 
 def padding_mask(
@@ -242,9 +244,9 @@ def _check(module: Any, mask: Tensor | None, kwargs: dict[str, Any]) -> None:
         )
 
 
-def _vector(module: Any, bias: Tensor | None) -> Tensor | None:
+def _vector(bias: Tensor | None) -> Tensor | None:
     """The vector (H, Lq + m + Lk - 1) of a bias that transformers or :func:`hand_vector` made, or None for none."""
-    if bias is None or bias.dim() == 1 or (module.is_decoder and not module.is_causal):
+    if bias is None or bias.dim() == 1:
         return None
     # Under reentrant checkpointing every tensor that a layer returns asks for a gradient, the bias too.
     bias = bias.detach()
