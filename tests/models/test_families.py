@@ -155,6 +155,7 @@ def test_refused_in_one_line(batch: Batch) -> None:
     with pytest.raises(ValueError, match=refusal):
         t5.encoder(**rows)
     sizes: Any = {"vocab_size": 48, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
-    bert = BertModel(BertConfig(**sizes, num_attention_heads=2, attn_implementation="crosspt"))
+    sizes |= {"num_attention_heads": 2, "attn_implementation": "crosspt"}
+    bert = BertModel(BertConfig(**sizes))
     with pytest.raises(TypeError, match=r"expected the attention of a T5, mT5 or UMT5, got BertSelfAttention"):
         bert(**rows)

@@ -47,7 +47,7 @@ def use_attention(t5: Any, implementation: str) -> None:
 
 
 def attention_forward(
-    module: nn.Module,
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,

@@ -10,7 +10,8 @@ from transformers.models.umt5.modeling_umt5 import UMT5PreTrainedModel
 
 def reach_stacks(implementations: set[str]) -> None:
     """Make the method reach the stacks when one of these implementations is set or was; nothing else changes."""
-    for family in (T5PreTrainedModel, MT5PreTrainedModel, UMT5PreTrainedModel):
+    families: tuple[Any, ...] = (T5PreTrainedModel, MT5PreTrainedModel, UMT5PreTrainedModel)
+    for family in families:
         family.set_attn_implementation = _reaching(family, implementations)
 
 
