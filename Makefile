@@ -1,4 +1,4 @@
-# Every target sets itself up: nothing is needed but Python >= 3.10.
+# Every target sets itself up: nothing is needed but Python >= 3.11.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 TESTS := $(RUN) pytest --numprocesses auto --maxprocesses 8
 
-.PHONY: demo test test-fast test-all lint bench clean
+.PHONY: demo test test-fast test-all compat lint bench clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/crosspt demo
@@ -21,6 +21,9 @@ test-fast: $(INSTALLED)
 test-all: $(INSTALLED)
 	$(TESTS)
 
+compat: $(INSTALLED)
+	$(RUN) tests.compat
+
 lint: $(INSTALLED)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
@@ -34,7 +37,7 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info
 
 $(INSTALLED): setup.py pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "CrossPT needs Python 3.10 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "CrossPT needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,lint]"
 	touch $@

@@ -16,7 +16,7 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["crosspt", "crosspt.*"]),
     package_dir={"": "."},
     package_data={
@@ -26,7 +26,7 @@ setup(
     install_requires=[
         "torch>=2.7",
         "triton>=3.3; platform_system == 'Linux'",
-        "transformers>=5.0",
+        "transformers>=5.17",
         "accelerate>=1.1",
         "datasets>=3.0",
         "filelock>=3.12",

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -56,7 +56,7 @@ def measure(grid: str) -> dict[str, Any]:
     return {
         "schema": 1,
         "grid": grid,
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": f"{commit['id'][:12]}{'-dirty' if commit.get('dirty') else ''}",
         "machine": {"cpu": cpu, "cores": os.cpu_count()},
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.compat import VERSIONS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -50,3 +52,10 @@ def test_nothing_needs_what_only_some_machines_have(name: str) -> None:
         if line.startswith((f"import {name}", f"from {name}"))
     ]
     assert not found
+
+
+def test_every_file_names_the_versions_of_transformers_that_are_tested() -> None:
+    oldest, pinned, newest = VERSIONS["oldest"], VERSIONS["pinned"], VERSIONS["newest"]
+    assert f"transformers=={pinned}\n" in (ROOT / "constraints.txt").read_text()
+    assert f'"transformers>={oldest.removesuffix(".0")}"' in (ROOT / "setup.py").read_text()
+    assert f"| transformers | {oldest} | {pinned} | {newest} |" in (ROOT / "docs" / "compatibility.md").read_text()

@@ -44,7 +44,9 @@ def _score_terms(query: Tensor, keys: int, bias: Tensor | None, mask: Tensor | N
     queries = query.shape[2]
     terms = []
     if bias is not None:
-        terms.append(bias.to(query.dtype).unfold(1, keys, 1).flip(1)[None])
+        table = bias.to(query.dtype).T.contiguous()
+        heads = table.shape[1]  # with strides of H alone the view is right for any length in a graph; unfold is not
+        terms.append(table.as_strided((heads, queries, keys), (1, heads, heads)).flip(1)[None])
     hidden = None
     if mask is not None:
         hidden = F.pad(~mask, (keys - mask.shape[1], 0))[:, None, None, :]

@@ -14,7 +14,7 @@ from crosspt.kernels.mixture import Mixture
 
 def values_are_visible(tensor: Tensor) -> bool:
     """Whether reading values of the tensor costs no synchronisation and no graph break."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    return tensor.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 def check_floating(operation: str, name: str, tensor: Tensor, rank: str) -> None:

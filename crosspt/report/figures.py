@@ -214,7 +214,7 @@ def _write_numbers(
     places: dict[str, list[tuple[int, ...]]] = {}
     for place in np.ndindex(matrix.shape):
         if not np.isnan(matrix[place]):
-            text = f"{round(matrix[place], digits) + 0.0:.{digits}f}"  # + 0.0: no -0.00
+            text = f"{np.round(matrix[place], digits) + 0.0:.{digits}f}"  # + 0.0: no -0.00
             places.setdefault(text.replace("0.", ".", 1) if short else text, []).append(place)  # .07 fits a small cell
     for text, same in places.items():
         numbers = PathCollection(

@@ -1,32 +1,54 @@
 """``attn_implementation="crosspt"``: T5's attention through ``crosspt.functional.attention``.
 
-Importing this module registers the implementation with transformers, for T5 and mT5: ``"crosspt"`` runs the Triton
-kernels on GPU tensors and PyTorch on others; ``"crosspt_torch"`` and ``"crosspt_triton"`` force one of them. The T5
-must be frozen, because its relative position bias gets no gradient.
+Importing this module registers three names with transformers and changes nothing else, but for ``stacks.py`` before
+transformers 5.20: ``"crosspt"`` runs the Triton kernels on GPU tensors and PyTorch on others; ``"crosspt_torch"`` and
+``"crosspt_triton"`` force one of them. They work for T5, mT5 and UMT5, which must be frozen, because the relative
+position bias gets no gradient.
 
-Under these implementations a T5's position bias is a vector over the distance of key and query, and its mask is
-(B, Lk): nothing of shape (Lq, Lk) is formed outside the operation. Under any other they are what transformers makes.
+The operation takes the bias as a vector over the distance of key and query, and a mask (B, Lk). At the first call of
+an attention of T5 or mT5 a hook is put on that one module, which hands it vectors from then on, so that nothing of
+shape (Lq, Lk) is formed; :func:`use_attention` does so beforehand. Where there is no hook, as in UMT5 and in a model
+that is compiled before it has run, the vector is read off transformers' bias.
 """
 
-import functools
 from typing import Any, get_args
 
 import torch
+import transformers
+from packaging import version
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.cache_utils import Cache
+from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
 from transformers.models.mt5.modeling_mt5 import MT5Attention
 from transformers.models.t5.modeling_t5 import T5Attention
+from transformers.models.umt5.modeling_umt5 import UMT5Attention
 
 from crosspt.functional import Backend, attention
-from crosspt.models.t5.prefix import Prefix
+from crosspt.functional.validation import values_are_visible
+from crosspt.models.t5.prefix import KeysAndValues, Prefix, Record
+from crosspt.models.t5.stacks import reach_stacks
 
 IMPLEMENTATIONS: dict[str, Backend] = {
     "crosspt" if backend == "auto" else f"crosspt_{backend}": backend for backend in get_args(Backend)
 }
+STACKS_ARE_REACHED = version.parse(transformers.__version__) >= version.parse("5.20")
+
+
+def use_attention(t5: Any, implementation: str) -> None:
+    """Set the attention of both stacks of a T5 or mT5, and hand its modules vectors of biases from the first call on.
+
+    Args:
+        t5: a ``T5ForConditionalGeneration``.
+        implementation: one of ``IMPLEMENTATIONS``.
+    """
+    t5.set_attn_implementation(implementation)
+    for module in t5.modules():
+        _hand_vectors_to(module)
 
 
 def attention_forward(
-    module: nn.Module,
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -36,137 +58,213 @@ def attention_forward(
     position_bias: Tensor | None = None,
     prefix: Prefix | None = None,
     task_ids: Tensor | None = None,
+    record: Record | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls for each attention of a T5.
 
     Args:
-        module: a ``T5Attention`` or ``MT5Attention``.
+        module: a ``T5Attention``, ``MT5Attention`` or ``UMT5Attention``.
         query: (B, H, Lq, D).
         key: (B, H, Lk, D), with what a cache holds.
         value: (B, H, Lk, D).
-        attention_mask: (B, Lk) bool, or None.
+        attention_mask: what :func:`padding_mask` made.
         dropout: probability with which a weight is dropped.
         scaling: factor of the scores, 1 in every T5.
-        position_bias: (H, Lq + m + Lk - 1), or empty for none.
+        position_bias: (H, Lq + m + Lk - 1), (1, H, Lq, Lk), or empty for none.
         prefix: keys and values of every task that encoder self-attention and cross-attention read as well.
         task_ids: (B,) int64, given with a prefix.
+        record: where the keys and values are kept.
         kwargs: what transformers hands to every implementation.
 
     Returns:
-        (B, Lq, H, D), and None in place of the weights.
+        (B, Lq, H, D), and None in place of the weights. A query that sees no key gets the mean of all values, as with
+        transformers' eager attention.
 
     Raises:
-        TypeError: the module is not a T5's or mT5's attention.
-        ValueError: the mask has other dimensions, such as a custom one of four.
+        TypeError: the module is not an attention of T5, mT5 or UMT5.
+        ValueError: the mask has other dimensions, such as a custom one of four, the weights are asked for, or the
+            table of biases asks for a gradient.
     """
-    if not isinstance(module, T5Attention | MT5Attention):
-        raise TypeError(
-            f"attn_implementation crosspt: expected the attention of a T5 or mT5, got {type(module).__name__}"
-        )
-    if attention_mask is not None and attention_mask.dim() != 2:
-        raise ValueError(
-            "attn_implementation crosspt: attention masks must have shape (B, L), one value a token, "
-            f"got {tuple(attention_mask.shape)}; use attn_implementation eager or sdpa for others"
-        )
+    _check(module, attention_mask, kwargs)
+    if record is not None:
+        record.layers.setdefault(module.layer_idx, KeysAndValues(key.contiguous(), value.contiguous()))
+    if position_bias is not None and position_bias.dim() == 4:
+        _hand_vectors_to(module)
     prefix_key, prefix_value = (None, None) if prefix is None else prefix.of(module)
-    # Under reentrant checkpointing every tensor that a layer returns asks for a gradient, the bias too.
-    bias = None if position_bias is None or position_bias.dim() == 1 else position_bias.detach()
+    # Transformers 5.17 sets no is_causal in UMT5, but there only self-attention has a table.
+    causal = module.is_causal or (module.is_decoder and module.has_relative_attention_bias)
+    bias = None if module.is_decoder and not causal else _vector(position_bias)
+    mask = attention_mask
+    queries, keys = query.shape[2], key.shape[2]
+    past: int | Tensor = keys - queries
+    if causal and mask is not None and mask.dtype == torch.int64:
+        past, mask = mask.amax() - 1, mask > 0
+        later = torch.arange(1 - queries, keys, device=query.device) > past
+        bias = (query.new_zeros(query.shape[1], 1) if bias is None else bias).masked_fill(later, float("-inf"))
     output = attention(
         query if scaling == 1 else query * scaling,
         key,
         value,
         bias,
-        attention_mask,
+        mask,
         prefix_key=prefix_key,
         prefix_value=prefix_value,
         task_ids=None if prefix_key is None else task_ids,
-        causal=module.is_causal and query.shape[2] == key.shape[2],
+        causal=causal and queries > 1 and not isinstance(past, Tensor),
         dropout=dropout,
         backend=IMPLEMENTATIONS[module.config._attn_implementation],
     )
+    if mask is not None and prefix_key is None:
+        blind = _blind(mask, past, queries) if causal else ~mask.any(dim=1, keepdim=True)
+        if not values_are_visible(blind) or blind.any():
+            output = torch.where(blind[:, :, None, None], value.mean(dim=2)[:, None], output)
     return output, None
 
 
-def padding_mask(kv_length: int, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
-    """The mask of an attention: (B, Lk) bool, True where a key counts, or None where all do.
+def padding_mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    q_offset: int | Tensor = 0,
+    mask_function: Any = bidirectional_mask_function,
+    attention_mask: Tensor | None = None,
+    device: Any = None,
+    **kwargs: Any,
+) -> Tensor | None:
+    """What transformers calls once a stack and kind of attention.
 
-    What lies behind a query is hidden by the position bias, also the unused end of a static cache.
+    Args:
+        batch_size: B.
+        q_length: Lq.
+        kv_length: Lk, all keys of a cache included.
+        q_offset: keys that lie before the first query.
+        mask_function: transformers' causal or bidirectional one.
+        attention_mask: (B, L) bool with L <= Lk, True where a key counts.
+        device: of the model.
+        kwargs: what transformers hands to every implementation.
+
+    Returns:
+        (B, Lk) bool, True where a key counts, or None where all do. Several causal queries over a cache with an unused
+        end need to know where they stand in it: (B, Lk) int64 then, ``q_offset + 1`` where a key counts, 0 elsewhere.
+
+    Raises:
+        ValueError: the mask is of another kind.
     """
-    if attention_mask is None or attention_mask.shape[1] == kv_length:
-        return attention_mask
-    return nn.functional.pad(attention_mask, (0, kv_length - attention_mask.shape[1]))
+    if mask_function not in (causal_mask_function, bidirectional_mask_function):
+        raise ValueError(
+            "attn_implementation crosspt: masks must be causal or bidirectional, without functions laid over them, "
+            f"got {getattr(mask_function, '__qualname__', mask_function)}; use attn_implementation eager or sdpa"
+        )
+    mask = attention_mask
+    if mask is not None and mask.shape[1] != kv_length:
+        mask = nn.functional.pad(mask, (0, kv_length - mask.shape[1]))
+    if mask_function is causal_mask_function and (isinstance(q_offset, Tensor) or kv_length != q_offset + q_length):
+        used = (torch.arange(kv_length, device=device) < q_offset + q_length).expand(batch_size, -1)
+        mask = used if mask is None else mask & used
+        if q_length > 1:
+            mask = mask * (q_offset + 1)
+    return mask
 
 
-def relative_bias(
-    module: Any, query_length: int, key_length: int, device: Any = None, past_seen_tokens: int | Tensor = 0
-) -> Tensor:
-    """The relative position bias as a vector, in place of ``T5Attention.compute_bias``.
+def relative_bias(module: Any, query_length: int, key_length: int, device: Any, past: int | Tensor = 0) -> Tensor:
+    """The relative position bias as a vector.
 
     Args:
         module: the attention that holds the table of biases.
         query_length: Lq.
         key_length: Lk, all keys of a cache included.
-        device: where the bias goes; by default where the table is.
-        past_seen_tokens: keys that lie before the first query.
+        device: where the bias goes.
+        past: keys that lie before the first query.
 
     Returns:
-        (H, Lq + Lk - 1): the bias of key j for query i is at ``j - i + Lq - 1``. In a decoder it is -inf where the key
-        comes after the query.
-
-    Raises:
-        ValueError: the table asks for a gradient.
+        (H, Lq + Lk - 1): the bias of key j for query i is at ``j - i + Lq - 1``.
     """
-    weight = module.relative_attention_bias.weight
-    if weight.requires_grad and torch.is_grad_enabled():
-        raise ValueError(
-            "attn_implementation crosspt: the relative position bias must need no gradient, which is not computed; "
-            "freeze the T5 (t5.requires_grad_(False)) or use attn_implementation eager or sdpa"
-        )
-    distance = torch.arange(1 - query_length, key_length, device=device or weight.device) - past_seen_tokens
     bucket = module._relative_position_bucket(
-        distance,
+        torch.arange(1 - query_length, key_length, device=device) - past,
         bidirectional=not module.is_decoder,
         num_buckets=module.relative_attention_num_buckets,
         max_distance=module.relative_attention_max_distance,
     )
-    bias = module.relative_attention_bias(bucket).T
-    return bias.masked_fill(distance > 0, float("-inf")) if module.is_decoder else bias
+    return module.relative_attention_bias(bucket).T
 
 
-def _extend(cls: Any) -> None:
-    """Make a class of attention modules use vectors of biases where our implementation is set."""
-    theirs_compute_bias, theirs_forward = cls.compute_bias, cls.forward
+def hand_vector(
+    module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """A forward pre-hook that gives an attention the vector of its bias, an empty one where it has no table.
 
-    @functools.wraps(theirs_compute_bias)
-    def compute_bias(self: Any, *args: Any, **kwargs: Any) -> Tensor:
-        ours = self.config._attn_implementation in IMPLEMENTATIONS
-        return (relative_bias if ours else theirs_compute_bias)(self, *args, **kwargs)
+    It does nothing under an implementation of transformers.
+    """
+    given = kwargs.get("position_bias") is not None or len(args) != 1
+    if given or module.config._attn_implementation not in IMPLEMENTATIONS:
+        return None
+    hidden, past = args[0], 0
+    if not module.has_relative_attention_bias:
+        return args, {**kwargs, "position_bias": hidden.new_empty(0)}
+    keys = queries = hidden.shape[1]
+    for value in kwargs.values():  # its name differs between versions of transformers
+        if isinstance(value, Cache):
+            past = value.get_seq_length(module.layer_idx)
+            keys, _ = value.get_mask_sizes(queries, module.layer_idx)
+    prefix = kwargs.get("prefix")
+    if prefix is not None and not module.is_decoder:
+        past, keys = prefix.length, prefix.length + keys
+    return args, {**kwargs, "position_bias": relative_bias(module, queries, keys, hidden.device, past)}
 
-    @functools.wraps(theirs_forward)
-    def forward(
-        self: Any,
-        hidden_states: Tensor,
-        mask: Tensor | None = None,
-        key_value_states: Tensor | None = None,
-        position_bias: Tensor | None = None,
-        past_key_values: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        prefix: Prefix | None = kwargs.get("prefix")
-        if position_bias is None and self.config._attn_implementation in IMPLEMENTATIONS:
-            if not self.has_relative_attention_bias:
-                position_bias = hidden_states.new_empty(0)  # transformers would make zeros (1, H, Lq, Lk)
-            elif prefix is not None and not self.is_decoder:
-                length, past = hidden_states.shape[1], prefix.length
-                position_bias = self.compute_bias(length, past + length, hidden_states.device, past)
-        return theirs_forward(self, hidden_states, mask, key_value_states, position_bias, past_key_values, **kwargs)
 
-    cls.compute_bias, cls.forward = compute_bias, forward
+def _hand_vectors_to(module: nn.Module) -> None:
+    """Put the hook on an attention that takes a bias, unless its calls are being recorded."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not isinstance(module, T5Attention | MT5Attention):
+        return
+    if hand_vector not in module._forward_pre_hooks.values():
+        module.register_forward_pre_hook(hand_vector, with_kwargs=True)
+
+
+def _check(module: Any, mask: Tensor | None, kwargs: dict[str, Any]) -> None:
+    """Raise unless the operation can do what is asked for."""
+    if not isinstance(module, T5Attention | MT5Attention | UMT5Attention):
+        raise TypeError(
+            f"attn_implementation crosspt: expected the attention of a T5, mT5 or UMT5, got {type(module).__name__}"
+        )
+    if mask is not None and mask.dim() != 2:
+        raise ValueError(
+            "attn_implementation crosspt: attention masks must have shape (B, L), one value a token, "
+            f"got {tuple(mask.shape)}; use attn_implementation eager or sdpa for others"
+        )
+    if kwargs.get("output_attentions") or getattr(module.config, "output_attentions", False):
+        raise ValueError(
+            "attn_implementation crosspt: weights are never formed, so output_attentions must be False, got True; "
+            "use attn_implementation eager"
+        )
+    learns = module.has_relative_attention_bias and module.relative_attention_bias.weight.requires_grad
+    if learns and torch.is_grad_enabled():
+        raise ValueError(
+            "attn_implementation crosspt: the relative position bias must need no gradient, which is not computed; "
+            "freeze the T5 (t5.requires_grad_(False)) or use attn_implementation eager or sdpa"
+        )
+
+
+def _vector(bias: Tensor | None) -> Tensor | None:
+    """The vector (H, Lq + m + Lk - 1) of a bias that transformers or :func:`hand_vector` made, or None for none."""
+    if bias is None or bias.dim() == 1:
+        return None
+    # Under reentrant checkpointing every tensor that a layer returns asks for a gradient, the bias too.
+    bias = bias.detach()
+    if bias.dim() == 2:
+        return bias
+    distance = torch.arange(1 - bias.shape[2], bias.shape[3], device=bias.device)
+    return bias[0][:, (-distance).clamp(min=0), distance.clamp(min=0)]
+
+
+def _blind(mask: Tensor, past: int | Tensor, queries: int) -> Tensor:
+    """(B, Lq), True where a causal query sees no key."""
+    last = (past + torch.arange(queries, device=mask.device)).clamp(min=0)
+    return mask.cumsum(dim=1).index_select(1, last) == 0
 
 
 for _implementation in IMPLEMENTATIONS:
     AttentionInterface.register(_implementation, attention_forward)
     AttentionMaskInterface.register(_implementation, padding_mask)
-for _class in (T5Attention, MT5Attention):
-    _extend(_class)
+if not STACKS_ARE_REACHED:
+    reach_stacks(set(IMPLEMENTATIONS))

@@ -11,7 +11,7 @@ from transformers import GenerationMixin, MT5ForConditionalGeneration, T5ForCond
 from transformers.modeling_outputs import BaseModelOutput
 
 from crosspt.functional import Backend
-from crosspt.models.t5.attention import IMPLEMENTATIONS
+from crosspt.models.t5.attention import IMPLEMENTATIONS, use_attention
 from crosspt.models.t5.prefix import Prefix, PrefixedEncoderOutput, compute_prefix, hand_on_prefix
 
 CLASSES = (T5ForConditionalGeneration, MT5ForConditionalGeneration)
@@ -23,7 +23,7 @@ def prepare(t5: Any, backend: Backend, *, isolated: bool) -> None:
         warnings.warn("CrossPTModel: T5 overflows in float16; use bfloat16 or float32", stacklevel=3)
     t5._expand_inputs_for_generation = functools.partial(expand_a_copy, t5)
     if isolated:
-        t5.set_attn_implementation(next(name for name, value in IMPLEMENTATIONS.items() if value == backend))
+        use_attention(t5, next(name for name, value in IMPLEMENTATIONS.items() if value == backend))
         if hand_on_prefix not in t5._forward_pre_hooks.values():
             t5.register_forward_pre_hook(hand_on_prefix, with_kwargs=True)
 

@@ -4,12 +4,11 @@ Prompt rows attend to prompt rows alone, so what they leave in a layer depends o
 attend to it by task id and stand at positions m, m + 1, ..., as in the concatenation of prompt and text.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutput
 
 
@@ -18,6 +17,13 @@ class KeysAndValues(NamedTuple):
 
     keys: Tensor
     values: Tensor
+
+
+@dataclass
+class Record:
+    """Keeps what every layer of an encoder reads; a list or a dict would be copied on its way by accelerate's hooks."""
+
+    layers: dict[int, KeysAndValues] = field(default_factory=dict)
 
 
 class Prefix(NamedTuple):
@@ -66,30 +72,13 @@ def compute_prefix(t5: Any, prompts: Tensor) -> Prefix:
         t5: a ``T5ForConditionalGeneration``; its dropout is active while it trains, with one mask a task.
         prompts: P (T, m, d), positions 0 to m - 1.
     """
-    encoder = t5.encoder
-    cache = DynamicCache()
-    hidden, bias = encoder.dropout(prompts), None
-    for block in encoder.block:  # their parts, since a checkpointed block takes no cache
-        hidden, bias, _ = block.layer[0](hidden, position_bias=bias, past_key_values=cache)
-        hidden = block.layer[-1](hidden)
-    states = encoder.dropout(encoder.final_layer_norm(hidden))
-    layers: list[Any] = cache.layers
+    record = Record()
+    states = t5.encoder(inputs_embeds=prompts, record=record)[0]
     cross = [block.layer[1].EncDecAttention for block in t5.decoder.block]
     return Prefix(
-        tuple(KeysAndValues(layer.keys, layer.values) for layer in layers),
+        tuple(record.layers[layer] for layer in range(len(record.layers))),
         tuple(KeysAndValues(_heads(layer, layer.k(states)), _heads(layer, layer.v(states))) for layer in cross),
     )
-
-
-def prefix_parameters(t5: Any) -> list[Tensor]:
-    """The parameters of a T5 that :func:`compute_prefix` depends on."""
-    cross = [block.layer[1].EncDecAttention for block in t5.decoder.block]
-    modules = [t5.encoder.block, t5.encoder.final_layer_norm, *(module for a in cross for module in (a.k, a.v))]
-    found: list[Tensor] = []
-    for module in modules:  # it grows; module.parameters() takes several times as long, and this runs in every call
-        found += [parameter for parameter in module._parameters.values() if parameter is not None]
-        modules += module._modules.values()
-    return found
 
 
 def hand_on_prefix(t5: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
