@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.run import EMBEDDED, Decode, DecodeChoice
 from crosspt.config.training import TrainingConfig
 from crosspt.evaluation.results import write_json
 from crosspt.models.embedded import EMBEDDED_T5
@@ -20,12 +21,9 @@ from crosspt.tasks.registry import get_task
 from crosspt.tasks.rows import DataConfig
 from crosspt.tasks.task import Task
 
-EMBEDDED = "embedded"  # the name of the embedded T5
 RUN_NAME = "run.json"
 TARGETS = "targets"  # folder of the targets that have a bank of their own
 SCHEMA = 1
-Decode = Literal["generate", "rank"]
-DecodeChoice = Literal["generate", "rank", "both"]
 
 
 @dataclass

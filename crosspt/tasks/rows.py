@@ -2,46 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import datasets
 
+from crosspt.config.data import DataConfig
 from crosspt.tasks.collation import encode_rows
 from crosspt.tasks.data import load_test, load_train
-from crosspt.tasks.task import LABEL_SETS, Task, task_letter
-
-
-@dataclass
-class DataConfig:
-    """The rows of a run.
-
-    Args:
-        data_dir: folder with ``<task>/{train,validation,test}.{jsonl,csv,tsv,parquet}``; by default the hub.
-        shots: training rows of each task in total, balanced over its classes; by default all.
-        data_seed: of the draw of training and test rows.
-        test_rows: most rows to report on.
-        prefix: whether the input begins with the task's name.
-        label_set: label words: natural, synthetic (A0, A1, B0, ...) or numeric (0, 1, 2).
-        max_length: most tokens of an input; longer texts are cut, the longest first.
-    """
-
-    data_dir: str | None = None
-    shots: int | None = None
-    data_seed: int = 0
-    test_rows: int = 300
-    prefix: bool = False
-    label_set: Literal["natural", "synthetic", "numeric"] = "natural"
-    max_length: int = 256
-
-    def __post_init__(self) -> None:
-        for name in ("shots", "test_rows", "max_length"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"DataConfig: {name} must be at least 1, got {value}")
-        if self.data_seed < 0:
-            raise ValueError(f"DataConfig: data_seed must be 0 or more, got {self.data_seed}")
-        if self.label_set not in LABEL_SETS:
-            raise ValueError(f"DataConfig: label_set must be one of {', '.join(LABEL_SETS)}, got {self.label_set!r}")
+from crosspt.tasks.task import Task, task_letter
 
 
 @dataclass

@@ -1,18 +1,18 @@
 """The paper's experiments as YAML, one file for each table or figure, and the settings that a grid can vary."""
 
 import dataclasses
-import types
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
+from crosspt.config.data import DataConfig
 from crosspt.config.prompts import CrossPTConfig, did_you_mean
 from crosspt.config.training import TrainingConfig
+from crosspt.config.values import describe, fits
 from crosspt.tasks.registry import SUITES
-from crosspt.tasks.rows import DataConfig
 
 VARIANT = "variant"  # the axis of a suite's variants
 FIGURES = ("bars", "groups", "lines", "grid", "heatmaps")
@@ -129,7 +129,7 @@ def check_settings(where: str, settings: Any) -> None:
     _check_keys(where, settings, SETTINGS)
     for name, value in settings.items():
         if not fits(value, SETTINGS[name]):
-            raise ValueError(f"{where}: {name} must be {_words(SETTINGS[name])}, got {value!r}")
+            raise ValueError(f"{where}: {name} must be {describe(SETTINGS[name])}, got {value!r}")
 
 
 def check_axis(where: str, axis: str, values: Any) -> None:
@@ -142,31 +142,6 @@ def check_axis(where: str, axis: str, values: Any) -> None:
         check_settings(where, {axis: value})
         if values.count(value) > 1:
             raise ValueError(f"{where}: {axis} holds {value!r} twice")
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value from YAML is of a type; a bool is no number, an integer may be a float."""
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(fits(value, part) for part in parts)
-    if origin is Literal:
-        return value in parts
-    if origin is list:
-        return isinstance(value, list) and all(fits(item, parts[0]) for item in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(fits(k, parts[0]) and fits(v, parts[1]) for k, v in value.items())
-    if hint is Any:
-        return True
-    if isinstance(value, bool):
-        return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
-
-
-def _words(hint: Any) -> str:
-    """A type as a user would say it."""
-    if get_origin(hint) in (Union, types.UnionType, Literal):
-        return " or ".join(part if isinstance(part, str) else _words(part) for part in get_args(hint))
-    return "null" if hint is types.NoneType else str(getattr(hint, "__name__", hint) if not get_args(hint) else hint)
 
 
 def _check_keys(where: str, content: Any, known: Collection[str]) -> None:
