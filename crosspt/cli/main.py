@@ -8,7 +8,6 @@ A command is a module of this package, of the same name, with ``HELP`` and ``DES
 """
 
 import contextlib
-import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,7 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(name, given[1:]) if name else _explain(given)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C must not break the process's end
-    gc.collect()
     hint = getattr(sys.modules.get(f"crosspt.cli.{name}"), "INTERRUPTED", "")
     print(f"{f'crosspt {name}'.strip()}: interrupted{hint and '; '}{hint}", file=sys.stderr)
     return 130
@@ -48,7 +46,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     else:
         outcome.print(settings.json)
         return outcome.status
-    gc.collect()  # a progress bar that the failed run has left open ends its line when it is freed
+    # Said after the error is let go: a progress bar that the failed run has left open ends its line when it is freed.
     print(f"crosspt {name}: {reason}", file=sys.stderr)
     return status
 
