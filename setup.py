@@ -37,10 +37,10 @@ setup(
         "sentencepiece>=0.2",
         "matplotlib>=3.8",
         "jinja2>=3.1",
-        "jsonargparse[signatures]>=4.40",
+        "docstring_parser>=0.16",
         "pyyaml>=6.0",
         "rich>=13.7",
-        "tqdm>=4.66",
+        "wrapt>=1.16",
     ],
     extras_require={
         "test": [

@@ -1,29 +1,48 @@
 """The command ``demo``: four schemes on the embedded suite and the embedded T5, beside what they are compared with."""
 
 import dataclasses
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from crosspt.cli.flags import add_device
+from crosspt.cli.outcome import Outcome, quiet_transformers
+from crosspt.cli.parser import Parser
 from crosspt.config.data import DataConfig
 from crosspt.config.files import write_json
 from crosspt.config.layout import RESULTS_NAME
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import EMBEDDED, Compute, RunConfig
 from crosspt.config.training import TrainingConfig
-from crosspt.evaluation.results import make_results
-from crosspt.models.model import CrossPTModel
-from crosspt.models.t5.loading import load_t5
-from crosspt.report.figures import draw_bars, draw_heatmap, save
-from crosspt.report.summary import Spread
-from crosspt.report.tables import mean, primary_values, split_rows
-from crosspt.runs.evaluate import evaluate_bare
-from crosspt.runs.train import train
 from crosspt.tasks.registry import SUITES, get_task
 
+HELP = "train four schemes on the embedded suite and show them side by side"
+DESCRIPTION = (
+    "Train P, SL, SLP and SLPN on the embedded suite and the embedded T5 with 32 examples a task and no text prefix, "
+    "beside the majority baseline, the bare T5 and the T5 with its text prefix. Needs no network."
+)
+INTERRUPTED = "the same command goes on"
 SCHEMES = ("P", "SL", "SLP", "SLPN")
 SHOTS = 32
+
+
+def add_flags(parser: Parser) -> None:
+    """Add the settings of the command."""
+    parser.add_setting("--output", str, "for results and figures", metavar="FOLDER", default="runs/demo")
+    parser.add_setting("--seed", int, "of initialisation, data order and drawn rows", default=0)
+    add_device(parser)
+
+
+def run(settings: Namespace) -> Outcome:
+    """Show the four schemes."""
+    from crosspt.report.tables import schemes_table
+
+    quiet_transformers()
+    folder = Path(settings.output)
+    content = demo(folder, seed=settings.seed, device=settings.device)
+    table = schemes_table(content["results"], "embedded suite and T5, 32 shots, no prefix; percent")
+    seconds = sum(content["seconds"].values())
+    return Outcome(content, [table, f"{seconds:.0f} seconds; results and figures in {folder}"])
 
 
 def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = True) -> dict[str, Any]:
@@ -42,6 +61,17 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
         task, ``bare``, the T5 with neither prompt nor prefix, and ``prefix``, the T5 with the text prefix of its
         pretraining: the ceiling.
     """
+    import torch
+
+    from crosspt.evaluation.results import make_results
+    from crosspt.models.model import CrossPTModel
+    from crosspt.models.t5.loading import load_t5
+    from crosspt.report.figures import draw_bars, draw_heatmap, save
+    from crosspt.report.summary import Spread
+    from crosspt.report.tables import mean, primary_values, split_rows
+    from crosspt.runs.evaluate import evaluate_bare
+    from crosspt.runs.train import train
+
     torch.set_num_threads(1)  # a model this small gains nothing from more, and they stall on a busy machine
     names = list(SUITES["embedded"])
     tasks = [get_task(name) for name in names]

@@ -1,15 +1,46 @@
-"""What this machine can run: versions, devices, backends, and the operations against their reference."""
+"""The command ``doctor``: versions, devices, backends, and the operations against their reference."""
+
+from __future__ import annotations
 
 import os
-from typing import Any
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
 
-import torch
+from crosspt.cli.outcome import Outcome, output_file
+from crosspt.cli.parser import Parser
+from crosspt.config.files import write_json
 
-from crosspt import functional, reference
-from crosspt.evaluation.results import environment, package_versions
-from crosspt.functional import Backend
+if TYPE_CHECKING:
+    from torch import Tensor
 
+    from crosspt.functional import Backend
+
+HELP = "say what this machine can run, and check the operations"
+DESCRIPTION = "Say what this machine can run, and check the operations against their reference."
+INTERRUPTED = ""
 TOLERANCE = 1e-10
+
+
+def add_flags(parser: Parser) -> None:
+    """Add the settings of the command."""
+    parser.add_setting("--output", str, "JSON file for the findings", metavar="FILE")
+    parser.add_setting("--seed", int, "of the inputs that the operations are checked on", default=0)
+
+
+def run(settings: Namespace) -> Outcome:
+    """Examine the machine; the status is 1 where something is not as it should be."""
+    from rich.table import Table
+
+    output = output_file(settings.output)
+    content = examine(settings.seed)
+    if output:
+        write_json(output, content)
+    table = Table(title="crosspt doctor")
+    for heading in ("check", "finding", "ok"):
+        table.add_column(heading)
+    for check in content["checks"]:
+        table.add_row(check["check"], check["finding"], {True: "yes", False: "NO", None: "-"}[check["ok"]])
+    return Outcome(content, [table], status=0 if content["healthy"] else 1)
 
 
 def examine(seed: int = 0) -> dict[str, Any]:
@@ -21,6 +52,10 @@ def examine(seed: int = 0) -> dict[str, Any]:
     Returns:
         ``{"schema": 1, "healthy": bool, "checks": [...], "versions": {...}, "environment": {...}}``.
     """
+    import torch
+
+    from crosspt.evaluation.results import environment, package_versions
+
     versions = package_versions()
     checks: list[dict[str, Any]] = [
         {"check": name, "finding": found or "not installed", "ok": None if found or name == "triton" else False}
@@ -43,6 +78,8 @@ def examine(seed: int = 0) -> dict[str, Any]:
 
 def _runnable() -> list[tuple[Backend, str]]:
     """Backends with the device that each is checked on."""
+    import torch
+
     runnable: list[tuple[Backend, str]] = [("torch", "cpu")]
     if torch.cuda.is_available():
         runnable += [("torch", "cuda"), ("triton", "cuda")]
@@ -62,9 +99,13 @@ def _check_backend(backend: Backend, device: str, seed: int) -> dict[str, Any]:
 
 
 def _largest_error(backend: Backend, device: str, seed: int) -> float:
+    import torch
+
+    from crosspt import functional, reference
+
     generator = torch.Generator().manual_seed(seed)
 
-    def normal(*shape: int) -> torch.Tensor:
+    def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(device).requires_grad_()
 
     tasks, sources, length, width, vocabulary = 3, 2, 4, 16, 11

@@ -1,24 +1,58 @@
 """The command ``experiment``: what its flags ask for, and what it shows."""
 
+from __future__ import annotations
+
+from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from jsonargparse import Namespace
-from rich.table import Table
-
-from crosspt.cli.arguments import split_names
+from crosspt.cli.flags import Names, add_device, add_fields, add_suite, split_names
+from crosspt.cli.outcome import Outcome, quiet_transformers
+from crosspt.cli.parser import Parser
+from crosspt.config.data import DataConfig
 from crosspt.config.layout import CELLS
-from crosspt.models.t5.loading import pick_device
+from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.run import EMBEDDED
+from crosspt.config.training import TrainingConfig
 from crosspt.runs.experiments.definition import FIXED, SETTINGS, find_definition, load_definitions
-from crosspt.runs.experiments.estimate import estimate_seconds
-from crosspt.runs.experiments.grid import Grid, make_grid
-from crosspt.runs.experiments.runner import check_folder, default_jobs, run_grid
 from crosspt.tasks.registry import SUITES
 
+if TYPE_CHECKING:
+    from crosspt.runs.experiments.grid import Grid
 
-def experiment(settings: Namespace) -> tuple[dict[str, Any], list[Table | str]]:
-    """List the experiments, show what one would run, or run it; returns the JSON content and what is shown.
+HELP = "run an experiment of the paper, or list them"
+DESCRIPTION = (
+    "Run the grid of an experiment of the paper: every combination of its settings, with every seed, each a run in "
+    "a folder of its own. A grid that was stopped goes on with the same command; finished cells stay as they are, "
+    "failed ones are run again. The settings of crosspt train override the experiment's; several values, separated "
+    "by commas, make a setting an axis of the grid: --scheme SL,SLP --shots 8,16."
+)
+INTERRUPTED = "the same command goes on"
+
+
+def add_flags(parser: Parser) -> None:
+    """Add the settings of the command."""
+    parser.add_setting("name", str, "the experiment, such as figure-2", nargs="?")
+    parser.add_switch("--list", "show the experiments")
+    parser.add_setting("--model", str, "folder or hub name of the T5, or embedded", default=EMBEDDED)
+    add_suite(parser, EMBEDDED, "the suite whose tasks are trained")
+    parser.add_setting("--output", str, "for the grid; by default runs/NAME", metavar="FOLDER")
+    parser.add_setting("--seeds", int, "number of seeds", default=3)
+    parser.add_setting("--seed", int, "the first seed, of training and drawn rows", default=0)
+    text = "processes, of one thread each; by default one for each core, up to 8, and one on a GPU"
+    parser.add_setting("--jobs", int, text)
+    parser.add_switch("--dry-run", "show the cells and an estimated time, and train nothing")
+    add_device(parser)
+    text = "target tasks, separated by commas: names or .yaml files of your own"
+    parser.add_setting("--tasks", Names, text, metavar="NAMES")
+    parser.add_setting("--source-tasks", Names, "tasks whose stage-1 prompts are started from", metavar="NAMES")
+    parser.add_setting("--init-texts", Names, "for initialization text: one text, or a YAML list", metavar="TEXTS")
+    for config, skip in ((CrossPTConfig, set(FIXED)), (TrainingConfig, {"seed"}), (DataConfig, set())):
+        add_fields(parser, config, skip, defaults=False, several=True)
+
+
+def run(settings: Namespace) -> Outcome:
+    """List the experiments, show what one would run, or run it.
 
     Raises:
         RuntimeError: cells failed; the message names how many.
@@ -31,10 +65,15 @@ def experiment(settings: Namespace) -> tuple[dict[str, Any], list[Table | str]]:
         if value is not None and value < 1:
             raise ValueError(f"--{flag} must be at least 1, got {value}")
     definition = find_definition(settings.name)
+    overrides = _overrides(settings)
+
+    from crosspt.models.t5.loading import pick_device
+    from crosspt.runs.experiments.grid import make_grid
+    from crosspt.runs.experiments.runner import check_folder, default_jobs, run_grid
+
+    quiet_transformers()
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    grid = make_grid(
-        definition, suite=settings.suite, model=settings.model, seeds=seeds, overrides=_overrides(settings)
-    )
+    grid = make_grid(definition, suite=settings.suite, model=settings.model, seeds=seeds, overrides=overrides)
     folder = Path(settings.output or f"runs/{definition.name}")
     device = pick_device(settings.device).type
     jobs = settings.jobs or default_jobs(device)
@@ -49,11 +88,11 @@ def experiment(settings: Namespace) -> tuple[dict[str, Any], list[Table | str]]:
             "the same command runs them again"
         )
     content = {**grid.to_dict(), "output": str(folder)}
-    return content, [f"{len(grid.cells)} cells are finished in {folder / CELLS}"]
+    return Outcome(content, [f"{len(grid.cells)} cells are finished in {folder / CELLS}"])
 
 
 def _overrides(settings: Namespace) -> dict[str, list[Any]]:
-    given = {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
+    given = {name: getattr(settings, name) for name in SETTINGS if getattr(settings, name) is not None}
     for name in FIXED:
         if name in given:
             given[name] = (
@@ -62,7 +101,11 @@ def _overrides(settings: Namespace) -> dict[str, list[Any]]:
     return {name: value if isinstance(value, list) else [value] for name, value in given.items()}
 
 
-def _list() -> tuple[dict[str, Any], list[Table | str]]:
+def _list() -> Outcome:
+    from rich.table import Table
+
+    from crosspt.runs.experiments.grid import make_grid
+
     table = Table(title="crosspt experiment NAME")
     for heading in ("name", "title", "in the paper", "suites"):
         table.add_column(heading)
@@ -84,10 +127,15 @@ def _list() -> tuple[dict[str, Any], list[Table | str]]:
         shown = "all" if suites == list(SUITES) else ", ".join(suites)
         count = " or ".join(str(number) for number in dict.fromkeys(cells.values()))
         table.add_row(names, definition.title, definition.source, shown, count)
-    return {"schema": 1, "experiments": rows}, [table]
+    return Outcome({"schema": 1, "experiments": rows}, [table])
 
 
-def _dry_run(grid: Grid, folder: Path, jobs: int, device: str) -> tuple[dict[str, Any], list[Table | str]]:
+def _dry_run(grid: Grid, folder: Path, jobs: int, device: str) -> Outcome:
+    import torch
+    from rich.table import Table
+
+    from crosspt.runs.experiments.estimate import estimate_seconds
+
     torch.set_num_threads(1)  # as the processes of a grid
     seconds = estimate_seconds(grid, jobs=jobs, device=device)
     table = Table(title=f"{grid.definition.name}: {grid.definition.title}")
@@ -95,12 +143,12 @@ def _dry_run(grid: Grid, folder: Path, jobs: int, device: str) -> tuple[dict[str
         table.add_column(heading)
     for cell in grid.cells:
         table.add_row(cell.name, f"stage 1 {cell.starts_from}" if cell.starts_from else "")
-    shown: list[Table | str] = [
-        table,
+    summary = (
         f"{len(grid.cells)} cells and {len(grid.source_runs)} trainings of stage-1 prompts for {folder}: an estimated "
-        f"{_duration(seconds['total'])} in {jobs} processes, from a few steps on {device}; nothing is trained",
-    ]
-    return {**grid.to_dict(), "output": str(folder), "jobs": jobs, "estimated_seconds": seconds}, shown
+        f"{_duration(seconds['total'])} in {jobs} processes, from a few steps on {device}; nothing is trained"
+    )
+    content = {**grid.to_dict(), "output": str(folder), "jobs": jobs, "estimated_seconds": seconds}
+    return Outcome(content, [table, summary])
 
 
 def _duration(seconds: float) -> str:

@@ -1,39 +1,45 @@
 """The command ``report``: an experiment's folder becomes a page, tables and figures."""
 
+from __future__ import annotations
+
 import sys
+from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonargparse import Namespace
-from rich.table import Table
-from rich.text import Text
+from crosspt.cli.outcome import Outcome
+from crosspt.cli.parser import Parser
 
-from crosspt.config.files import check_writable, write_atomically
-from crosspt.report.cells import read_experiment
-from crosspt.report.charts import draw_charts
-from crosspt.report.contents import make_sheets
-from crosspt.report.figures import save
-from crosspt.report.page import Picture, number_notes, render_page
-from crosspt.report.paper import check_statements, load_paper
-from crosspt.report.sheets import Sheet
-from crosspt.report.summary import Summary, summarize
+if TYPE_CHECKING:
+    from rich.table import Table
 
+    from crosspt.report.sheets import Sheet
+    from crosspt.report.summary import Summary
+
+HELP = "make a page, tables and figures of an experiment"
+DESCRIPTION = (
+    "Make report.html, a page that opens from disk, tables and figures of an experiment: means and deviations over "
+    "seeds, beside the paper's numbers. Unfinished cells and files that cannot be read are named and left out."
+)
+INTERRUPTED = ""
 PAGE_NAME = "report.html"
 
 
-def report(settings: Namespace) -> tuple[dict[str, Any], list[Table | str]]:
-    """Make the report of ``settings.folder`` and say what was left out on stderr.
+def add_flags(parser: Parser) -> None:
+    """Add the settings of the command."""
+    parser.add_setting("folder", str, "the experiment's folder (required)", metavar="FOLDER")
+    parser.add_setting("--output", str, "for the report; by default the experiment's", metavar="FOLDER")
 
-    Returns:
-        The summary, and what to show of it: the table of means and where the page is.
-    """
+
+def run(settings: Namespace) -> Outcome:
+    """Make the report and say what was left out on stderr."""
     folder = Path(settings.folder)
     output = Path(settings.output or folder)
     content, means = make_report(folder, output)
     for warning in content["warnings"]:
         print(f"crosspt report: {warning}", file=sys.stderr)
     finished = f"{content['finished']} of {content['cells']} cells"
-    return content, [_shown(means), f"{finished}; {output / PAGE_NAME}"]
+    return Outcome(content, [_shown(means), f"{finished}; {output / PAGE_NAME}"])
 
 
 def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], Sheet]:
@@ -49,6 +55,15 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], Sheet]:
     Raises:
         ValueError: the folder holds no experiment of this version, or the output cannot be written.
     """
+    from crosspt.config.files import check_writable, write_atomically
+    from crosspt.report.cells import read_experiment
+    from crosspt.report.charts import draw_charts
+    from crosspt.report.contents import make_sheets
+    from crosspt.report.figures import save
+    from crosspt.report.page import Picture, number_notes, render_page
+    from crosspt.report.paper import check_statements, load_paper
+    from crosspt.report.summary import summarize
+
     experiment = read_experiment(folder)
     check_writable(output)
     for name in ("tables", "figures"):
@@ -104,6 +119,9 @@ def _content(summary: Summary, files: list[str]) -> dict[str, Any]:
 
 
 def _shown(sheet: Sheet) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=Text(sheet.title))
     for column in sheet.columns:
         table.add_column(Text(column.heading), justify="right" if column.numeric else "left")

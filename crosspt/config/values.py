@@ -51,7 +51,7 @@ def check_types(origin: object, values: Any, hints: Mapping[str, Any]) -> None:
         if key not in values:
             raise ValueError(f"{origin}: the key {key!r} is missing")
         if not fits(values[key], hint):
-            raise ValueError(f"{origin}: {key} must be {_words(hint)}, got {_short(values[key])}")
+            raise ValueError(f"{origin}: {key} must be {describe(hint)}, got {_short(values[key])}")
 
 
 def _check_mapping(origin: object, values: Any) -> None:
@@ -79,11 +79,11 @@ def fits(value: Any, hint: Any) -> bool:
     return isinstance(value, (int, float) if hint is float else hint)
 
 
-def _words(hint: Any) -> str:
+def describe(hint: Any) -> str:
     """A type as a user would say it."""
     parts = get_args(hint)
     if get_origin(hint) in (Union, types.UnionType, Literal):
-        return " or ".join(part if isinstance(part, str) else _words(part) for part in parts)
+        return " or ".join(part if isinstance(part, str) else describe(part) for part in parts)
     if hint is types.NoneType:
         return "null"
     return str(hint).replace("typing.", "") if parts else str(getattr(hint, "__name__", hint))

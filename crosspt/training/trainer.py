@@ -27,7 +27,7 @@ class PromptTrainer(Trainer):
     Args:
         model: the model.
         training: the settings.
-        rows: encoded rows, see ``crosspt.tasks.encode_rows``; rows of different tasks share batches.
+        rows: encoded rows, see ``crosspt.tasks.collation.encode_rows``; rows of different tasks share batches.
         collator: makes a batch of rows.
         folder: where checkpoints go.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.

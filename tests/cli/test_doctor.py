@@ -7,6 +7,7 @@ import torch
 
 from crosspt import functional
 from crosspt.cli import doctor
+from crosspt.evaluation import results
 from tests.workspace import crosspt, mistake
 
 
@@ -71,8 +72,8 @@ def test_a_backend_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(("package", "healthy"), [("triton", True), ("datasets", False)])
 def test_a_package_that_is_not_installed(package: str, healthy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    versions = {**doctor.package_versions(), package: None}
-    monkeypatch.setattr(doctor, "package_versions", lambda: versions)
+    versions = {**results.package_versions(), package: None}
+    monkeypatch.setattr(results, "package_versions", lambda: versions)
     content = doctor.examine()
     (check,) = [check for check in content["checks"] if check["check"] == package]
     assert check["finding"] == "not installed"

@@ -98,7 +98,7 @@ def test_the_table(per_target_run: Path, tmp_path: Path) -> None:
         (["--model", "missing/folder/t5"], "model 'missing/folder/t5' is no folder, nor to be had from the hub"),
         (["--seed", 1, "--data-seed", 2], "--seed and --data-seed are one setting, got 1 and 2"),
         (["--shots", 3], "unrecognized arguments: --shots"),
-        (["--decode", "beam"], "invalid choice: 'beam'"),
+        (["--decode", "beam"], "--decode must be generate or rank or both, got beam"),
     ],
 )
 def test_mistakes(slpn_run: Path, tmp_path: Path, arguments: list[object], message: str) -> None:

@@ -1,3 +1,5 @@
+from importlib.metadata import version
+
 import pytest
 import yaml
 
@@ -35,3 +37,17 @@ def test_print_config_is_a_file_for_config() -> None:
     assert outcome.status == 0
     settings = yaml.safe_load(outcome.stdout)
     assert (settings["tasks"], settings["epochs"], settings["scheme"]) == ("mrpc", 3, "SLPN")
+
+
+def test_version() -> None:
+    outcome = crosspt("--version")
+    assert (outcome.status, outcome.stdout) == (0, f"crosspt {version('crosspt')}\n")
+
+
+def test_print_config_leaves_out_what_is_asked() -> None:
+    outcome = crosspt("train", "--tasks", "mrpc", "--print_config=skip_default")
+    assert yaml.safe_load(outcome.stdout) == {"tasks": "mrpc"}
+    unset = yaml.safe_load(crosspt("train", "--print-config=skip_unset").stdout)
+    assert "tasks" not in unset
+    assert unset["batch_size"] == 16
+    assert "must be skip_default or skip_unset, got x" in mistake(crosspt("train", "--print_config=x"))

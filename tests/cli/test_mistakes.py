@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.workspace import Workspace, crosspt, make_rows, mistake, write_jsonl
 
@@ -29,14 +30,14 @@ from tests.workspace import Workspace, crosspt, make_rows, mistake, write_jsonl
         (["--prefix", "maybe"], "prefix must be bool, got maybe"),
         (["--seed", "-1"], "seed must be in [0, 2^32), got -1"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
-        (["--device", "gpu"], "argument --device: invalid choice: 'gpu'"),
+        (["--device", "gpu"], "--device must be auto or cpu or cuda, got gpu"),
         (["--scheme", "P", "--source-learning-rate", "0.1"], "scheme P learns no sources, got a rate for it"),
         (["--scheme", "PI", "--tasks", "mrpc,rte", "--source-tasks", "mrpc"], "source_tasks lack rte"),
         (["--scheme", "SLPN", "--source-tasks", "rte"], "scheme SLPN starts from no source tasks, got rte"),
         (["--scheme", "SLPN", "--source-prompts", "x"], "scheme SLPN starts from no source prompts, got x"),
         (["--scheme", "SIP", "--source-prompts", "none"], "none holds no crosspt_model.safetensors"),
         (["--initialization", "text", "--init-texts", ""], "init_texts must each hold a token"),
-        (["--config", "none.yaml"], "File does not exist: "),
+        (["--config", "none.yaml"], "--config none.yaml cannot be read: No such file or directory"),
     ],
 )
 def test_train(workspace: Workspace, tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -58,10 +59,10 @@ def test_train(workspace: Workspace, tmp_path: Path, arguments: list[str], messa
         ("tasks: mrpc\nsource_learning_rate: high", "source_learning_rate must be float or null, got high"),
         ("tasks: mrpc\ntemperature: [1]", "temperature must be float or log or sqrt or reciprocal, got [1]"),
         ("tasks: mrpc\nscheme: 3", "scheme must be str, got 3"),
-        ("tasks: mrpc\nbogus: 1", "does not accept option 'bogus'"),
-        ("tasks: [mrpc", "Problems parsing config: while parsing a flow sequence"),
-        ("- mrpc", "a YAML file must hold keys and values such as 'epochs: 3', got: - mrpc"),
-        ("", "a YAML file must hold keys and values"),
+        ("tasks: mrpc\nbogus: 1", "settings.yaml: unknown key 'bogus'; known: json, model,"),
+        ("tasks: [mrpc", "settings.yaml is not YAML: while parsing a flow sequence"),
+        ("- mrpc", "settings.yaml must hold keys and values such as 'epochs: 3', got ['mrpc']"),
+        ("", "settings.yaml must hold keys and values such as 'epochs: 3', got nothing"),
     ],
 )
 def test_yaml(workspace: Workspace, tmp_path: Path, text: str, message: str) -> None:
@@ -70,6 +71,26 @@ def test_yaml(workspace: Workspace, tmp_path: Path, text: str, message: str) -> 
     assert message in line
     assert "<class" not in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", ["epochs: 3".encode("utf-16"), b"tasks: caf\xe9", bytes(range(256))])
+def test_a_config_that_is_not_utf_8(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_bytes(content)
+    line = mistake(crosspt("train", "--output", tmp_path / "run", "--config", tmp_path / "settings.yaml"))
+    assert "settings.yaml is not UTF-8 text: " in line
+
+
+def test_a_config_that_is_a_folder(tmp_path: Path) -> None:
+    line = mistake(crosspt("train", "--output", tmp_path / "run", "--config", tmp_path))
+    assert f"--config {tmp_path} cannot be read: Is a directory" in line
+
+
+def test_the_order_of_flags_and_files(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("epochs: 3\nbatch-size: 5\nsource_learning_rate: 1e-3\noutput: there\n")
+    command = ["train", "--epochs", 4, "--config", tmp_path / "settings.yaml", "--batch_size", 6]
+    settings = yaml.safe_load(crosspt(*command, "--print_config").stdout)
+    assert [settings[name] for name in ("epochs", "batch_size", "source_learning_rate")] == [3, 6, 1e-3]
+    assert "required" not in crosspt("train", "--config", tmp_path / "settings.yaml", "--scheme", "ZZ").stderr
 
 
 def break_model(folder: Path, kind: str) -> None:
@@ -185,7 +206,7 @@ def test_a_line_break_in_an_error(workspace: Workspace, tmp_path: Path, monkeypa
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("CUDA error:\n  out of memory\n")
 
-    monkeypatch.setattr("crosspt.cli.main.train", fail)
+    monkeypatch.setattr("crosspt.runs.train.train", fail)
     outcome = workspace.train(tmp_path / "run", "--tasks", "sst2")
     assert outcome.stderr == "crosspt train: CUDA error: out of memory\n"
     assert outcome.status == 1

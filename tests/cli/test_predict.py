@@ -51,7 +51,7 @@ def test_a_task_has_its_own_prompt(per_target_run: Path, workspace: Workspace) -
 def test_ranked_answers_are_labels(slpn_run: Path, workspace: Workspace) -> None:
     rows = workspace.data / "rte" / "validation.jsonl"
     assert set(predict(slpn_run, "--input", rows, "--decode", "rank")) <= {"B0", "B1"}
-    assert "invalid choice: 'both'" in mistake(
+    assert "--decode must be generate or rank, got both" in mistake(
         crosspt("predict", "--checkpoint", slpn_run, "--task", "rte", "--input", rows, "--decode", "both")
     )
 

@@ -217,7 +217,8 @@ def test_ctrl_c_and_resume(workspace: Workspace, tmp_path: Path, monkeypatch: py
             return compute_loss(trainer, *arguments, **options)
 
         patch.setattr(PromptTrainer, "compute_loss", interrupted)
-        assert mistake(workspace.train(run, *settings), status=130) == "crosspt train: interrupted"
+        line = mistake(workspace.train(run, *settings), status=130)
+        assert line == "crosspt train: interrupted; the same command with --resume goes on"
     signal.signal(signal.SIGINT, inherited)
     unfinished = mistake(crosspt("evaluate", "--checkpoint", run))
     assert "holds no prompts for task 'mrpc' yet: its training is not finished" in unfinished

@@ -1,0 +1,101 @@
+"""The command ``train``: a run from its flags, its plan or its results."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from crosspt.cli.flags import Names, add_decode, add_device, add_fields, add_suite, split_names
+from crosspt.cli.outcome import Outcome, quiet_transformers
+from crosspt.cli.parser import Parser
+from crosspt.config.data import DataConfig
+from crosspt.config.layout import RESULTS_NAME
+from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.run import EMBEDDED, RunConfig
+from crosspt.config.training import TrainingConfig
+from crosspt.config.values import pick
+from crosspt.runs.tasks import name_tasks
+from crosspt.tasks.registry import SUITES
+
+HELP = "train prompts over a frozen T5 and report their accuracy"
+DESCRIPTION = (
+    "Train the prompts of a scheme over a frozen T5, source prompts first where the scheme starts from them and "
+    "none are given. Writes the prompts and results.json; a stopped run goes on with --resume."
+)
+INTERRUPTED = "the same command with --resume goes on"
+
+
+def add_flags(parser: Parser) -> None:
+    """Add the settings of the command."""
+    parser.add_setting("--model", str, "folder or hub name of the T5, or embedded", default=EMBEDDED)
+    add_suite(parser, EMBEDDED)
+    text = "target tasks, separated by commas: names or .yaml files of your own"
+    parser.add_setting("--tasks", Names, text, metavar="NAMES")
+    text = "tasks whose stage-1 prompts are started from; by default the targets"
+    parser.add_setting("--source-tasks", Names, text, metavar="NAMES")
+    text = "folders with stage-1 prompts to start from, not trained again"
+    parser.add_setting("--source-prompts", Names, text, metavar="FOLDERS")
+    parser.add_setting("--output", str, "folder of the run, new or empty", metavar="FOLDER", required=True)
+    parser.add_switch("--resume", "go on with the run that --output holds")
+    parser.add_switch("--dry-run", "say what would be trained, and train nothing")
+    add_decode(parser, "both")
+    add_device(parser)
+    text = "for initialization text: one text, or a YAML list of one for every such prompt"
+    parser.add_setting("--init-texts", Names, text, metavar="TEXTS")
+    add_fields(parser, CrossPTConfig, {"tasks", "source_tasks", "init_texts"})
+    add_fields(parser, TrainingConfig)
+    add_fields(parser, DataConfig)
+
+
+def run(settings: Namespace) -> Outcome:
+    """Train a run, or show what would be trained."""
+    task_files: dict[str, str] = {}
+    targets = list(SUITES[settings.suite]) if settings.tasks is None else split_names(settings.tasks)
+    settings.tasks = name_tasks(task_files, targets)
+    settings.source_tasks = name_tasks(task_files, split_names(settings.source_tasks)) or None
+    if isinstance(settings.init_texts, str):
+        settings.init_texts = [settings.init_texts]
+    run = RunConfig(
+        model=settings.model,
+        task_files=task_files,
+        source_prompts=split_names(settings.source_prompts),
+        prompts=pick(CrossPTConfig, vars(settings)),
+        training=pick(TrainingConfig, vars(settings)),
+        data=pick(DataConfig, vars(settings)),
+        decode=settings.decode,
+    )
+    quiet_transformers()
+    if settings.dry_run:
+        return _show_plan(run)
+
+    from crosspt.report.tables import results_table
+    from crosspt.runs.train import train
+
+    folder = Path(settings.output)
+    content = train(run, folder, resume=settings.resume, device=settings.device)
+    table = results_table(content["results"], f"{run.prompts.scheme}, {_shots(run.data)}")
+    return Outcome(content, [table, f"temperature {run.temperature_value:.4g}; results in {folder / RESULTS_NAME}"])
+
+
+def _show_plan(run: RunConfig) -> Outcome:
+    from rich.table import Table
+    from rich.text import Text
+
+    from crosspt.runs.train import prepare
+
+    jobs = prepare(run).describe()
+    table = Table(title=Text(f"{run.prompts.scheme}, {_shots(run.data)}; nothing is trained"))
+    for heading in jobs[0]:
+        table.add_column(heading.replace("_", " "))
+    for job in jobs:
+        table.add_row(*(_text(value) for value in job.values()))
+    return Outcome({"schema": 1, "config": run.to_dict(), "jobs": jobs}, [table])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {rate:g}" for name, rate in value.items())
+    return ", ".join(value) if isinstance(value, list) else str(value)
+
+
+def _shots(data: DataConfig) -> str:
+    return "all rows" if data.shots is None else f"{data.shots} shots"
