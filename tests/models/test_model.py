@@ -1,4 +1,6 @@
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import peft
@@ -8,6 +10,7 @@ from torch import Tensor
 from transformers import MT5Config, MT5ForConditionalGeneration
 
 from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.storage import load_source_prompts
 from tests.conftest import VOCABULARY, make_t5
 
 TASKS = ["mrpc", "rte"]
@@ -143,3 +146,24 @@ def test_print_trainable_parameters(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (
         f"trainable params: {expected:,} || all params: {total:,} || trainable%: {100 * expected / total:.4f}\n"
     )
+
+
+def test_prompts_of_another_t5_or_mode_warn_by_name(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"prefix_mode": "isolated"}
+    trained = make_t5()
+    trained.config.name_or_path = "google/one"
+    CrossPTModel(trained, CrossPTConfig(tasks=["a"], scheme="P", **settings)).save_pretrained(tmp_path)
+    same, other = make_t5(), make_t5()
+    same.config.name_or_path, other.config.name_or_path = "models/one", "two"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CrossPTModel.from_pretrained(same, tmp_path)
+    with pytest.warns(UserWarning, match=r"were trained on one \(t5, 48 tokens\), not on two \(t5, 48 tokens\)"):
+        CrossPTModel.from_pretrained(other, tmp_path)
+    sources = load_source_prompts([tmp_path], 16)
+    config = CrossPTConfig(tasks=["b"], source_tasks=["a"], scheme="SIP", prompt_length=sources["a"].shape[0])
+    with pytest.warns(UserWarning) as said:
+        CrossPTModel(other, config, source_prompts=sources)
+    texts = [str(warning.message) for warning in said]
+    assert any("the source prompts of a" in text and "not on two" in text for text in texts)
+    assert any("were trained with prefix_mode 'isolated', not 'full'" in text for text in texts)
