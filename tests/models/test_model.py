@@ -162,8 +162,8 @@ def test_prompts_of_another_t5_or_mode_warn_by_name(tmp_path: Path) -> None:
         CrossPTModel.from_pretrained(other, tmp_path)
     sources = load_source_prompts([tmp_path], 16)
     config = CrossPTConfig(tasks=["b"], source_tasks=["a"], scheme="SIP", prompt_length=sources["a"].shape[0])
-    with pytest.warns(UserWarning) as said:
+    with pytest.warns(UserWarning, match="the source prompts of a") as said:
         CrossPTModel(other, config, source_prompts=sources)
     texts = [str(warning.message) for warning in said]
-    assert any("the source prompts of a" in text and "not on two" in text for text in texts)
+    assert any("not on two" in text for text in texts)
     assert any("were trained with prefix_mode 'isolated', not 'full'" in text for text in texts)
