@@ -83,8 +83,7 @@ def main() -> None:
     write_json(options.output / "results.json", results)
     (options.output / "results.md").write_text(report.markdown(results), encoding="utf-8")
     report.figure(results, options.output / "growth.png")
-    wrote = f"{options.output}: results.json, results.md and growth.png, after {results['seconds']:.0f} s"
-    print(wrote, file=sys.stderr)
+    print(f"{options.output}: results.json, .md and growth.png, after {results['seconds']:.0f} s", file=sys.stderr)
     if results["suites"]["failed"]:
         parser.exit(1, "\n".join(results["suites"]["failed"]) + "\n")
 

@@ -115,11 +115,10 @@ class BuiltModel:
             return ()
 
         def step() -> None:
-            if optimizer is not None:
-                optimizer.zero_grad()
             self.loss().backward()
             if optimizer is not None:
                 optimizer.step()
+                optimizer.zero_grad()
 
         scope = ExitStack()  # of what is kept between calls, as long as the work is
 

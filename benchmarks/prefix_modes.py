@@ -1,8 +1,8 @@
 """CrossPTModel with a full and with an isolated prefix, beside PEFT prompt tuning and the T5 without prompts.
 
 ``python -m benchmarks.prefix_modes [--json]``: random weights at T5-small size, 8 tasks, prompts of 100 tokens before
-texts of 24. A forward pass and answers of four tokens for 16 rows, with the isolated prefixes kept from before, and a
-training step on 64. All take turns, and the median of the ratios within each round is quoted.
+texts of 24. A forward pass and answers of four tokens for 16 rows, with prompts and prefixes kept, and a training step
+on 64, turn by turn: the median of the ratios within each round is quoted.
 """
 
 import argparse

@@ -8,8 +8,7 @@ from benchmarks.comparisons import Comparison
 from benchmarks.embedding import EMBEDDING
 from benchmarks.shapes import GROWTH, REFERENCE, SMALL_T5, STEP, TINY, Grid, Shape, shapes
 
-BUDGETS: dict[Grid, float] = {"small": 12.0, "full": 120.0}
-"""Seconds for the rounds of each pass; training and prompts of whole T5s get three times as many."""
+BUDGETS: dict[Grid, float] = {"small": 12.0, "full": 120.0}  # seconds of rounds a pass; thrice for whole T5s
 STEPS: dict[Grid, list[Shape]] = {
     "small": [STEP],
     "full": [SMALL_T5.moved(B=B, L=L, n=n) for B in (16, 64) for L in (64, 256) for n in (8, 64)],

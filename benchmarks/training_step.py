@@ -1,7 +1,6 @@
 """A training step of CrossPTModel beside the same T5 with a bare trainable prompt concatenated.
 
-``python -m benchmarks.training_step [--json]``: random weights at T5-small size, 8 sources and 8 tasks. The two take
-turns, and the median of the ratios within each round is quoted.
+``python -m benchmarks.training_step [--json]``: random weights at T5-small size, 8 sources and 8 tasks, turn by turn.
 """
 
 import argparse
@@ -33,11 +32,9 @@ def main() -> None:
         "bare_prompt_seconds": bare["seconds"]["q50"],
         "ratio": ours["ratio"]["q50"],
     }
-    text = (
-        f"training step, medians of {result['rounds']} rounds: CrossPT {result['crosspt_seconds']:.3f} s, "
-        f"bare prompt {result['bare_prompt_seconds']:.3f} s, ratio {result['ratio']:.3f}"
-    )
-    print(json.dumps(result, indent=2) if options.json else text)
+    text = "training step, medians of {rounds} rounds: CrossPT {crosspt_seconds:.3f} s, bare prompt "
+    text += "{bare_prompt_seconds:.3f} s, ratio {ratio:.3f}"
+    print(json.dumps(result, indent=2) if options.json else text.format(**result))
 
 
 if __name__ == "__main__":
