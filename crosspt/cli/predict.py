@@ -25,7 +25,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_setting("--task", str, "the task whose prompt is used", required=True)
     parser.add_setting("--field", list[str], "a column of one row", metavar="NAME=TEXT", default=[])
     parser.add_setting("--text", list[str], "an input that is formatted already", default=[])
-    parser.add_setting("--input", str, "file of rows: .jsonl, .csv, .tsv or .parquet", metavar="FILE")
+    parser.add_setting("--input", str, "file of rows: .jsonl, .json, .csv, .tsv, each also .gz, or .parquet", metavar="FILE")
     parser.add_setting("--output", str, "JSON file for the answers", metavar="FILE")
     add_decode(parser, "generate", Decode)
     parser.add_setting("--seed", int, "of the random generators; greedy answers do not use them", default=0)
@@ -61,13 +61,9 @@ def _inputs(settings: Namespace, task: Task) -> list[Any]:
     if settings.text:
         return settings.text
 
-    from crosspt.tasks.files import read_columns
+    from crosspt.tasks.data import load_inputs
 
-    columns = read_columns(Path(settings.input))
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    if not rows:
-        raise ValueError(f"{settings.input}: no rows for task {task.name!r}")
-    return rows
+    return list(load_inputs(task, settings.input))
 
 
 def _parse_fields(pairs: list[str], columns: tuple[str, ...]) -> dict[str, str]:

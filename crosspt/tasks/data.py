@@ -1,39 +1,51 @@
 """Loads a task's rows, from files or from the hub, and checks every one of them."""
 
-from collections.abc import Iterable
+import warnings
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
 
-from crosspt.tasks.files import SUFFIXES, read_columns
 from crosspt.tasks.sampling import few_shot_indices
+from crosspt.tasks.source import Part, describe_place, find_source, missing_column, read_source
 from crosspt.tasks.task import SPLITS, Task
+from crosspt.tasks.values import is_missing
 
 
 def load_split(task: Task, split: str, data_dir: str | Path | None = None) -> datasets.Dataset:
     """Loads a split: the task's text columns, and its label column in one type (a label value, or a float score).
 
-    A task with data files of its own is read from those; any other from `<data_dir>/<folder>/<split>` with the suffix
-    .jsonl, .csv, .tsv or .parquet where a data directory is given. Where none is, it is generated or on the hub.
+    A task with data files of its own is read from those; any other from its folder in the data directory where one is
+    given, see `find_split` and `read_columns`. Where none is, it is generated or on the hub. In every format a number
+    in a text column is its text, and a null, NaN or blank is an empty text, of which a warning tells.
 
     Raises:
-        ValueError: when there is no such split, it is empty, lacks a column, or holds a null text or an unknown or
-            hidden label.
+        ValueError: when there is no such split or two files claim to be it, it is empty, lacks a column, a text column
+            holds anything but text and numbers or is empty in every row, or a label is unknown or hidden.
         RuntimeError: when the hub cannot be read.
     """
     if split not in SPLITS:
         raise ValueError(f"load_split: split must be one of {', '.join(SPLITS)}, got {split!r}")
     if task.generate is not None and data_dir is None:
         return datasets.Dataset.from_list(task.generate(split))
-    source = _find_source(task, split, data_dir)
+    source = find_source(task, split, data_dir)
     if source is None:
-        raise ValueError(f"task {task.name!r}: no {split} split {_place(task, data_dir)}")
-    texts, labels = _read_source(task, source)
-    if split == "test" and any(_is_hidden(task, label) for label in labels):
-        raise ValueError(f"{source}: task {task.name!r} has hidden labels in its test split")
-    return _add_labels(task, source, texts, labels)
+        raise ValueError(f"task {task.name!r}: no {split} split {describe_place(task, split, data_dir)}")
+    parts = read_source(task, source)
+    if split == "test" and _has_hidden_labels(task, parts):
+        raise ValueError(f"{parts[0].name}: task {task.name!r} has hidden labels in its test split")
+    return _join(task, parts)
+
+
+def load_inputs(task: Task, path: str | Path) -> list[dict[str, str]]:
+    """Loads the text columns of the rows in a file, by the rules of `load_split`; labels need not be there.
+
+    Raises:
+        ValueError: as `load_split`.
+    """
+    (part,) = read_source(task, [Path(path)])
+    _warn_of_empty_texts(task, [part])
+    return [dict(zip(task.fields, row, strict=True)) for row in zip(*part.texts.values(), strict=True)]
 
 
 def load_train(
@@ -48,13 +60,19 @@ def load_train(
         data_seed: of the draw.
 
     Raises:
-        ValueError: as `load_split`; when shots is below 1 or above the number of rows.
+        ValueError: as `load_split`; when all rows of the split are of one class; when shots is below 1 or above the
+            number of rows.
         RuntimeError: when the hub cannot be read.
     """
     train = load_split(task, "train", data_dir)
+    targets = [task.target(label) for label in train[task.label_column]]
+    if len(train) > 1 and len(set(targets)) == 1:
+        raise ValueError(
+            f"task {task.name!r}: the {len(train)} rows of its train split must be of two classes or more, "
+            f"got {train[task.label_column][0]!r} in each"
+        )
     if shots is None:
         return train
-    targets = [task.target(label) for label in train[task.label_column]]
     try:
         return train.select(few_shot_indices(targets, shots, data_seed))
     except ValueError as error:
@@ -81,124 +99,63 @@ def load_test(
         raise ValueError(f"load_test: rows must be 1 or more, got {rows}")
     test = _load_public_test(task, data_dir)
     if test is None:
-        if _find_source(task, "validation", data_dir) is None:
+        if find_source(task, "validation", data_dir) is None:
             raise ValueError(
                 f"task {task.name!r}: no rows to report on, neither a test split with public labels nor a validation "
-                f"split {_place(task, data_dir)}"
+                f"split {describe_place(task, 'validation', data_dir)}"
             )
         test = load_split(task, "validation", data_dir)
     if len(test) > rows:
         drawn = np.random.Generator(np.random.PCG64(data_seed)).permutation(len(test))[:rows]
         test = test.select(sorted(drawn.tolist()))
+    labels = set(test[task.label_column])
+    if len(test) > 1 and len(labels) == 1:
+        warnings.warn(
+            f"task {task.name!r}: all {len(test)} rows to report on are labelled {labels.pop()!r}, which leaves "
+            "metrics other than accuracy undefined",
+            stacklevel=2,
+        )
     return test
 
 
 def _load_public_test(task: Task, data_dir: str | Path | None) -> datasets.Dataset | None:
     if task.generate is not None and data_dir is None:
         return load_split(task, "test")
-    source = _find_source(task, "test", data_dir)
-    if source is None or not (isinstance(source, Path) or task.test_labels_public):
+    source = find_source(task, "test", data_dir)
+    if source is None or (isinstance(source, str) and not task.test_labels_public):
         return None
-    texts, labels = _read_source(task, source)
-    return None if any(_is_hidden(task, label) for label in labels) else _add_labels(task, source, texts, labels)
+    parts = read_source(task, source)
+    if any(part.labels is None for part in parts) or _has_hidden_labels(task, parts):
+        return None
+    return _join(task, parts)
 
 
-def _find_source(task: Task, split: str, data_dir: str | Path | None) -> Path | str | None:
-    """Returns the file of a split, or its name on the hub, or None where the task has no such split."""
-    if task.data_files:
-        return task.data_files.get(split)
-    if data_dir is not None:
-        folder = _find_folder(task, Path(data_dir))
-        return next((path for path in (folder / f"{split}{suffix}" for suffix in SUFFIXES) if path.is_file()), None)
-    if task.hub is None:
-        raise ValueError(f"task {task.name!r}: has neither data files nor a place on the hub; give a data directory")
-    return task.hub_splits.get(split)
+def _has_hidden_labels(task: Task, parts: list[Part]) -> bool:
+    return any(task.is_hidden(label) for part in parts for label in part.labels or ())
 
 
-def _find_folder(task: Task, data_dir: Path) -> Path:
-    if not data_dir.is_dir():
-        raise ValueError(f"task {task.name!r}: the data directory {data_dir} does not exist")
-    for name in task.data_folders:
-        if (data_dir / name).is_dir():
-            return data_dir / name
-    raise ValueError(f"task {task.name!r}: no folder {' or '.join(task.data_folders)} in {data_dir}")
-
-
-def _place(task: Task, data_dir: str | Path | None) -> str:
-    """Returns where a split was looked for, to end an error message with."""
-    if task.data_files:
-        return f"among its data files {', '.join(map(str, task.data_files.values()))}"
-    if data_dir is not None:
-        return f"in {_find_folder(task, Path(data_dir))} as <split>{', '.join(SUFFIXES)}"
-    return f"on the hub in {task.hub}"
-
-
-def _read_source(task: Task, source: Path | str) -> tuple[datasets.Dataset, list[Any]]:
-    """Returns the checked text columns, and the labels as they are stored."""
-    name = _source_name(task, source)
-    if isinstance(source, Path):
-        columns = read_columns(source)
-        if not any(columns.values()):
-            raise ValueError(f"{name}: no rows for task {task.name!r}")
-        _check_columns(task, name, columns)
-        try:
-            texts = datasets.Dataset.from_dict({field: columns[field] for field in task.fields})
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{name}: task {task.name!r} needs text in {', '.join(task.fields)}: {error}") from error
-        labels = columns[task.label_column]
-    else:
-        dataset = _load_hub(task, source)
-        if not len(dataset):
-            raise ValueError(f"{name}: no rows for task {task.name!r}")
-        _check_columns(task, name, dataset.column_names)
-        texts = dataset.select_columns(list(task.fields))
-        labels = list(dataset[task.label_column])
-    for field in task.fields:
-        if texts.data.column(field).null_count:
-            row = list(texts[field]).index(None) + 1
-            raise ValueError(f"{name}: row {row} has no text in column {field!r} of task {task.name!r}")
-        feature = texts.features[field]
-        if feature not in (datasets.Value("string"), datasets.Value("large_string")):
-            raise ValueError(f"{name}: column {field!r} of task {task.name!r} must hold text, got {feature}")
-    return texts, labels
-
-
-def _load_hub(task: Task, split: str) -> datasets.Dataset:
-    try:
-        return datasets.load_dataset(task.hub, task.hub_config, split=split)
-    except Exception as error:  # the hub's client, its HTTP library and the dataset's builder each raise their own
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RuntimeError(
-            f"{_source_name(task, split)}: cannot load task {task.name!r} from the hub, "
-            f"give a data directory to read files instead: {reason}"
-        ) from error
-
-
-def _source_name(task: Task, source: Path | str) -> str:
-    if isinstance(source, Path):
-        return str(source)
-    return " ".join(part for part in (task.hub, task.hub_config, source) if part)
-
-
-def _check_columns(task: Task, name: str, present: Iterable[str]) -> None:
-    present = list(present)
-    for column in (*task.fields, task.label_column):
-        if column not in present:
-            raise ValueError(f"{name}: column {column!r} of task {task.name!r} is missing, got {', '.join(present)}")
-
-
-def _is_hidden(task: Task, label: Any) -> bool:
-    """Tells whether a label is withheld: -1, as the hub marks it, or empty."""
-    return label in (None, "", -1, "-1", "-1.0") and label not in task.label_values
-
-
-def _add_labels(task: Task, source: Path | str, texts: datasets.Dataset, labels: list[Any]) -> datasets.Dataset:
-    """Returns the rows with every label checked and in the task's own type."""
+def _join(task: Task, parts: list[Part]) -> datasets.Dataset:
+    """Returns the rows of all parts with every label checked and in the task's own type."""
     values: list[int | str | float] = []
-    for row, label in enumerate(labels, start=1):
-        try:
-            target = task.target(label)
-        except ValueError as error:
-            raise ValueError(f"{_source_name(task, source)}: row {row}: {error}") from error
-        values.append(task.label_values[int(target)] if task.label_values else float(label))
-    return texts.add_column(task.label_column, values)
+    for part in parts:
+        if part.labels is None:
+            raise missing_column(task, part, task.label_column)
+        for row, label in enumerate(part.labels, start=1):
+            try:
+                values.append(task.label_value(label))
+            except ValueError as error:
+                raise ValueError(f"{part.name}: row {row}: {error}") from error
+    texts = {field: [text for part in parts for text in part.texts[field]] for field in task.fields}
+    for field, column in texts.items():
+        if all(map(is_missing, column)):
+            raise ValueError(f"{parts[0].name}: column {field!r} of task {task.name!r} has no text in any row")
+    _warn_of_empty_texts(task, parts)
+    return datasets.Dataset.from_dict({**texts, task.label_column: values})
+
+
+def _warn_of_empty_texts(task: Task, parts: list[Part]) -> None:
+    rows = [any(map(is_missing, row)) for part in parts for row in zip(*part.texts.values(), strict=True)]
+    if any(rows):
+        warnings.warn(
+            f"task {task.name!r}: {sum(rows)} of {len(rows)} rows of {parts[0].name} have an empty text", stacklevel=3
+        )

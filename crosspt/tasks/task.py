@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crosspt.tasks.values import as_number, is_missing
+
 LABEL_SETS = ("natural", "synthetic", "numeric")
 SPLITS = ("train", "validation", "test")
 CLASS_METRICS = ("accuracy", "f1", "matthews")
@@ -173,7 +175,7 @@ class Task:
     def target(self, value: Any) -> int | float:
         """Returns the class id of a value of the label column, or the score for regression.
 
-        Numbers are also understood as text, as CSV files give them.
+        A number is understood however its file writes it: 1, 1.0, "1" and "1.0" are one label.
 
         Raises:
             ValueError: when the value is no label of the task.
@@ -182,11 +184,26 @@ class Task:
             return self._score(value)
         if self.bin_edges:
             return bisect_right(self.bin_edges, self._score(value))
-        text = str(value).strip()
+        text, number = str(value).strip(), as_number(value)
         for index, known in enumerate(self.label_values):
-            if value == known or text == str(known):
+            if text == str(known) or (number is not None and number == known):
                 return index
         raise self._error(f"a label must be one of {', '.join(map(repr, self.label_values))}", value)
+
+    def label_value(self, value: Any) -> int | str | float:
+        """Returns a value of the label column in the task's own type: one of its label values, or a score.
+
+        Raises:
+            ValueError: when the value is no label of the task.
+        """
+        target = self.target(value)
+        return self.label_values[int(target)] if self.label_values else self._score(value)
+
+    def is_hidden(self, value: Any) -> bool:
+        """Tells whether a label is withheld: -1, as the hub marks it, or missing."""
+        return (is_missing(value) or as_number(value) == -1) and not any(
+            value == known or str(value).strip() == str(known) for known in self.label_values
+        )
 
     def target_text(self, row: Mapping[str, Any], words: Sequence[str]) -> str:
         """Returns the text the model should answer: the class's word, or the score rounded to 0.2 ("3.8").
@@ -211,10 +228,8 @@ class Task:
         return row[column]
 
     def _score(self, value: Any) -> float:
-        try:
-            score = float(value)
-        except (TypeError, ValueError):
-            score = math.nan
+        number = as_number(value)
+        score = math.nan if number is None else number
         if not SCORE_RANGE[0] <= score <= SCORE_RANGE[1]:
             raise self._error(f"a score must be a number from {SCORE_RANGE[0]:g} to {SCORE_RANGE[1]:g}", value)
         return score

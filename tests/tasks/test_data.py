@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pandas
 import pytest
 
 from crosspt.tasks.data import load_split, load_test, load_train
@@ -107,11 +108,13 @@ def test_own_files_come_before_the_data_directory(tmp_path: Path, write_rows: Wr
         ([], "no rows for task 'pair'"),
         ([{"left": "a", "label": 0}], "column 'right' of task 'pair' is missing, got left, label"),
         ([{"left": "a", "right": "b"}], "column 'label' of task 'pair' is missing, got left, right"),
-        ([*pairs(1), {"left": "a", "label": 0}], "row 2 has no text in column 'right' of task 'pair'"),
-        ([{"left": None, "right": "b", "label": 0}], "row 1 has no text in column 'left' of task 'pair'"),
-        ([{"left": 1, "right": "b", "label": 0}], "column 'left' of task 'pair' must hold text, got Value"),
-        ([*pairs(1), {"left": 1, "right": "b", "label": 0}], "task 'pair' needs text in left, right: "),
-        ([{"left": ["a"], "right": "b", "label": 0}], "column 'left' of task 'pair' must hold text, got List"),
+        ([{"left": None, "right": "b", "label": 0}], "column 'left' of task 'pair' has no text in any row"),
+        ([{"left": " ", "right": "b", "label": 0}], "column 'left' of task 'pair' has no text in any row"),
+        (
+            [{"left": ["a"], "right": "b", "label": 0}],
+            r"row 1: column 'left' of task 'pair' must hold text, got \['a'\]",
+        ),
+        ([{"left": True, "right": {"b": 1}, "label": 0}], "row 1: column 'right' of task 'pair' must hold text"),
         ([*pairs(1), *hidden(1)], "row 2: task 'pair': a label must be one of 0, 1, got -1"),
         ([{"left": "a", "right": "b", "label": "maybe"}], "row 1: task 'pair': a label must be one of 0, 1, got 'may"),
         ([{"left": "a", "right": "b", "label": None}], "row 1: task 'pair': a label must be one of 0, 1, got None"),
@@ -120,6 +123,50 @@ def test_own_files_come_before_the_data_directory(tmp_path: Path, write_rows: Wr
 def test_bad_rows(tmp_path: Path, write_rows: Writer, rows: list[dict[str, Any]], message: str) -> None:
     write_rows("pair/train.jsonl", rows)
     with pytest.raises(ValueError, match=rf"pair/train\.jsonl: {message}"):
+        load_split(PAIR, "train", tmp_path)
+
+
+def test_numbers_are_text_and_empty_texts_are_told_of(tmp_path: Path, write_rows: Writer) -> None:
+    rows: list[dict[str, Any]] = [{"left": 1, "right": "b", "label": 0}, {"left": 2.5, "label": 1}, *pairs(1)]
+    write_rows("pair/train.jsonl", rows)
+    with pytest.warns(UserWarning, match=r"task 'pair': 1 of 3 rows of .*train\.jsonl have an empty text"):
+        loaded = load_split(PAIR, "train", tmp_path)
+    assert loaded["left"][:] == ["1", "2.5", "l0"]
+    assert loaded["right"][:] == ["b", "", "r0"]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "tsv", "parquet", "csv.gz", "JSONL"])
+def test_one_label_is_one_label_in_every_format(tmp_path: Path, suffix: str) -> None:
+    for labels in (["0", "1"], [0, 1], [0.0, 1.0], ["0.0", " 1.0 "], [False, True]):
+        frame = pandas.DataFrame({"left": ["a", "b"], "right": ["c", "d"], "label": labels})
+        path = tmp_path / f"pair/train.{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        if suffix == "parquet":
+            frame.to_parquet(path)
+        elif suffix == "json":
+            frame.to_json(path, orient="records")
+        elif suffix.lower() == "jsonl":
+            frame.to_json(path, orient="records", lines=True)
+        else:
+            frame.to_csv(path, index=False, sep="\t" if suffix == "tsv" else ",")
+        assert load_split(PAIR, "train", tmp_path)["label"][:] == [0, 1]
+
+
+def test_files_as_the_hub_lays_them_out(tmp_path: Path, write_rows: Writer) -> None:
+    for shard in (1, 0):
+        write_rows(f"pair/data/train-0000{shard}-of-00002.jsonl", pairs(1, offset=shard))
+    write_rows("pair/data/validation_matched-00000-of-00001.jsonl", pairs(2))
+    assert load_split(PAIR, "train", tmp_path)["left"][:] == ["l0", "l1"]
+    assert len(load_split(PAIR, "validation", tmp_path)) == 2
+    (tmp_path / "pair/data/train-00000-of-00002.jsonl").unlink()
+    with pytest.raises(ValueError, match="a split of 2 shards must have each of them once, got train-00001-of-00002"):
+        load_split(PAIR, "train", tmp_path)
+
+
+def test_two_files_for_one_split_are_both_named(tmp_path: Path, write_rows: Writer) -> None:
+    write_rows("pair/train.jsonl", pairs(1))
+    (tmp_path / "pair/train.csv").write_text("left,right,label\na,b,0\n")
+    with pytest.raises(ValueError, match=r"train\.csv and .*train\.jsonl both hold a train split; keep one of them"):
         load_split(PAIR, "train", tmp_path)
 
 
@@ -147,7 +194,7 @@ def test_places_that_do_not_exist(tmp_path: Path, write_rows: Writer) -> None:
     with pytest.raises(ValueError, match="task 'score': has neither data files nor a place on the hub"):
         load_split(SCORE, "train")
     write_rows("pair/train.jsonl", pairs(1))
-    with pytest.raises(ValueError, match=r"task 'pair': no validation split in .*pair as <split>\.jsonl, \.csv"):
+    with pytest.raises(ValueError, match=r"no validation split in .*pair as validation, .*\.tsv\.gz; it holds train"):
         load_split(PAIR, "validation", tmp_path)
     task = replace(PAIR, data_files={"train": tmp_path / "gone.csv"})
     with pytest.raises(ValueError, match=r"task 'pair': no test split among its data files .*gone\.csv"):

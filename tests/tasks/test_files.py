@@ -1,8 +1,13 @@
+import gzip
+import io
 import os
 from pathlib import Path
 
 import datasets
+import pandas
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from crosspt.tasks.files import read_columns
 
@@ -30,6 +35,47 @@ def test_tsv_has_no_quoting(tmp_path: Path) -> None:
     assert read_columns(path) == {"text": ['"an open quote', 'b "c"'], "label": ["0", "1"]}
 
 
+def test_tsv_that_a_program_quoted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", 'text\tlabel\n"say ""hi"""\t0\n"a\ttab"\t1\nplain\t0\n')
+    assert read_columns(path) == {"text": ['say "hi"', "a\ttab", "plain"], "label": ["0", "1", "0"]}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "json"])
+def test_fields_of_any_length(tmp_path: Path, suffix: str) -> None:
+    long = "word " * 60_000
+    text = f'[{{"text": "{long}"}}]\n' if suffix == "json" else f'{{"text": "{long}"}}\n'
+    path = write(tmp_path / f"a.{suffix}", text if "json" in suffix else f"text\n{long}\n")
+    assert read_columns(path) == {"text": [long]}
+
+
+@given(st.data(), st.sampled_from(["csv", "tsv", "jsonl", "json", "parquet", "csv.gz"]))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_files_give_rows_or_one_line(tmp_path: Path, data: st.DataObject, suffix: str) -> None:
+    whole = io.BytesIO()
+    frame = pandas.DataFrame({"text": ["one", 'two "quoted"', "three, four\t"], "label": [0, 1, 0]})
+    if suffix == "parquet":
+        frame.to_parquet(whole)
+    elif "json" in suffix:
+        frame.to_json(whole, orient="records", lines=suffix == "jsonl")
+    else:
+        text = frame.to_csv(index=False, sep="\t" if suffix == "tsv" else ",").encode()
+        whole.write(gzip.compress(text) if suffix.endswith("gz") else text)
+    content = bytearray(whole.getvalue())
+    for _ in range(data.draw(st.integers(0, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(data.draw(st.sampled_from([b"", b"\xef\xbb\xbf", b"\xff\xfe"])) + content)
+    said, columns = str(path), {}
+    try:
+        columns = read_columns(path)
+    except ValueError as error:
+        said = str(error)
+    assert str(path) in said
+    assert "\n" not in said
+    assert len({len(column) for column in columns.values()}) <= 1
+
+
 def test_parquet_is_read_afresh(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     for text in ("first", "other"):
@@ -48,7 +94,9 @@ def test_parquet_is_read_afresh(tmp_path: Path) -> None:
         ("a.csv", "a,a\n1,2\n", "column names must be distinct, got a, a"),
         ("a.csv", 'a,b\n"1,2\n', "cannot be read: unexpected end of data"),
         ("a.parquet", "not parquet", "cannot be read: "),
-        ("a.json", "{}", r"rows must be in a file ending in \.jsonl, \.csv, \.tsv, \.parquet"),
+        ("a.json", "[1]", "entry 1 must be a JSON object, got int"),
+        ("a.csv.gz", "a,b", "cannot be read: Not a gzipped file"),
+        ("a.txt", "{}", r"rows must be in a file ending in \.jsonl, \.json, \.csv, \.tsv, \.parquet"),
     ],
 )
 def test_broken_files(tmp_path: Path, name: str, text: str, message: str) -> None:
