@@ -25,7 +25,8 @@ def add_flags(parser: Parser) -> None:
     parser.add_setting("--task", str, "the task whose prompt is used", required=True)
     parser.add_setting("--field", list[str], "a column of one row", metavar="NAME=TEXT", default=[])
     parser.add_setting("--text", list[str], "an input that is formatted already", default=[])
-    parser.add_setting("--input", str, "file of rows: .jsonl, .json, .csv, .tsv, each also .gz, or .parquet", metavar="FILE")
+    text = "file of rows: .jsonl, .json, .csv, .tsv, each also .gz, or .parquet"
+    parser.add_setting("--input", str, text, metavar="FILE")
     parser.add_setting("--output", str, "JSON file for the answers", metavar="FILE")
     add_decode(parser, "generate", Decode)
     parser.add_setting("--seed", int, "of the random generators; greedy answers do not use them", default=0)

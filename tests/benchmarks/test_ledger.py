@@ -3,9 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 FIGURES = {"peer", "operation", "shape", "pass", "launches", "bytes", "unique_bytes", "flops", "floor_bytes", "ratio"}
 
 
+@pytest.mark.slow
 def test_command() -> None:
     """The whole command on a small shape, in a process that interprets Triton whatever the machine."""
     sizes = "B=3,L=5,m=2,d=16,n=2,T=2,V=32"

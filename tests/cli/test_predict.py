@@ -84,7 +84,7 @@ def test_mistakes(slpn_run: Path, arguments: list[str], message: str) -> None:
 def test_files_that_do_not_fit(slpn_run: Path, workspace: Workspace, tmp_path: Path) -> None:
     command = ["predict", "--checkpoint", slpn_run, "--task", "rte"]
     missing = mistake(crosspt(*command, "--input", workspace.data / "sst2" / "train.jsonl"))
-    assert "column 'sentence1' is missing, the row has sentence, label" in missing
+    assert "column 'sentence1' of task 'rte' is missing, got sentence, label" in missing
     empty = write_jsonl(tmp_path / "empty.jsonl", [])
     assert f"{empty}: no rows for task 'rte'" in mistake(crosspt(*command, "--input", empty))
     null = write_jsonl(tmp_path / "null.jsonl", [{"sentence1": "w1", "sentence2": None}])

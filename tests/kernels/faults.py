@@ -16,7 +16,7 @@ ATTENTION_QUERY = "kernels/triton/attention_query.py"
 ATTENTION_KEY = "kernels/triton/attention_key.py"
 ATTENTION_BACKWARD = "kernels/triton/attention_backward.py"
 OPERATORS = "crosspt/functional/operators.py"
-FUNCTIONAL = "crosspt/functional.py"
+FUNCTIONAL = "crosspt/functional/__init__.py"
 
 VARIANTS = ("tests/kernels/test_values.py::test_prompted_embedding_of_every_variant",)
 PARTS = ("tests/kernels/test_values.py::test_compose_prompts_of_every_variant",)

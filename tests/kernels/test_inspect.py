@@ -184,11 +184,13 @@ def kernel_rows():
     return inspect(["sm_90"])
 
 
+@pytest.mark.slow
 def test_every_kernel_compiles_without_spills(kernel_rows):
     assert [row.problem for row in kernel_rows if row.problem] == []
     assert len(kernel_rows) * len(TARGETS) <= 212
 
 
+@pytest.mark.slow
 def test_rows_of_half_types_move_128_bits_at_a_time(kernel_rows):
     halves = [row for row in kernel_rows if row.dtype in ("float16", "bfloat16")]
     assert {row.kernel for row in halves} == {row.kernel for row in kernel_rows}
@@ -197,6 +199,7 @@ def test_rows_of_half_types_move_128_bits_at_a_time(kernel_rows):
     assert narrow <= {("compose_products_kernel", "no encoder")}  # it writes inner products only, no rows
 
 
+@pytest.mark.slow
 def test_raw_prompts_of_half_types_meet_the_encoder_on_matrix_units(kernel_rows):
     encoding = [
         row
@@ -210,6 +213,7 @@ def test_raw_prompts_of_half_types_meet_the_encoder_on_matrix_units(kernel_rows)
         assert any(instruction.startswith("HGMMA") for instruction in row.matrix_instructions), row
 
 
+@pytest.mark.slow
 def test_attention_of_half_types_multiplies_on_matrix_units(kernel_rows):
     halves = [row for row in kernel_rows if row.dtype in ("float16", "bfloat16") and row.kernel.startswith("attention")]
     assert len(halves) == 12

@@ -127,6 +127,7 @@ FORWARD_FLOOR, BACKWARD_FLOOR = 9.64e6, 6.20e6
 """Bytes at the reference shape in float32: each input once, gathered table rows only, each output once."""
 
 
+@pytest.mark.slow
 def test_bytes_at_the_reference_shape() -> None:
     from crosspt.kernels.tools.recorder import record
 

@@ -53,6 +53,7 @@ def repository(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text))
+    (tmp_path / "crosspt/kernels").symlink_to("../kernels/triton")
     return tmp_path
 
 

@@ -190,6 +190,7 @@ def test_task_without_candidates(device: str) -> None:
     assert (got["logits"][1] == 0).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.builds(
