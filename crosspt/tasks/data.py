@@ -44,7 +44,7 @@ def load_inputs(task: Task, path: str | Path) -> list[dict[str, str]]:
         ValueError: as `load_split`.
     """
     (part,) = read_source(task, [Path(path)])
-    _warn_of_empty_texts(task, [part])
+    _check_texts(task, [part])
     return [dict(zip(task.fields, row, strict=True)) for row in zip(*part.texts.values(), strict=True)]
 
 
@@ -146,14 +146,15 @@ def _join(task: Task, parts: list[Part]) -> datasets.Dataset:
             except ValueError as error:
                 raise ValueError(f"{part.name}: row {row}: {error}") from error
     texts = {field: [text for part in parts for text in part.texts[field]] for field in task.fields}
-    for field, column in texts.items():
-        if all(map(is_missing, column)):
-            raise ValueError(f"{parts[0].name}: column {field!r} of task {task.name!r} has no text in any row")
-    _warn_of_empty_texts(task, parts)
+    _check_texts(task, parts)
     return datasets.Dataset.from_dict({**texts, task.label_column: values})
 
 
-def _warn_of_empty_texts(task: Task, parts: list[Part]) -> None:
+def _check_texts(task: Task, parts: list[Part]) -> None:
+    """Raises ValueError where a column has no text in any row, and warns of empty ones."""
+    for field in task.fields:
+        if all(is_missing(text) for part in parts for text in part.texts[field]):
+            raise ValueError(f"{parts[0].name}: column {field!r} of task {task.name!r} has no text in any row")
     rows = [any(map(is_missing, row)) for part in parts for row in zip(*part.texts.values(), strict=True)]
     if any(rows):
         warnings.warn(

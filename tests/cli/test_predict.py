@@ -88,7 +88,7 @@ def test_files_that_do_not_fit(slpn_run: Path, workspace: Workspace, tmp_path: P
     empty = write_jsonl(tmp_path / "empty.jsonl", [])
     assert f"{empty}: no rows for task 'rte'" in mistake(crosspt(*command, "--input", empty))
     null = write_jsonl(tmp_path / "null.jsonl", [{"sentence1": "w1", "sentence2": None}])
-    assert "column 'sentence2' must hold text, got None" in mistake(crosspt(*command, "--input", null))
+    assert "column 'sentence2' of task 'rte' has no text in any row" in mistake(crosspt(*command, "--input", null))
     assert "--output must be a file" in mistake(crosspt(*command, "--text", "x", "--output", tmp_path))
     below = mistake(crosspt(*command, "--text", "x", "--output", null / "answers.json"))
     assert f"{null} is no folder that can be written to" in below
