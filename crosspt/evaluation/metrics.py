@@ -10,6 +10,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from crosspt.tasks.task import Task
+from crosspt.tasks.values import same_text
 
 CORRELATIONS = {"pearson": pearsonr, "spearman": spearmanr}
 
@@ -30,7 +31,7 @@ class Scores:
 
 
 def compute_metrics(task: Task, predictions: Sequence[str], references: Sequence[str], words: Sequence[str]) -> Scores:
-    """Scores answers by exact match with the label words, white space at the ends aside.
+    """Scores answers by match with the label words, in the form of `same_text`.
 
     An invalid answer is a wrong one. F1 (of class 1) and Matthews correlation take it for the other class where there
     are two, and for a class of its own where there are more; correlations of scores take it for 0. A correlation is
@@ -72,20 +73,20 @@ def majority_baseline(task: Task, references: Sequence[str], words: Sequence[str
 
 
 def _score_classes(task: Task, predictions: Sequence[str], references: Sequence[str], words: Sequence[str]) -> Scores:
-    ids = {word.strip(): index for index, word in enumerate(words)}
+    ids = {same_text(word): index for index, word in enumerate(words)}
     if len(words) != len(task.labels) or len(ids) != len(words):
         raise ValueError(
             f"compute_metrics: task {task.name!r} needs {len(task.labels)} distinct words, got {tuple(words)}"
         )
     truth = []
     for reference in references:
-        if reference.strip() not in ids:
+        if same_text(reference) not in ids:
             raise ValueError(
                 f"compute_metrics: a reference of task {task.name!r} must be one of {', '.join(words)}, "
                 f"got {reference!r}"
             )
-        truth.append(ids[reference.strip()])
-    answers = [ids.get(prediction.strip()) for prediction in predictions]
+        truth.append(ids[same_text(reference)])
+    answers = [ids.get(same_text(prediction)) for prediction in predictions]
     wrong = [1 - label if len(words) == 2 else len(words) for label in truth]
     given = [other if answer is None else answer for answer, other in zip(answers, wrong, strict=True)]
     values: dict[str, float | None] = {}

@@ -1,5 +1,6 @@
 """Turns rows of text into token ids, and token ids into padded batches."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from crosspt.tasks.task import Task
+from crosspt.tasks.values import same_text
 
 IGNORED_LABEL = -100
 """The label that the cross entropy of a T5 leaves out."""
@@ -17,9 +19,9 @@ def encode_inputs(
 ) -> list[list[int]]:
     """Returns the token ids of each row's input text, end-of-sequence token included.
 
-    Headings and texts are tokenized apart, which for a T5 tokenizer (no piece spans a space) gives the ids of
-    `task.format_input`. A row that is too long loses the ends of its texts, the longest first, never a heading: the
-    room is shared evenly, and what a short text leaves goes to the longer ones.
+    They are those of `task.format_input`. A row that is too long loses the ends of its texts, the longest first, never
+    a heading: the room is shared evenly, and what a short text leaves goes to the longer ones. For that, headings and
+    texts are tokenized apart, as a tokenizer allows whose pieces span no space; a warning tells how many rows are cut.
 
     Args:
         task: the task of the rows.
@@ -29,8 +31,10 @@ def encode_inputs(
         max_length: most tokens of an input.
 
     Raises:
-        ValueError: when max_length has no room for one token of each text, or a row lacks a text.
+        ValueError: when max_length has no room for one token of each text, a row lacks a text, or one is too long and
+            the tokenizer's pieces span its headings and texts.
     """
+    rows = list(rows)
     parts = [task.input_parts(row, prefix) for row in rows]
     if not parts:
         return []
@@ -41,16 +45,26 @@ def encode_inputs(
             f"encode_inputs: task {task.name!r} needs max_length {max_length - room + len(headings)} or more "
             f"for its headings and one token of each text, got {max_length}"
         )
-    columns = [_tokenize(tokenizer, [part[column][1] for part in parts]) for column in range(len(headings))]
     eos = _end_token(tokenizer)
-    encoded = []
-    for texts in zip(*columns, strict=True):
+    wholes = _tokenize(tokenizer, [task.format_input(row, prefix) for row in rows])
+    long = [number for number, ids in enumerate(wholes) if len(ids) + 1 > max_length]
+    for number in long:
+        texts = _tokenize(tokenizer, [text for _, text in parts[number]])
+        if [token for part in zip(headings, texts, strict=True) for ids in part for token in ids] != wholes[number]:
+            raise ValueError(
+                f"encode_inputs: row {number + 1} of task {task.name!r} has {len(wholes[number]) + 1} tokens, which "
+                f"this tokenizer cannot cut between its columns; give a max_length of as many, got {max_length}"
+            )
         kept = _share([len(text) for text in texts], room)
-        ids: list[int] = []
-        for heading, text, length in zip(headings, texts, kept, strict=True):
-            ids += heading + text[:length]
-        encoded.append([*ids, eos])
-    return encoded
+        cut = zip(headings, texts, kept, strict=True)
+        wholes[number] = [token for heading, text, length in cut for token in heading + text[:length]]
+    if long:
+        warnings.warn(
+            f"task {task.name!r}: {len(long)} of {len(rows)} rows have more than {max_length} tokens and lose the "
+            "ends of their texts",
+            stacklevel=2,
+        )
+    return [[*ids, eos] for ids in wholes]
 
 
 def encode_rows(
@@ -78,9 +92,10 @@ def encode_rows(
 
     Raises:
         ValueError: as `encode_inputs`; when a label is not the task's; when a target is too long, or the tokenizer
-            lacks tokens for it.
+            lacks tokens for it; when the tokenizer makes another text of a label word, or one of two.
     """
     rows = list(rows)
+    _check_words(task, words, tokenizer)
     inputs = encode_inputs(task, rows, tokenizer, prefix=prefix, max_length=max_length)
     targets = [task.target_text(row, words) for row in rows]
     distinct = list(dict.fromkeys(targets))
@@ -101,6 +116,25 @@ def encode_rows(
         {"input_ids": tokens, "labels": ids[target], "task_ids": task_id}
         for tokens, target in zip(inputs, targets, strict=True)
     ]
+
+
+def _check_words(task: Task, words: Sequence[str], tokenizer: Any) -> None:
+    """Raises ValueError unless every label word comes out of the tokenizer as it went in, and no two as one."""
+    seen: dict[str, str] = {}
+    for word, ids in zip(words, _tokenize(tokenizer, list(words)), strict=True):
+        if tokenizer.unk_token_id in ids:
+            continue  # told of where a row has it
+        decoded = tokenizer.decode(ids, skip_special_tokens=True)
+        if same_text(decoded) != same_text(word) or not same_text(word):
+            raise ValueError(
+                f"encode_rows: the tokenizer makes {decoded!r} of the label {word!r} of task {task.name!r}, so that no "
+                "answer could be right; choose another word"
+            )
+        other = seen.setdefault(same_text(word), word)
+        if other != word:
+            raise ValueError(
+                f"encode_rows: the labels {other!r} and {word!r} of task {task.name!r} have the same tokens"
+            )
 
 
 class PromptCollator:

@@ -1,6 +1,7 @@
 """What one value of a file of rows means, whichever format it comes from."""
 
 import math
+import unicodedata
 from decimal import Decimal
 from typing import Any
 
@@ -34,6 +35,14 @@ def as_number(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def same_text(text: str) -> str:
+    """Returns a text in the form in which texts are compared: compatibility characters and white space made plain.
+
+    Tokenizers map texts to this form (NFKC) or leave them; either way what they decode compares equal.
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def show(value: object) -> str:

@@ -114,3 +114,11 @@ def test_correlations_of_numeric_labels() -> None:
     assert scores.values["accuracy"] == 50.0
     assert scores.values["pearson"] == pytest.approx(100 * (6 - 5 * 4 / 4) / ((9 - 25 / 4) * (8 - 4)) ** 0.5)
     assert scores.values["spearman"] == pytest.approx(100 / (4.5 * 4) ** 0.5)
+
+
+def test_answers_compare_as_tokenizers_decode_them() -> None:
+    labels = ("n\u00e9gatif\u2026", "5\u00a0stars")
+    task = Task(name="own", fields=("text",), labels=labels)
+    scores = compute_metrics(task, ["ne\u0301gatif...", "5 stars", "stars"], [*labels, labels[0]], labels)
+    assert scores.values["accuracy"] == pytest.approx(200 / 3)
+    assert scores.invalid_rate == pytest.approx(100 / 3)

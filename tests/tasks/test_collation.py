@@ -65,7 +65,7 @@ def test_no_room(tokenizer: PreTrainedTokenizerFast) -> None:
 
 def test_encoded_rows(tokenizer: PreTrainedTokenizerFast) -> None:
     rows = [{"text": "w0", "label": 1}, {"text": "w1 w2", "label": 0}]
-    encoded = encode_rows(ONE, iter(rows), tokenizer, task_id=3, words=("w5", "w6 w7"), prefix=False, max_length=8)
+    encoded = encode_rows(ONE, iter(rows), tokenizer, task_id=3, words=("w5", "w6 w7"), prefix=False, max_length=7)
     assert encoded == [
         {"input_ids": [7, 8, 1], "labels": [14, 15, 1], "task_ids": 3},
         {"input_ids": [7, 9, 10, 1], "labels": [13, 1], "task_ids": 3},
@@ -137,3 +137,42 @@ def test_a_target_that_the_tokenizer_lacks(tokenizer: PreTrainedTokenizerFast) -
     assert len(encode_rows(ONE, rows, tokenizer, words=("w5", "w6"), **arguments)) == 2
     with pytest.raises(ValueError, match="the tokenizer has no tokens for the target 'w6 maybe' of task 'one', got "):
         encode_rows(ONE, rows, tokenizer, words=("w5", "w6 maybe"), **arguments)
+
+
+class Chunks:
+    """A tokenizer whose pieces are three characters long, wherever words begin."""
+
+    eos_token_id = 1
+
+    def __call__(self, texts: list[str], **_: Any) -> dict[str, list[list[int]]]:
+        pieces = [[text[start : start + 3] for start in range(0, len(text), 3)] for text in texts]
+        return {"input_ids": [[sum(map(ord, piece)) for piece in row] for row in pieces]}
+
+
+def test_ids_are_those_of_the_whole_text_or_refused() -> None:
+    row = {"left": "abcd", "right": "efg"}
+    (ids,) = encode_inputs(PAIR, [row], Chunks(), prefix=False, max_length=99)
+    assert ids == [*Chunks()([PAIR.format_input(row, False)])["input_ids"][0], 1]
+    with pytest.raises(ValueError, match=r"row 1 of task 'pair' has 8 tokens, which this tokenizer cannot cut"):
+        encode_inputs(PAIR, [row], Chunks(), prefix=False, max_length=7)
+
+
+def test_a_warning_tells_of_cut_rows(tokenizer: PreTrainedTokenizerFast) -> None:
+    rows = [{"text": words(9)}, {"text": words(2)}]
+    with pytest.warns(UserWarning, match=r"task 'one': 1 of 2 rows have more than 6 tokens and lose the ends"):
+        encode_inputs(ONE, rows, tokenizer, prefix=False, max_length=6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (("w1", "</s>"), r"makes '' of the label '</s>' of task 'own', so that no answer could be right"),
+        (("w1 w2", "w1  w2"), r"the labels 'w1 w2' and 'w1  w2' of task 'own' have the same tokens"),
+    ],
+)
+def test_labels_that_no_answer_could_be(
+    tokenizer: PreTrainedTokenizerFast, labels: tuple[str, str], message: str
+) -> None:
+    task = Task(name="own", fields=("text",), labels=labels)
+    with pytest.raises(ValueError, match=message):
+        encode_rows(task, [{"text": "w1", "label": 0}], tokenizer, task_id=0, words=labels, prefix=False, max_length=9)
