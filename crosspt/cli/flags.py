@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 import docstring_parser
@@ -59,6 +60,12 @@ def add_fields(
         text = " ".join(texts[field.name].partition("; see :class:")[0].replace("``", "").split()).rstrip(".")
         flag = "--" + field.name.replace("_", "-")
         parser.add_setting(flag, hint, text, several=several, group=group, **options)
+
+
+def whole_path(name: str) -> str:
+    """A name that is there as a file or folder, as a whole path that means the same from everywhere; others as is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name
 
 
 def split_names(value: Names | None) -> list[str]:

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from crosspt.cli.flags import Names, add_decode, add_device, add_fields, add_suite, split_names
+from crosspt.cli.flags import Names, add_decode, add_device, add_fields, add_suite, split_names, whole_path
 from crosspt.cli.outcome import Outcome, quiet_transformers
 from crosspt.cli.parser import Parser
 from crosspt.config.data import DataConfig
@@ -52,12 +52,14 @@ def run(settings: Namespace) -> Outcome:
     targets = list(SUITES[settings.suite]) if settings.tasks is None else split_names(settings.tasks)
     settings.tasks = name_tasks(task_files, targets)
     settings.source_tasks = name_tasks(task_files, split_names(settings.source_tasks)) or None
+    if settings.data_dir is not None:
+        settings.data_dir = whole_path(settings.data_dir)
     if isinstance(settings.init_texts, str):
         settings.init_texts = [settings.init_texts]
     run = RunConfig(
-        model=settings.model,
+        model=whole_path(settings.model),
         task_files=task_files,
-        source_prompts=split_names(settings.source_prompts),
+        source_prompts=[whole_path(folder) for folder in split_names(settings.source_prompts)],
         prompts=pick(CrossPTConfig, vars(settings)),
         training=pick(TrainingConfig, vars(settings)),
         data=pick(DataConfig, vars(settings)),

@@ -18,6 +18,7 @@ from crosspt.evaluation.prediction import BareT5, answer_texts, make_decoder, re
 from crosspt.evaluation.results import make_results, result_rows
 from crosspt.models.model import CrossPTModel
 from crosspt.models.t5.loading import load_t5, pick_device
+from crosspt.runs.folder import task_copy
 from crosspt.runs.tasks import find_task, run_tasks
 from crosspt.storage import load_prompts, prompts_folder
 from crosspt.tasks.collation import encode_inputs
@@ -39,6 +40,9 @@ def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
         raise ValueError(f"checkpoint {folder}: no such folder")
     if (folder / RUN_NAME).is_file():
         run = RunConfig.load(folder)
+        for name in run.task_files:
+            if task_copy(folder, name).is_file():
+                run.task_files[name] = str(task_copy(folder, name))
         if model is not None:
             run.model = model
         return run

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from crosspt.config.files import check_writable, is_free, write_json
-from crosspt.config.layout import RUN_NAME
+from crosspt.config.layout import RUN_NAME, TASKS
 from crosspt.config.run import RunConfig
+from crosspt.tasks.task_file import copy_task_file
 
 
 def prepare_folder(run: RunConfig, folder: Path, resume: bool) -> None:
@@ -26,10 +27,17 @@ def prepare_folder(run: RunConfig, folder: Path, resume: bool) -> None:
         if different:
             raise ValueError(f"{folder} holds a run with other settings: {', '.join(different)}")
         return
-    if not is_free(folder, RUN_NAME):
+    if not is_free(folder, RUN_NAME, TASKS):
         raise ValueError(f"{folder} must be a new or empty folder, or one that holds a run to resume")
     check_writable(folder)
+    for name, file in run.task_files.items():  # a run knows its tasks without the files they came from
+        copy_task_file(Path(file), task_copy(folder, name))
     write_json(folder / RUN_NAME, run.to_dict())
+
+
+def task_copy(folder: Path, name: str) -> Path:
+    """The YAML file that a run's folder keeps of a task of one's own."""
+    return folder / TASKS / f"{name}.yaml"
 
 
 def _differences(name: str, saved: Any, wanted: Any) -> list[tuple[str, Any, Any]]:

@@ -35,7 +35,7 @@ def name_tasks(task_files: dict[str, str], specifications: Iterable[str]) -> lis
     for specification in specifications:
         name = get_task(specification).name
         if specification.endswith((".yaml", ".yml")):
-            file = str(Path(specification).resolve())
+            file = str(Path(specification).expanduser().resolve())
             if task_files.setdefault(name, file) != file:
                 raise ValueError(f"{task_files[name]} and {file} both describe a task {name!r}")
         names.append(name)

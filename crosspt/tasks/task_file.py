@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from crosspt.config.files import write_atomically
 from crosspt.tasks.task import SPLITS, Task
 
 _REQUIRED = ("name", "fields", "labels")
@@ -22,7 +23,7 @@ def load_task_file(path: str | Path) -> Task:
     Raises:
         ValueError: when the file cannot be read, a key is unknown or missing, or a value does not fit.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     content = _read(path)
     for key in content:
         if key not in _KEYS:
@@ -48,11 +49,30 @@ def load_task_file(path: str | Path) -> Task:
         else:
             settings[key] = _splits(path, key, value)
     if "data_files" in settings:
-        settings["data_files"] = {split: path.parent / name for split, name in settings["data_files"].items()}
+        settings["data_files"] = _files(path, settings["data_files"])
     try:
         return Task(**settings)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def copy_task_file(path: Path, copy: Path) -> None:
+    """Writes a copy of a task's YAML file that means the same wherever it lies: its data files have whole paths.
+
+    Raises:
+        ValueError: as `load_task_file`.
+    """
+    load_task_file(path)
+    content = _read(path)
+    if "data_files" in content:
+        content["data_files"] = {split: str(file) for split, file in _files(path, content["data_files"]).items()}
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(copy, yaml.safe_dump(content, allow_unicode=True, sort_keys=False).encode())
+
+
+def _files(path: Path, names: dict[str, str]) -> dict[str, Path]:
+    folder = path.resolve().parent
+    return {split: folder / Path(name).expanduser() for split, name in names.items()}
 
 
 def _read(path: Path) -> dict[Any, Any]:
