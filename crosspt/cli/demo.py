@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from crosspt.config.data import DataConfig
@@ -15,9 +16,8 @@ from crosspt.config.training import TrainingConfig
 from crosspt.evaluation.results import make_results
 from crosspt.models.model import CrossPTModel
 from crosspt.models.t5.loading import load_t5
-from crosspt.report.figures import draw_bars, draw_heatmap, save
-from crosspt.report.summary import Spread
-from crosspt.report.tables import mean, primary_values, split_rows
+from crosspt.report.console import mean, primary_values, split_rows
+from crosspt.report.draw import draw_bars, draw_heatmap, save
 from crosspt.runs.evaluate import evaluate_bare
 from crosspt.runs.train import train
 from crosspt.tasks.registry import SUITES, get_task
@@ -72,11 +72,12 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
     )
     write_json(folder / RESULTS_NAME, content)
     means = {scheme: mean(list(values.values())) for scheme, values in primary_values(split_rows(rows)[0]).items()}
-    bars = {scheme: Spread.of([value]) for scheme, value in means.items()}
+    bars = pd.DataFrame({"mean": means}, dtype=float)
     save(draw_bars(bars, "embedded suite, 32 training examples a task"), folder / "means.png")
     model = CrossPTModel.from_pretrained(load_t5(EMBEDDED)[0], folder / SCHEMES[-1])
     candidates = [f"source {number + 1}" for number in range(model.config.num_sources)]
     weights = model.embedding.mixing_weights().tolist()
-    heatmap = draw_heatmap(weights, names, [*candidates, "private"], f"attention weights of {SCHEMES[-1]}")
+    frame = pd.DataFrame(weights, names, [*candidates, "private"])
+    heatmap = draw_heatmap(frame, f"attention weights of {SCHEMES[-1]}")
     save(heatmap, folder / "weights.png")
     return content

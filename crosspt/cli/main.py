@@ -32,7 +32,7 @@ from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import EMBEDDED, Compute, RunConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.config.values import pick
-from crosspt.report.tables import results_table, schemes_table
+from crosspt.report.console import results_table, schemes_table
 from crosspt.runs.evaluate import evaluate, evaluate_bare, open_checkpoint, predict
 from crosspt.runs.tasks import find_task, name_tasks
 from crosspt.runs.train import prepare, train
