@@ -32,5 +32,5 @@ def _shown(means: ReportTable) -> Table:
     for heading, numeric in means.numeric.items():
         table.add_column(Text(heading), justify="right" if numeric else "left")
     for entries in means.entries():
-        table.add_row(*(Text(entry.shown + (f" ({entry.beside})" if entry.beside else "")) for entry in entries))
+        table.add_row(*(Text(entry.with_paper) for entry in entries))
     return table

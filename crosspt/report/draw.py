@@ -21,6 +21,7 @@ COLOURS = ("#440154", "#2f6c8e", "#35b779", "#c8d930")  # of viridis, darkest fi
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 HATCHES = ("", "///", "...", "xx")
+BAR: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.5, "error_kw": {"elinewidth": 1, "capsize": 3}}
 TURNED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
 MEAN_LABEL = "mean over tasks, percent"
 
@@ -48,22 +49,17 @@ def draw_bars(
     legend: str = "",
     printed: Mapping[str, float] | None = None,
 ) -> Figure:
-    """A bar for each name, or side by side one for each of several groups.
+    """A bar for each name of ``means`` (names, groups), side by side one for each group; ``deviations`` are likewise.
 
-    Args:
-        means: (names, groups); a name without any is left out.
-        title: above the bars.
-        label: what is measured.
-        deviations: (names, groups).
-        legend: what tells the groups apart.
-        printed: the paper's value of some names, drawn as a diamond.
+    A name without any mean is left out. ``label`` says what is measured, ``legend`` what tells the groups apart;
+    ``printed`` are the paper's values of some names, drawn as diamonds.
     """
     means = means.dropna(how="all")
     names, groups = list(means.index), means.shape[1]
-    size = (
-        (2.2 + max(0.3 * groups, 0.6) * max(len(names), 3), 4.0) if groups > 1 else (2 + 0.52 * max(len(names), 4), 3.6)
-    )
-    figure, axes = _start(size[0], size[1], title, label)
+    if groups > 1:
+        figure, axes = _start(2.2 + max(0.3 * groups, 0.6) * max(len(names), 3), 4.0, title, label)
+    else:
+        figure, axes = _start(2.0 + 0.52 * max(len(names), 4), 3.6, title, label)
     width = 0.8 / max(groups, 1)
     for number, group in enumerate(means):
         heights = means[group].dropna()
@@ -75,9 +71,7 @@ def draw_bars(
             label=group,
             color=matplotlib.colormaps["viridis"](0.1 + 0.8 * number / (groups - 1)) if groups > 1 else COLOURS[1],
             hatch=HATCHES[number % len(HATCHES)],
-            edgecolor="black",
-            linewidth=0.5,
-            error_kw={"elinewidth": 1, "capsize": 3},
+            **BAR,
         )
         if printed:  # above the bars the numbers would lie on the diamonds
             axes.bar_label(bars, fmt="%.1f", fontsize=8, label_type="center", color="white")
@@ -90,9 +84,8 @@ def draw_bars(
         figure.legend(handles=handles, loc="outside lower right", frameon=False, fontsize=8)
     if groups > 1:
         figure.legend(title=legend, loc="outside right center", frameon=False, fontsize=8, title_fontsize=8)
-    axes.set_xticks(
-        range(len(names)), names, **(TURNED if len(names) > 12 or max(map(len, names), default=0) > 8 else {})
-    )
+    crowded = len(names) > 12 or max(map(len, names), default=0) > 8
+    axes.set_xticks(range(len(names)), names, **(TURNED if crowded else {}))
     lowest = axes.dataLim.y0
     axes.set(ylim=(lowest - 4 if lowest < 0 else 0, 108), yticks=range(0, 101, 20))
     return figure
@@ -101,14 +94,9 @@ def draw_bars(
 def draw_lines(
     means: pd.DataFrame, title: str, x_label: str, label: str = MEAN_LABEL, *, deviations: pd.DataFrame | None = None
 ) -> Figure:
-    """A line for each name over a number, whose axis is logarithmic where it grows 16 times or more.
+    """A line for each name of ``means`` (numbers, names) over a number, which rises; ``deviations`` are likewise.
 
-    Args:
-        means: (numbers, names), the numbers rising.
-        title: above the lines.
-        x_label: what the number is.
-        label: what is measured.
-        deviations: (numbers, names).
+    The axis of the number is logarithmic where it grows 16 times or more.
     """
     figure, axes = _start(7.2, 4.4, title, label)
     low, high = means.index[0], means.index[-1]
@@ -117,20 +105,11 @@ def draw_lines(
     for place, (name, (marker, dash, colour)) in enumerate(zip(means, styles, strict=False)):
         heights = means[name].dropna()
         shift = (place - (means.shape[1] - 1) / 2) * 0.012  # so that the bars of one number do not lie on each other
-        axes.errorbar(
-            heights.index * 2**shift if log else heights.index + shift * (high - low or 1) / 2,
-            heights,
-            yerr=None if deviations is None else deviations.loc[heights.index, name],
-            label=name,
-            marker=marker,
-            linestyle=dash,
-            color=colour,
-            markersize=5,
-            linewidth=1.4,
-            markerfacecolor=colour if place < len(MARKERS) // 2 else "white",
-            elinewidth=0.8,
-            capsize=2,
-        )
+        places = heights.index * 2**shift if log else heights.index + shift * (high - low or 1) / 2
+        errors = None if deviations is None else deviations.loc[heights.index, name]
+        style = {"label": name, "marker": marker, "linestyle": dash, "color": colour, "markersize": 5, "linewidth": 1.4}
+        face = colour if place < len(MARKERS) // 2 else "white"
+        axes.errorbar(places, heights, errors, **style, markerfacecolor=face, elinewidth=0.8, capsize=2)
     if log:
         axes.set_xscale("log", base=2)
     axes.set_xticks(means.index, [f"{number:g}" for number in means.index])
@@ -151,13 +130,8 @@ def draw_heatmap(
 ) -> Figure:
     """A matrix in colours, every cell with its number; a cell without one stays white.
 
-    Args:
-        values: the first row is at the top.
-        title: above the matrix.
-        limits: values of the darkest and of the lightest colour; by default the least and the largest value.
-        digits: decimals of the numbers.
-        row_label: what the rows are.
-        column_label: what the columns are.
+    ``limits`` are the values of the darkest and of the lightest colour, by default the least and the largest value;
+    ``digits`` are the decimals of the numbers.
     """
     matrix = values.to_numpy(dtype=float)
     (rows, columns), known = matrix.shape, np.isfinite(matrix)

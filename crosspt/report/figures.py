@@ -10,17 +10,7 @@ from matplotlib.figure import Figure
 
 from crosspt.report.draw import draw_bars, draw_heatmap, draw_lines
 from crosspt.report.paper import table_of, tables_of
-from crosspt.report.summary import (
-    MEAN,
-    WSSP,
-    Condition,
-    Summary,
-    axis_name,
-    is_number,
-    plain_task,
-    show,
-    split_scheme,
-)
+from crosspt.report.summary import MEAN, WSSP, Condition, Summary, axis_name, is_number, plain_task, show, split_scheme
 
 KINDS = ("bars", "lines", "groups", "heatmaps", "grid")
 DRAWN = {MEAN: ("means", "mean over tasks"), WSSP: ("wssp", "weighted similarity to sources")}
@@ -54,10 +44,8 @@ class Panel:
         records = [(*place(one), *one.spreads.loc[quantity, ["mean", "deviation"]]) for one in self.conditions]
         frame = pd.DataFrame(records, columns=["row", "column", "mean", "deviation"]).dropna(subset=["row"])
         frame = frame.drop_duplicates(["row", "column"], keep="last")
-        order = {"index": frame["row"].unique(), "columns": frame["column"].unique()}
-        return [
-            frame.pivot(index="row", columns="column", values=part).reindex(**order) for part in ("mean", "deviation")
-        ]
+        found = frame.pivot(index="row", columns="column").reindex(frame["row"].unique())
+        return [found[part][frame["column"].unique()] for part in ("mean", "deviation")]
 
 
 def draw_figures(summary: Summary) -> Iterator[Captioned]:
@@ -68,13 +56,11 @@ def draw_figures(summary: Summary) -> Iterator[Captioned]:
     kinds = _kinds(summary)
     axes = _axes(summary)
     kind = next((kind for kind in kinds if kind != "heatmaps"), _derived_kind(summary))
-    if kind == "grid" and sum(axes.values()) < 2:
+    if (kind == "grid" and sum(axes.values()) < 2) or (kind == "groups" and not axes):
         kind = _derived_kind(summary)
-    if kind == "groups" and not axes:
-        kind = "bars"
     for quantity in DRAWN:
         if quantity == MEAN or any(condition.spreads.at[quantity, "count"] for condition in finished):
-            yield from (_grid if kind == "grid" else _plot)(summary, kind, quantity)
+            yield from _grid(summary, quantity) if kind == "grid" else _plot(summary, kind, quantity)
     if kind == "bars" and len(summary.tasks) == 2:
         yield from _task_bars(summary)
     if "heatmaps" in kinds:
@@ -114,7 +100,7 @@ def _plot(summary: Summary, kind: str, quantity: str) -> Iterator[Captioned]:
 
     def place(condition: Condition) -> tuple[Any, str]:
         if kind == "bars":
-            return condition.scheme, ""
+            return condition.scheme, "all"
         if kind == "groups":
             return condition.scheme, show(condition.settings[axis])
         number = condition.settings.get(axis)
@@ -136,7 +122,7 @@ def _plot(summary: Summary, kind: str, quantity: str) -> Iterator[Captioned]:
         else:
             printed = _printed(summary, panel) if quantity == MEAN else {}
             figure = draw_bars(means, title, label, deviations=deviations, printed=printed)
-            numbers = ", ".join(f"{scheme} {value:.1f}" for scheme, value in means[""].dropna().items())
+            numbers = ", ".join(f"{scheme} {value:.1f}" for scheme, value in means["all"].dropna().items())
             beside = "; diamonds: the paper" if printed else ""
             caption = f"{label} of each scheme{panel.words}{beside}{errors}. {numbers}"
         yield Captioned("results", name + panel.suffix, caption, figure)
@@ -148,7 +134,7 @@ def _printed(summary: Summary, panel: Panel) -> dict[str, float]:
     return {scheme: table.value(table.row(scheme), MEAN) for scheme, table in found.items() if table}
 
 
-def _grid(summary: Summary, _: str, quantity: str) -> Iterator[Captioned]:
+def _grid(summary: Summary, quantity: str) -> Iterator[Captioned]:
     """A matrix over two axes of numbers."""
     name, what = DRAWN[quantity]
     axes = [axis for axis, numeric in _axes(summary).items() if numeric]
@@ -158,26 +144,22 @@ def _grid(summary: Summary, _: str, quantity: str) -> Iterator[Captioned]:
     for panel in panels:
         means, _ = panel.frames(quantity, lambda one: (one.settings[down], one.settings[across]))
         frames.append(means.reindex(index=sorted(summary.varying[down]), columns=sorted(summary.varying[across])))
+    labels = {"row_label": axis_name(down), "column_label": axis_name(across)}
     for panel, means in zip(panels, frames, strict=True):
         caption = f"{what}, percent by {axis_name(down)} and {axis_name(across)}{panel.words}"
-        figure = draw_heatmap(
-            means.rename(index=show, columns=show),
-            f"{summary.experiment.title}{panel.words}: {what}, percent",
-            limits=_limits(frames),
-            digits=1,
-            row_label=axis_name(down),
-            column_label=axis_name(across),
-        )
+        title = f"{summary.experiment.title}{panel.words}: {what}, percent"
+        matrix = means.rename(index=show, columns=show)
+        figure = draw_heatmap(matrix, title, limits=_limits(frames), digits=1, **labels)
         yield Captioned("results", name + panel.suffix, caption, figure)
 
 
 def _task_bars(summary: Summary) -> Iterator[Captioned]:
     """Two tasks and their mean side by side, as in figure 3."""
     for panel in _panels(summary, {"scheme"}):
-        frames = [panel.frames(name, lambda one: (one.scheme, "")) for name in [*summary.tasks, MEAN]]
+        frames = [panel.frames(name, lambda one: (one.scheme, "all")) for name in [*summary.tasks, MEAN]]
         keys = [*map(plain_task, summary.tasks), MEAN]
         means, deviations = (
-            pd.concat([frame[""] for frame in part], axis=1, keys=keys) for part in zip(*frames, strict=True)
+            pd.concat([frame["all"] for frame in part], axis=1, keys=keys) for part in zip(*frames, strict=True)
         )
         what = "primary metric"
         title = f"{summary.experiment.title}{panel.words}: {what}"
@@ -198,12 +180,10 @@ def _heatmaps(summary: Summary) -> Iterator[Captioned]:
         for condition in conditions[:MOST_HEATMAPS]:
             cell = next(cell for cell in condition.cells if cell.banks)
             suffix, words = _outside(summary, condition, {"scheme"})
+            title = f"{condition.scheme}{words}, seed {cell.seed}: {what}"
             frame = _stack(cell.banks, key)
             if frame is not None:
-                found[f"{file}-{condition.scheme}{suffix}"] = (
-                    f"{condition.scheme}{words}, seed {cell.seed}: {what}",
-                    frame,
-                )
+                found[f"{file}-{condition.scheme}{suffix}"] = title, frame
         low, high = _limits(frame for _, frame in found.values()) or (0.0, 1.0)
         for name, (title, frame) in found.items():
             figure = draw_heatmap(frame, title, limits=(0.0 if key == "weights" else low, high))

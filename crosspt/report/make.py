@@ -39,7 +39,7 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], Table]:
         figures.append((drawn, (output / paths[-1]).read_bytes()))
         names += paths
     verdicts = check_statements(summary)
-    tables = list(make_tables(summary, verdicts))
+    tables = make_tables(summary, verdicts)
     notes = dict.fromkeys(note for table in tables for row in table.entries() for entry in row for note in entry.notes)
     numbers = {note: number for number, note in enumerate(notes, start=1)}
     for table in tables:
@@ -60,23 +60,16 @@ def _content(summary: Summary) -> dict[str, Any]:
         "unfinished": [{"cell": cell.name, "reason": cell.problem} for cell in experiment.cells if not cell.results],
         "warnings": experiment.warnings,
         "decode": summary.decode,
-        "conditions": [
-            {
-                "settings": dict(condition.settings),
-                "seeds": len(condition.cells),
-                "mean": _spread(condition, MEAN),
-                "invalid": _spread(condition, INVALID),
-                "wssp": _spread(condition, WSSP),
-                "trainable_parameters": condition.parameters,
-                "tasks": {task: _spread(condition, task) for task in summary.tasks},
-            }
-            for condition in summary.conditions
-        ],
+        "conditions": [_condition(condition, summary.tasks) for condition in summary.conditions],
     }
 
 
-def _spread(condition: Condition, quantity: str) -> dict[str, float | None]:
-    """A quantity's spread as JSON values, null for what is undefined."""
-    spread = condition.spreads.loc[quantity].to_dict()
-    known = {part: value if value == value else None for part, value in spread.items()}
-    return {**known, "count": int(spread["count"])}
+def _condition(condition: Condition, tasks: list[str]) -> dict[str, Any]:
+    spreads = condition.spreads.astype(object).where(condition.spreads.notna(), None).to_dict("index")
+    return {
+        "settings": dict(condition.settings),
+        "seeds": len(condition.cells),
+        **{key: spreads[quantity] for key, quantity in (("mean", MEAN), ("invalid", INVALID), ("wssp", WSSP))},
+        "trainable_parameters": condition.parameters,
+        "tasks": {task: spreads[task] for task in tasks},
+    }

@@ -122,10 +122,9 @@ def _order(
     at: Mapping[str, Any] | None = None,
     above: float = 0.0,
 ) -> tuple[str, str]:
-    sides = [
-        {_label(one): _value(summary, quantity, {**(at or {}), **_settings(one)}) for one in s} for s in (higher, lower)
-    ]
-    ours = " / ".join(", ".join(f"{name} {percent(value)}" for name, value in side.items()) for side in sides)
+    found = [{_label(one): {**(at or {}), **_settings(one)} for one in side} for side in (higher, lower)]
+    sides = [{label: _value(summary, quantity, settings) for label, settings in side.items()} for side in found]
+    ours = " / ".join(map(_list, sides))
     differences = np.subtract.outer(*(list(side.values()) for side in sides))
     if np.isnan(differences).any():
         return ours, "cannot be told"
@@ -137,13 +136,11 @@ def _order(
 
 def _equal(summary: Summary, quantity: str, of: list[Any], value: float | None) -> tuple[str, str]:
     found = {_label(one): _value(summary, quantity, _settings(one)) for one in of}
-    ours = ", ".join(f"{name} {percent(mine)}" for name, mine in found.items())
+    ours = _list(found)
     if not all(_find(summary, _settings(one)) for one in of):
         return ours, "cannot be told"
-    expected = math.nan if value is None else value
-    return ours, "agrees" if np.allclose(
-        list(found.values()), expected, rtol=0, atol=0.05, equal_nan=True
-    ) else "differs"
+    agrees = [math.isnan(mine) if value is None else abs(mine - value) < 0.05 for mine in found.values()]
+    return ours, "agrees" if all(agrees) else "differs"
 
 
 def _value(summary: Summary, quantity: str, settings: Mapping[str, Any]) -> float:
@@ -164,6 +161,10 @@ def _find(summary: Summary, settings: Mapping[str, Any]) -> list[Condition]:
 def _is_isolated(settings: Mapping[str, Any]) -> bool:
     """Whether prompts do not see the text, which is another model than the paper's."""
     return settings.get("prefix_mode") == "isolated"
+
+
+def _list(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{label} {percent(value)}" for label, value in values.items())
 
 
 def _settings(selector: str | Mapping[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,8 @@ def summarize(experiment: Experiment) -> Summary:
     found = _measure(numbered, rows[rows["own"] & rows["primary"]], decode)
     names = [MEAN, INVALID, RANKED, WSSP, *tasks, *map(source_weight, tasks)]
     index = pd.MultiIndex.from_product([range(len(groups)), names])
-    spreads = found.groupby(["condition", "quantity"])["value"].agg(**SPREAD).reindex(index).fillna({"count": 0})
+    spreads = found.groupby(["condition", "quantity"])["value"].agg(**SPREAD).reindex(index)
+    spreads = spreads.fillna({"count": 0}).astype({"count": int})
     return Summary(
         experiment=experiment,
         rows=rows,

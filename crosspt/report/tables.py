@@ -1,7 +1,7 @@
 """The report's tables."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -51,6 +51,11 @@ class Entry(NamedTuple):
         spread = "" if math.isnan(self.paper_std) else f" ± {self.paper_std:g}"
         return "" if math.isnan(self.paper) else f"paper {self.paper:g}{spread}"
 
+    @property
+    def with_paper(self) -> str:
+        """The value as text, with the paper's number."""
+        return f"{self.shown} ({self.beside})" if self.beside else self.shown
+
 
 Row = dict[str, Entry]
 
@@ -75,60 +80,46 @@ class Table(NamedTuple):
 
     def csv(self) -> str:
         """Every number in full; deviations and the paper's numbers in columns of their own."""
-        columns = {}
-        for heading in self.numeric:
-            column = [row.get(heading, Entry()) for row in self.rows]
+        columns: dict[str, list[Any]] = {}
+        for heading, column in zip(self.numeric, zip(*self.entries(), strict=True), strict=True):
             columns[heading] = [entry.value for entry in column]
-            besides = {"std": [entry.std for entry in column], "paper": [entry.paper for entry in column]}
-            besides["paper std"] = [entry.paper_std for entry in column]
-            known = {name: values for name, values in besides.items() if not all(map(math.isnan, values))}
-            columns |= {f"{heading} {name}": values for name, values in known.items()}
+            for label, place in (("std", 1), ("paper", 2), ("paper std", 3)):
+                if not all(math.isnan(entry[place]) for entry in column):
+                    columns[f"{heading} {label}"] = [entry[place] for entry in column]
         return pd.DataFrame(columns, dtype=object).to_csv(index=False, lineterminator="\n")
 
     def markdown(self, numbers: Mapping[str, int], texts: Mapping[str, str]) -> str:
         """A table of GitHub's Markdown with its footnotes below; notes have the page's numbers."""
         lines = [list(self.numeric), ["---:" if numeric else "---" for numeric in self.numeric.values()]]
         for entries in self.entries():
-            besides = [f" ({entry.beside})" if entry.beside else "" for entry in entries]
             marks = ["".join(f" [{numbers[note]}]" for note in entry.notes) for entry in entries]
-            lines.append([entry.shown + "".join(parts) for entry, *parts in zip(entries, besides, marks, strict=True)])
-        used = sorted(
-            numbers[note] for note in {note for row in self.rows for one in row.values() for note in one.notes}
-        )
-        names = {number: name for name, number in numbers.items()}
+            lines.append([entry.with_paper + mark for entry, mark in zip(entries, marks, strict=True)])
+        used = {note for row in self.rows for entry in row.values() for note in entry.notes}
         text = "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
-        notes = "".join(f"\n{number}. {texts[names[number]]}" for number in used)
+        notes = "".join(f"\n{number}. {texts[note]}" for note, number in numbers.items() if note in used)
         return f"**{_plain(self.title)}**\n\n{text}\n" + (f"{notes}\n" if notes else "")
 
 
-def make_tables(summary: Summary, verdicts: Sequence[Verdict]) -> Iterator[Table]:
-    """All tables of an experiment; the main one first."""
-    yield Table("means", f"Mean over tasks, {SPREAD}", _means(summary))
-    if summary.tasks:
-        yield Table("tasks", f"Primary metric of each task, {SPREAD}", _tasks(summary))
-    if verdicts:
-        rows = [
-            {
-                "place": Entry(verdict.where),
-                "the paper says": Entry(verdict.text, notes=verdict.footnotes),
-                "ours": Entry(verdict.ours),
-                "verdict": Entry(verdict.verdict),
-            }
-            for verdict in verdicts
-        ]
-        yield Table("statements", "What the paper says in words", rows)
-    for printed in tables_of(summary):
-        name = printed.table.lower().replace(",", "").replace(" ", "-")
-        title = f"{printed.table} of the paper: {printed.title}, with our rows"
-        yield Table(f"paper-{name}", title, _printed(summary, printed))
-    if summary.tasks:
-        yield Table("metrics", "Every metric; * marks the primary one, which the means are of", _metrics(summary))
-    if any(cell.banks for cell in summary.experiment.finished):
-        yield Table("prompts", "Prompts: similarity, attention weights in percent, parameters, cost", _prompts(summary))
-    unfinished = [cell for cell in summary.experiment.cells if not cell.results]
-    if unfinished:
-        rows = [{"cell": Entry(cell.name), "reason": Entry(cell.problem)} for cell in unfinished]
-        yield Table("unfinished", "Failed and unfinished cells", rows)
+def make_tables(summary: Summary, verdicts: Sequence[Verdict]) -> list[Table]:
+    """The tables of an experiment that have rows, and before them that of means."""
+    means, *tables = [
+        Table("means", f"Mean over tasks, {SPREAD}", _means(summary)),
+        Table("tasks", f"Primary metric of each task, {SPREAD}", _tasks(summary)),
+        Table("statements", "What the paper says in words", [_statement(verdict) for verdict in verdicts]),
+        *(_printed(summary, printed) for printed in tables_of(summary)),
+        Table("metrics", "Every metric; * marks the primary one, which the means are of", _metrics(summary)),
+        Table("prompts", "Prompts: similarity, attention weights in percent, parameters, cost", _prompts(summary)),
+        Table(
+            "unfinished",
+            "Failed and unfinished cells",
+            [
+                {"cell": Entry(one.name), "reason": Entry(one.problem)}
+                for one in summary.experiment.cells
+                if one.problem
+            ],
+        ),
+    ]
+    return [means, *(table for table in tables if table.rows)]
 
 
 def _means(summary: Summary) -> list[Row]:
@@ -161,8 +152,14 @@ def _tasks(summary: Summary) -> list[Row]:
     return rows
 
 
-def _printed(summary: Summary, table: PaperTable) -> list[Row]:
-    """The rows of a table of the paper, with ours under them."""
+def _statement(verdict: Verdict) -> Row:
+    text = Entry(verdict.text, notes=verdict.footnotes)
+    ours, outcome = Entry(verdict.ours), Entry(verdict.verdict)
+    return {"place": Entry(verdict.where), "the paper says": text, "ours": ours, "verdict": outcome}
+
+
+def _printed(summary: Summary, table: PaperTable) -> Table:
+    """A table of the paper, with our rows under its own."""
     rows = []
     for method, values in table.rows.items():
         row = {"method": Entry(method), "from": Entry("paper")}
@@ -176,7 +173,8 @@ def _printed(summary: Summary, table: PaperTable) -> list[Row]:
         others = [show(condition.settings[axis]) for axis in summary.varying if axis not in ("scheme", "shots")]
         row = {"method": Entry(", ".join([condition.scheme, *others])), "from": Entry("here")}
         rows.append(row | {column: _entry(condition, quantities[column]) for column in table.columns})
-    return rows
+    name = table.table.lower().replace(",", "").replace(" ", "-")
+    return Table(f"paper-{name}", f"{table.table} of the paper: {table.title}, with our rows", rows)
 
 
 def _metrics(summary: Summary) -> list[Row]:
@@ -225,9 +223,7 @@ def _settings(summary: Summary, condition: Condition) -> Row:
     row = {"scheme": Entry(condition.scheme)}
     for axis, values in summary.varying.items():
         value = condition.settings[axis]
-        row["scheme" if axis == "scheme" else axis_name(axis)] = Entry(
-            value if all(map(is_number, values)) else show(value), text=show(value)
-        )
+        row[axis_name(axis)] = Entry(value if all(map(is_number, values)) else show(value), text=show(value))
     return row
 
 
