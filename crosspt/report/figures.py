@@ -1,7 +1,6 @@
 """Which figures an experiment gets: those its definition names, else those that follow from its axes."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,13 +12,13 @@ from crosspt.report.paper import table_of, tables_of
 from crosspt.report.summary import MEAN, WSSP, Condition, Summary, axis_name, is_number, plain_task, show, split_scheme
 
 KINDS = ("bars", "lines", "groups", "heatmaps", "grid")
-DRAWN = {MEAN: ("means", "mean over tasks"), WSSP: ("wssp", "weighted similarity to sources")}
 MOST_HEATMAPS = 9  # conditions; without a limit the heatmaps of a large grid fill the page and take minutes
 MATRICES = {
     "weights": ("weights", "attention weights"),
     "similarity": ("similarity", "cosine of target prompts and candidates (equation 2)"),
     "task_similarity": ("task-similarity", "token-level cosine of target prompts (equation 4)"),
 }
+Place = Callable[[Condition, str], tuple[Any, str]]
 
 
 class Captioned(NamedTuple):
@@ -31,17 +30,17 @@ class Captioned(NamedTuple):
     figure: Figure
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """The finished conditions that one figure shows, and what sets them apart from those of other figures."""
 
     suffix: str  # of a file
     words: str
     conditions: list[Condition]
 
-    def frames(self, quantity: str, place: Callable[[Condition], tuple[Any, str]]) -> list[pd.DataFrame]:
-        """Means and deviations of a quantity, each condition's at its row and column; a row None is left out."""
-        records = [(*place(one), *one.spreads.loc[quantity, ["mean", "deviation"]]) for one in self.conditions]
+    def frames(self, quantities: Sequence[str], place: Place) -> list[pd.DataFrame]:
+        """Means and deviations of quantities, each at its row and column; what has the row None is left out."""
+        pairs = [(condition, quantity) for condition in self.conditions for quantity in quantities]
+        records = [(*place(*pair), *pair[0].spreads.loc[pair[1], ["mean", "deviation"]]) for pair in pairs]
         frame = pd.DataFrame(records, columns=["row", "column", "mean", "deviation"]).dropna(subset=["row"])
         frame = frame.drop_duplicates(["row", "column"], keep="last")
         found = frame.pivot(index="row", columns="column").reindex(frame["row"].unique())
@@ -58,11 +57,11 @@ def draw_figures(summary: Summary) -> Iterator[Captioned]:
     kind = next((kind for kind in kinds if kind != "heatmaps"), _derived_kind(summary))
     if (kind == "grid" and sum(axes.values()) < 2) or (kind == "groups" and not axes):
         kind = _derived_kind(summary)
-    for quantity in DRAWN:
-        if quantity == MEAN or any(condition.spreads.at[quantity, "count"] for condition in finished):
-            yield from _grid(summary, quantity) if kind == "grid" else _plot(summary, kind, quantity)
-    if kind == "bars" and len(summary.tasks) == 2:
-        yield from _task_bars(summary)
+    yield from _plot(summary, kind, "means", "mean over tasks", [MEAN])
+    if any(condition.spreads.at[WSSP, "count"] for condition in finished):
+        yield from _plot(summary, kind, "wssp", "weighted similarity to sources", [WSSP])
+    if kind == "bars" and len(summary.tasks) == 2:  # side by side, as in figure 3
+        yield from _plot(summary, "tasks", "tasks", "primary metric", [*summary.tasks, MEAN])
     if "heatmaps" in kinds:
         yield from _heatmaps(summary)
 
@@ -89,42 +88,58 @@ def _axes(summary: Summary) -> dict[str, bool]:
     return {axis: all(map(is_number, values)) for axis, values in summary.varying.items() if axis != "scheme"}
 
 
-def _plot(summary: Summary, kind: str, quantity: str) -> Iterator[Captioned]:
-    """Bars of each scheme, groups of them by an axis, or lines over one."""
-    name, what = DRAWN[quantity]
-    label = f"{what}, percent"
+def _places(summary: Summary, kind: str) -> tuple[tuple[str, ...], Place]:
+    """The axes of a kind of figure, and the row and the column of a condition's quantity in it."""
     axes = _axes(summary)
-    axis = next((axis for axis in axes if axes[axis] == (kind == "lines")), next(iter(axes), ""))
-    if kind == "lines" and not axes.get(axis):
-        axis = "sources"
+    numeric = [axis for axis in axes if axes[axis]]
+    others = [axis for axis in axes if not axes[axis]]
+    if kind == "grid":
+        down, across = sorted(numeric, key=lambda axis: axis != "source_learning_rate")[:2]
+        return (down, across), lambda one, _: (one.settings[down], one.settings[across])
+    if kind == "groups":
+        axis = (others or numeric)[0]
+        return ("scheme", axis), lambda one, _: (one.scheme, show(one.settings[axis]))
+    if kind == "lines":
+        axis = numeric[0] if numeric else "sources"
 
-    def place(condition: Condition) -> tuple[Any, str]:
-        if kind == "bars":
-            return condition.scheme, "all"
-        if kind == "groups":
-            return condition.scheme, show(condition.settings[axis])
-        number = condition.settings.get(axis)
-        scheme, sources = split_scheme(condition.scheme)
-        return (sources, scheme) if axis == "sources" and number is None else (number, condition.scheme)
+        def place(one: Condition, _: str) -> tuple[Any, str]:
+            number = one.settings.get(axis)
+            return split_scheme(one.scheme)[::-1] if number is None else (number, one.scheme)
 
-    for panel in _panels(summary, {"scheme"} if kind == "bars" else {"scheme", axis}):
-        means, deviations = panel.frames(quantity, place)
+        return ("scheme", axis), place
+    return ("scheme", "task"), lambda one, quantity: (one.scheme, plain_task(quantity))
+
+
+def _plot(summary: Summary, kind: str, name: str, what: str, quantities: Sequence[str]) -> Iterator[Captioned]:
+    """Bars of each scheme, groups of them by an axis or by task, lines over an axis, or a grid of two."""
+    axes, place = _places(summary, kind)
+    first, second = map(axis_name, axes)
+    label = f"{what}, percent"
+    found = [(panel, *panel.frames(quantities, place)) for panel in _panels(summary, axes)]
+    limits = _limits(means for _, means, _ in found)
+    for panel, means, deviations in found:
         title, errors = f"{summary.experiment.title}{panel.words}: {what}", _errors(deviations)
-        if kind == "groups":
-            figure = draw_bars(means, title, label, deviations=deviations, legend=axis_name(axis))
-            caption = f"{label} of each scheme by {axis_name(axis)}{panel.words}{errors}"
-        elif not means.notna().any(axis=None):
+        if not means.notna().any(axis=None):
             continue
+        if kind == "grid":
+            down, across = (sorted(summary.varying[axis]) for axis in axes)
+            means = means.reindex(index=down, columns=across).rename(index=show, columns=show)
+            labels = {"row_label": first, "column_label": second}
+            figure = draw_heatmap(means, f"{title}, percent", limits=limits, digits=1, **labels)
+            caption = f"{label} by {first} and {second}{panel.words}"
         elif kind == "lines":
             means = means.dropna(how="all").dropna(how="all", axis=1).sort_index()
-            figure = draw_lines(means, title, axis_name(axis), label, deviations=deviations)
-            caption = f"{label} by {axis_name(axis)}, a line for each scheme{panel.words}{errors}"
-        else:
-            printed = _printed(summary, panel) if quantity == MEAN else {}
+            figure = draw_lines(means, title, second, label, deviations=deviations)
+            caption = f"{label} by {second}, a line for each scheme{panel.words}{errors}"
+        elif kind == "bars":
+            printed = _printed(summary, panel) if MEAN in quantities else {}
             figure = draw_bars(means, title, label, deviations=deviations, printed=printed)
-            numbers = ", ".join(f"{scheme} {value:.1f}" for scheme, value in means["all"].dropna().items())
+            numbers = ", ".join(f"{scheme} {value:.1f}" for scheme, value in means.iloc[:, 0].dropna().items())
             beside = "; diamonds: the paper" if printed else ""
             caption = f"{label} of each scheme{panel.words}{beside}{errors}. {numbers}"
+        else:
+            figure = draw_bars(means, title, label, deviations=deviations, legend=second)
+            caption = f"{label} of each scheme by {second}{panel.words}{errors}"
         yield Captioned("results", name + panel.suffix, caption, figure)
 
 
@@ -132,40 +147,6 @@ def _printed(summary: Summary, panel: Panel) -> dict[str, float]:
     """The paper's means of the schemes that have one."""
     found = {one.scheme: table_of(one, tables_of(summary)) for one in panel.conditions if one.spreads.at[MEAN, "count"]}
     return {scheme: table.value(table.row(scheme), MEAN) for scheme, table in found.items() if table}
-
-
-def _grid(summary: Summary, quantity: str) -> Iterator[Captioned]:
-    """A matrix over two axes of numbers."""
-    name, what = DRAWN[quantity]
-    axes = [axis for axis, numeric in _axes(summary).items() if numeric]
-    down, across = sorted(axes, key=lambda axis: axis != "source_learning_rate")[:2]
-    panels = _panels(summary, {down, across})
-    frames = []
-    for panel in panels:
-        means, _ = panel.frames(quantity, lambda one: (one.settings[down], one.settings[across]))
-        frames.append(means.reindex(index=sorted(summary.varying[down]), columns=sorted(summary.varying[across])))
-    labels = {"row_label": axis_name(down), "column_label": axis_name(across)}
-    for panel, means in zip(panels, frames, strict=True):
-        caption = f"{what}, percent by {axis_name(down)} and {axis_name(across)}{panel.words}"
-        title = f"{summary.experiment.title}{panel.words}: {what}, percent"
-        matrix = means.rename(index=show, columns=show)
-        figure = draw_heatmap(matrix, title, limits=_limits(frames), digits=1, **labels)
-        yield Captioned("results", name + panel.suffix, caption, figure)
-
-
-def _task_bars(summary: Summary) -> Iterator[Captioned]:
-    """Two tasks and their mean side by side, as in figure 3."""
-    for panel in _panels(summary, {"scheme"}):
-        frames = [panel.frames(name, lambda one: (one.scheme, "all")) for name in [*summary.tasks, MEAN]]
-        keys = [*map(plain_task, summary.tasks), MEAN]
-        means, deviations = (
-            pd.concat([frame["all"] for frame in part], axis=1, keys=keys) for part in zip(*frames, strict=True)
-        )
-        what = "primary metric"
-        title = f"{summary.experiment.title}{panel.words}: {what}"
-        figure = draw_bars(means, title, f"{what}, percent", deviations=deviations, legend="task")
-        caption = f"{what} of each scheme by task{panel.words}{_errors(deviations)}"
-        yield Captioned("results", f"tasks{panel.suffix}", caption, figure)
 
 
 def _heatmaps(summary: Summary) -> Iterator[Captioned]:
@@ -179,7 +160,7 @@ def _heatmaps(summary: Summary) -> Iterator[Captioned]:
         found = {}
         for condition in conditions[:MOST_HEATMAPS]:
             cell = next(cell for cell in condition.cells if cell.banks)
-            suffix, words = _outside(summary, condition, {"scheme"})
+            suffix, words = _outside(summary, condition, ["scheme"])
             title = f"{condition.scheme}{words}, seed {cell.seed}: {what}"
             frame = _stack(cell.banks, key)
             if frame is not None:
@@ -205,7 +186,7 @@ def _limits(frames: Iterable[pd.DataFrame]) -> tuple[float, float] | None:
     return (float(np.nanmin(values)), float(np.nanmax(values))) if np.isfinite(values).any() else None
 
 
-def _panels(summary: Summary, inside: set[str]) -> list[Panel]:
+def _panels(summary: Summary, inside: Collection[str]) -> list[Panel]:
     """The finished conditions apart by the axes that a figure does not show."""
     panels: dict[str, Panel] = {}
     for condition in summary.find():
@@ -214,7 +195,7 @@ def _panels(summary: Summary, inside: set[str]) -> list[Panel]:
     return list(panels.values())
 
 
-def _outside(summary: Summary, condition: Condition, inside: set[str]) -> tuple[str, str]:
+def _outside(summary: Summary, condition: Condition, inside: Collection[str]) -> tuple[str, str]:
     """What tells a condition apart beside some axes: the suffix of a file, and words."""
     values = {axis: show(condition.settings[axis]) for axis in summary.varying if axis not in inside}
     text = "".join(f"-{axis}-{value}" for axis, value in values.items())
