@@ -123,7 +123,7 @@ def make_tables(summary: Summary, verdicts: Sequence[Verdict]) -> list[Table]:
 
 
 def _means(summary: Summary) -> list[Row]:
-    quantities = [INVALID, *([RANKED] if summary.has_ranks else [])]
+    quantities = [MEAN, INVALID, *([RANKED] if summary.has_ranks else [])]
     if any(condition.spreads.at[WSSP, "count"] for condition in summary.conditions):
         quantities.append(WSSP)
     rows = []
@@ -131,8 +131,8 @@ def _means(summary: Summary) -> list[Row]:
         seeds = len(condition.cells)
         row = _settings(summary, condition)
         row["seeds"] = Entry(seeds, text=f"{seeds} of {condition.planned}")
-        row[MEAN] = _beside_paper(summary, condition, MEAN) if seeds else Entry(math.nan, text="no result")
-        row |= {quantity: _entry(condition, quantity) for quantity in quantities}
+        row |= {quantity: _entry(summary, condition, quantity) for quantity in quantities}
+        row |= {} if seeds else {MEAN: Entry(math.nan, text="no result")}
         rows.append({**row, "parameters": _parameters(condition)})
     if len(summary.majority):
         mean = summary.majority["mean"].reindex(summary.tasks).mean(skipna=False)
@@ -142,7 +142,7 @@ def _means(summary: Summary) -> list[Row]:
 
 def _tasks(summary: Summary) -> list[Row]:
     rows = [
-        _settings(summary, one) | {name: _beside_paper(summary, one, name) for name in [*summary.tasks, MEAN]}
+        _settings(summary, one) | {name: _entry(summary, one, name) for name in [*summary.tasks, MEAN]}
         for one in summary.find()
     ]
     if len(summary.majority):
@@ -172,7 +172,7 @@ def _printed(summary: Summary, table: PaperTable) -> Table:
     for condition in summary.find(shots=table.shots):
         others = [show(condition.settings[axis]) for axis in summary.varying if axis not in ("scheme", "shots")]
         row = {"method": Entry(", ".join([condition.scheme, *others])), "from": Entry("here")}
-        rows.append(row | {column: _entry(condition, quantities[column]) for column in table.columns})
+        rows.append(row | {column: _spread(condition, quantities[column]) for column in table.columns})
     name = table.table.lower().replace(",", "").replace(" ", "-")
     return Table(f"paper-{name}", f"{table.table} of the paper: {table.title}, with our rows", rows)
 
@@ -211,9 +211,9 @@ def _prompts(summary: Summary) -> list[Row]:
         if banks:
             cost = banks[0].get("inference_cost")
             costs = cost.items() if isinstance(cost, dict) else ()
-            row = {**_settings(summary, condition), WSSP: _entry(condition, WSSP)}
+            row = {**_settings(summary, condition), WSSP: _spread(condition, WSSP)}
             row["trainable parameters"] = _parameters(condition)
-            row |= {source_weight(task): _entry(condition, source_weight(task)) for task in summary.tasks}
+            row |= {source_weight(task): _spread(condition, source_weight(task)) for task in summary.tasks}
             rows.append(row | {key.replace("_", " "): Entry(value) for key, value in costs if is_number(value)})
     return rows
 
@@ -231,14 +231,15 @@ def _parameters(condition: Condition) -> Entry:
     return Entry("" if condition.parameters is None else condition.parameters)
 
 
-def _entry(condition: Condition, quantity: str) -> Entry:
+def _spread(condition: Condition, quantity: str) -> Entry:
     return Entry(*condition.spreads.loc[quantity, ["mean", "deviation"]].tolist())
 
 
-def _beside_paper(summary: Summary, condition: Condition, quantity: str) -> Entry:
+def _entry(summary: Summary, condition: Condition, quantity: str) -> Entry:
+    """A quantity, with the paper's number where it prints one."""
     table = table_of(condition, tables_of(summary))
     row, column = table.row(condition.scheme) if table else "", plain_task(quantity)
-    entry = _entry(condition, quantity)
+    entry = _spread(condition, quantity)
     if table is None or column not in table.columns:
         return entry
     std = table.deviations.get(row, math.nan) if column == MEAN else math.nan
