@@ -9,6 +9,10 @@ import pandas as pd
 import pytest
 
 from crosspt.report.draw import COLOURS, draw_bars, draw_heatmap, draw_lines, save
+from crosspt.report.figures import draw_figures
+from crosspt.report.read import read_experiment
+from crosspt.report.summary import summarize
+from tests.report.made_up import make_experiment
 
 
 def lightness(colour: Any) -> float:
@@ -97,3 +101,20 @@ def test_a_long_title_fits_its_figure() -> None:
     figure.draw_without_rendering()
     (title,) = figure.texts
     assert title.get_window_extent().width < figure.bbox.width
+
+
+def test_an_experiments_figures(tmp_path: Path) -> None:
+    axes = {"scheme": ["SLP", "SLPN"], "shots": [32]}
+    kinds = [{"kind": "bars"}, {"kind": "heatmaps"}]
+    for seeds in ([0], [0, 1]):
+        folder = make_experiment(tmp_path / str(len(seeds)), axes=axes, seeds=seeds, figures=kinds)
+        means, wssp, *heatmaps = draw_figures(summarize(read_experiment(folder)))
+        assert means.figure.get_suptitle().endswith("mean over tasks")
+        assert wssp.figure.get_suptitle().endswith("weighted similarity to sources")
+        for figure in (means, wssp):
+            assert ("one standard deviation" in figure.caption) == (len(seeds) > 1)
+        assert [heatmap.section for heatmap in heatmaps] == ["prompts"] * 6
+        for one, other in zip(heatmaps[::2], heatmaps[1::2], strict=True):
+            assert one.name.replace("SLP", "SLPN") == other.name
+            limits = [heatmap.figure.axes[0].collections[0].get_clim() for heatmap in (one, other)]
+            assert limits[0] == limits[1], "matrices of one kind share their colours"
