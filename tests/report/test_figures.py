@@ -104,13 +104,13 @@ def test_a_long_title_fits_its_figure() -> None:
 
 
 def test_an_experiments_figures(tmp_path: Path) -> None:
-    axes = {"scheme": ["SLP", "SLPN"], "shots": [32]}
+    axes: dict[str, list[Any]] = {"scheme": ["SLP", "SLPN"], "shots": [32]}
     kinds = [{"kind": "bars"}, {"kind": "heatmaps"}]
     for seeds in ([0], [0, 1]):
         folder = make_experiment(tmp_path / str(len(seeds)), axes=axes, seeds=seeds, figures=kinds)
         means, wssp, *heatmaps = draw_figures(summarize(read_experiment(folder)))
-        assert means.figure.get_suptitle().endswith("mean over tasks")
-        assert wssp.figure.get_suptitle().endswith("weighted similarity to sources")
+        assert " ".join(means.figure.get_suptitle().split()).endswith(": mean over tasks")
+        assert " ".join(wssp.figure.get_suptitle().split()).endswith(": weighted similarity to sources")
         for figure in (means, wssp):
             assert ("one standard deviation" in figure.caption) == (len(seeds) > 1)
         assert [heatmap.section for heatmap in heatmaps] == ["prompts"] * 6
