@@ -31,6 +31,7 @@ setup(
         "datasets>=3.0",
         "filelock>=3.12",
         "numpy>=1.26",
+        "pandas>=2.0",
         "safetensors>=0.4.5",
         "scikit-learn>=1.3",
         "scipy>=1.11",

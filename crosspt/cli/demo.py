@@ -35,7 +35,7 @@ def add_flags(parser: Parser) -> None:
 
 def run(settings: Namespace) -> Outcome:
     """Show the four schemes."""
-    from crosspt.report.tables import schemes_table
+    from crosspt.report.console import schemes_table
 
     quiet_transformers()
     folder = Path(settings.output)
@@ -61,14 +61,14 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
         task, ``bare``, the T5 with neither prompt nor prefix, and ``prefix``, the T5 with the text prefix of its
         pretraining: the ceiling.
     """
+    import pandas as pd
     import torch
 
     from crosspt.evaluation.results import make_results
     from crosspt.models.model import CrossPTModel
     from crosspt.models.t5.loading import load_t5
-    from crosspt.report.figures import draw_bars, draw_heatmap, save
-    from crosspt.report.summary import Spread
-    from crosspt.report.tables import mean, primary_values, split_rows
+    from crosspt.report.console import mean, primary_values, split_rows
+    from crosspt.report.draw import draw_bars, draw_heatmap, save
     from crosspt.runs.evaluate import evaluate_bare
     from crosspt.runs.train import train
 
@@ -102,11 +102,12 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
     )
     write_json(folder / RESULTS_NAME, content)
     means = {scheme: mean(list(values.values())) for scheme, values in primary_values(split_rows(rows)[0]).items()}
-    bars = {scheme: Spread.of([value]) for scheme, value in means.items()}
+    bars = pd.DataFrame({"mean": means}, dtype=float)
     save(draw_bars(bars, "embedded suite, 32 training examples a task"), folder / "means.png")
     model = CrossPTModel.from_pretrained(load_t5(EMBEDDED)[0], folder / SCHEMES[-1])
     candidates = [f"source {number + 1}" for number in range(model.config.num_sources)]
     weights = model.embedding.mixing_weights().tolist()
-    heatmap = draw_heatmap(weights, names, [*candidates, "private"], f"attention weights of {SCHEMES[-1]}")
+    frame = pd.DataFrame(weights, names, [*candidates, "private"])
+    heatmap = draw_heatmap(frame, f"attention weights of {SCHEMES[-1]}")
     save(heatmap, folder / "weights.png")
     return content

@@ -44,7 +44,7 @@ def run(settings: Namespace) -> Outcome:
 
 
 def _evaluate_prompts(settings: Namespace) -> Outcome:
-    from crosspt.report.tables import results_table
+    from crosspt.report.console import results_table
     from crosspt.runs.evaluate import evaluate
 
     quiet_transformers()
@@ -63,7 +63,7 @@ def _evaluate_bare(settings: Namespace) -> Outcome:
     data = DataConfig(**data_settings(settings))
     tasks = [get_task(name) for name in split_names(settings.tasks) or SUITES[settings.suite or EMBEDDED]]
 
-    from crosspt.report.tables import results_table
+    from crosspt.report.console import results_table
     from crosspt.runs.evaluate import evaluate_bare
 
     quiet_transformers()

@@ -69,7 +69,7 @@ def run(settings: Namespace) -> Outcome:
     if settings.dry_run:
         return _show_plan(run)
 
-    from crosspt.report.tables import results_table
+    from crosspt.report.console import results_table
     from crosspt.runs.train import train
 
     folder = Path(settings.output)

@@ -1,54 +1,39 @@
 """The paper's numbers and statements, from ``paper.yaml``, beside what an experiment came to."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 import yaml
 
-from crosspt.report.summary import Condition, Summary
-
-MEAN = "mean"
+from crosspt.report.summary import MEAN, WSSP, Condition, Summary, percent, plain_task, source_weight
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of the paper.
+    """A table of the paper."""
 
-    Attributes:
-        table: its name.
-        title: what it is about.
-        suite: the tasks' suite.
-        shots: training rows of each task; None for all.
-        experiments: those of ours that it belongs to.
-        columns: tasks, and ``mean``.
-        rows: values of each method by column.
-        deviations: of each method's mean, where printed.
-        methods: the row of a scheme that has another name here.
-        footnotes: which note belongs to which rows and columns.
-    """
-
-    table: str
+    table: str  # its name
     title: str
     suite: str
-    shots: int | None
-    experiments: list[str]
-    columns: list[str]
-    rows: Mapping[str, list[float]]
-    footnotes: list[Mapping[str, Any]]
-    deviations: Mapping[str, float] = field(default_factory=dict)
-    methods: Mapping[str, str] = field(default_factory=dict)
+    shots: int | None  # training rows of each task; None for all
+    experiments: list[str]  # those of ours that it belongs to
+    columns: list[str]  # tasks, and ``mean``
+    rows: Mapping[str, list[float]]  # values of each method by column
+    footnotes: list[Mapping[str, Any]]  # which note belongs to which rows and columns
+    deviations: Mapping[str, float] = field(default_factory=dict)  # of each method's mean, where printed
+    methods: Mapping[str, str] = field(default_factory=dict)  # the row of a scheme that has another name here
 
     def row(self, scheme: str) -> str:
         """The row that a scheme would have."""
         return self.methods.get(scheme, scheme)
 
-    def value(self, row: str, column: str) -> float | None:
-        """A printed number; None where there is none."""
-        if row not in self.rows or column not in self.columns:
-            return None
+    def value(self, row: str, column: str) -> float:
+        """A printed number."""
         return self.rows[row][self.columns.index(column)]
 
     def notes(self, row: str, column: str) -> list[str]:
@@ -71,6 +56,17 @@ class Paper:
     statements: list[Mapping[str, Any]]
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """How a statement of the paper fares."""
+
+    where: str  # its place in the paper
+    text: str
+    ours: str  # the values that it is about
+    verdict: str  # ``agrees``, ``differs``, in how many comparisons it holds, or ``cannot be told``
+    footnotes: Sequence[str]  # names of notes
+
+
 @cache
 def load_paper() -> Paper:
     """Read ``paper.yaml``."""
@@ -78,21 +74,17 @@ def load_paper() -> Paper:
     return Paper(**{**content, "tables": [PaperTable(**table) for table in content["tables"]]})
 
 
-def plain_task(task: str) -> str:
-    """The paper's task that a task stands for: the embedded suite's are named after them."""
-    return task.removeprefix("syn_")
-
-
 def tables_of(summary: Summary) -> list[PaperTable]:
     """The paper's tables that an experiment's numbers belong beside: of the same experiment and the same tasks."""
-    if _is_isolated(summary.experiment.definition.get("settings", {})):
-        return []
     suite = "glue" if summary.experiment.suite == "embedded" else summary.experiment.suite
-    tasks = {plain_task(task) for task in summary.tasks}
+    columns = {MEAN, *map(plain_task, summary.tasks)}
     return [
         table
         for table in load_paper().tables
-        if table.suite == suite and summary.experiment.name in table.experiments and {*table.columns} == tasks | {MEAN}
+        if table.suite == suite
+        and summary.experiment.experiment in table.experiments
+        and {*table.columns} == columns
+        and not _is_isolated(summary.experiment.definition.get("settings", {}))
     ]
 
 
@@ -104,42 +96,22 @@ def table_of(condition: Condition, tables: list[PaperTable]) -> PaperTable | Non
     return None
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """How a statement of the paper fares.
-
-    Attributes:
-        where: its place in the paper.
-        text: the statement.
-        ours: the values that it is about.
-        verdict: ``agrees``, ``differs``, in how many comparisons it holds, or ``cannot be told``.
-        footnotes: names of notes.
-    """
-
-    where: str
-    text: str
-    ours: str
-    verdict: str
-    footnotes: list[str]
-
-
 def check_statements(summary: Summary) -> list[Verdict]:
     """Check every statement about an experiment that its conditions allow to check."""
-    if _is_isolated(summary.experiment.definition.get("settings", {})):
+    experiment = summary.experiment
+    if _is_isolated(experiment.definition.get("settings", {})):
         return []
     return [
-        _check(summary, statement)
+        Verdict(
+            statement["where"],
+            statement["text"],
+            *(_order(summary, **statement["order"]) if "order" in statement else _equal(summary, **statement["equal"])),
+            statement.get("footnotes", []),
+        )
         for statement in load_paper().statements
-        if summary.experiment.name in statement["experiments"]
-        and summary.experiment.suite in statement.get("suites", [summary.experiment.suite])
+        if experiment.experiment in statement["experiments"]
+        and experiment.suite in statement.get("suites", [experiment.suite])
     ]
-
-
-def _check(summary: Summary, statement: Mapping[str, Any]) -> Verdict:
-    ours, verdict = (
-        _order(summary, **statement["order"]) if "order" in statement else _equal(summary, **statement["equal"])
-    )
-    return Verdict(statement["where"], statement["text"], ours, verdict, statement.get("footnotes", []))
 
 
 def _order(
@@ -150,43 +122,36 @@ def _order(
     at: Mapping[str, Any] | None = None,
     above: float = 0.0,
 ) -> tuple[str, str]:
-    sides = [[(_label(one), _value(summary, quantity, one, at)) for one in side] for side in (higher, lower)]
-    ours = " / ".join(", ".join(f"{name} {_percent(value)}" for name, value in side) for side in sides)
-    pairs = [(one, other) for _, one in sides[0] for _, other in sides[1] if one is not None and other is not None]
-    if len(pairs) < len(higher) * len(lower):
+    found = [{_label(one): {**(at or {}), **_settings(one)} for one in side} for side in (higher, lower)]
+    sides = [{label: _value(summary, quantity, settings) for label, settings in side.items()} for side in found]
+    ours = " / ".join(map(_list, sides))
+    differences = np.subtract.outer(*(list(side.values()) for side in sides))
+    if np.isnan(differences).any():
         return ours, "cannot be told"
-    holds = sum(one - other > above for one, other in pairs)
-    if 0 < holds < len(pairs):
-        return ours, f"holds in {holds} of {len(pairs)} comparisons"
+    holds = int((differences > above).sum())
+    if 0 < holds < differences.size:
+        return ours, f"holds in {holds} of {differences.size} comparisons"
     return ours, "agrees" if holds else "differs"
 
 
 def _equal(summary: Summary, quantity: str, of: list[Any], value: float | None) -> tuple[str, str]:
-    found = [(_label(one), _find(summary, _settings(one)), _value(summary, quantity, one, None)) for one in of]
-    ours = ", ".join(f"{name} {_percent(mine)}" for name, _, mine in found)
-    if not all(conditions for _, conditions, _ in found):
+    found = {_label(one): _value(summary, quantity, _settings(one)) for one in of}
+    ours = _list(found)
+    if not all(_find(summary, _settings(one)) for one in of):
         return ours, "cannot be told"
-    same = [mine is value if value is None or mine is None else abs(mine - value) < 0.05 for _, _, mine in found]
-    return ours, "agrees" if all(same) else "differs"
+    agrees = [math.isnan(mine) if value is None else abs(mine - value) < 0.05 for mine in found.values()]
+    return ours, "agrees" if all(agrees) else "differs"
 
 
-def _value(summary: Summary, quantity: str, selector: Any, at: Mapping[str, Any] | None) -> float | None:
-    """The mean of a quantity over the conditions that are meant; None where one lacks it or there are none."""
-    settings = {**(at or {}), **_settings(selector)}
-    task = settings.pop("task", None)
+def _value(summary: Summary, quantity: str, settings: Mapping[str, Any]) -> float:
+    """The mean of a quantity over the conditions that are meant; NaN where one lacks it or there are none."""
+    task = settings.get("task")
     named = next((name for name in summary.tasks if plain_task(name) == task), "")
-    values = []
-    for condition in _find(summary, settings):
-        if quantity == "task":
-            values.append(condition.task(named).mean)
-        elif quantity == "source_weight":
-            values.append(condition.source_weight(named).mean)
-        elif quantity == "wssp":
-            values.append(condition.wssp().mean)
-        else:
-            values.append(getattr(condition.overall(), quantity))
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
+    row = {"wssp": WSSP, "task": named, "source_weight": source_weight(named)}.get(quantity, MEAN)
+    column = "deviation" if quantity == "deviation" else "mean"
+    found = _find(summary, {name: value for name, value in settings.items() if name != "task"})
+    values = [condition.spreads[column].get(row, math.nan) for condition in found]
+    return float(np.mean(values)) if values else math.nan
 
 
 def _find(summary: Summary, settings: Mapping[str, Any]) -> list[Condition]:
@@ -198,18 +163,19 @@ def _is_isolated(settings: Mapping[str, Any]) -> bool:
     return settings.get("prefix_mode") == "isolated"
 
 
-def _settings(selector: Any) -> dict[str, Any]:
+def _list(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{label} {percent(value)}" for label, value in values.items())
+
+
+def _settings(selector: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"scheme": selector} if isinstance(selector, str) else dict(selector)
 
 
-def _label(selector: Any) -> str:
+def _label(selector: str | Mapping[str, Any]) -> str:
     if isinstance(selector, str):
         return selector
+    plain = ("task", "label_set")
     return ", ".join(
-        str(value) if name in ("task", "label_set") else f"{name.replace('_', ' ')} {str(value).lower()}"
+        str(value) if name in plain else f"{name.replace('_', ' ')} {str(value).lower()}"
         for name, value in selector.items()
     )
-
-
-def _percent(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.1f}"

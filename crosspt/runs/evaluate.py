@@ -40,9 +40,8 @@ def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
         raise ValueError(f"checkpoint {folder}: no such folder")
     if (folder / RUN_NAME).is_file():
         run = RunConfig.load(folder)
-        for name in run.task_files:
-            if task_copy(folder, name).is_file():
-                run.task_files[name] = str(task_copy(folder, name))
+        copies = {task: task_copy(folder, task) for task in run.task_files}
+        run.task_files |= {task: str(copy) for task, copy in copies.items() if copy.is_file()}
         if model is not None:
             run.model = model
         return run

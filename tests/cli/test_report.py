@@ -47,8 +47,8 @@ def spoil(folder: Path) -> list[str]:
         content["results"][0]["cell"] = "another"
     (folder / "cells" / "other").mkdir()
     return [
-        "cells/P-shots32-seed0/results.json: truncated or not JSON, left out",
-        "cells/P-shots32-seed1/results.json: schema must be 1, got 2, which another version of crosspt wrote, left out",
+        "cells/P-shots32-seed0/results.json",
+        "cells/P-shots32-seed1/results.json is not of this version: its schema must be 1, got 2, left out",
         "cells/SL-shots32-seed0/results.json: results of another cell, 'another', left out",
         "cells/other: no cell of this experiment, left out",
     ]
@@ -58,7 +58,9 @@ def test_a_file_that_cannot_be_used_costs_its_cell_alone(folder: Path) -> None:
     warnings = spoil(folder)
     outcome = crosspt("report", folder, "--json")
     assert outcome.status == 0
-    assert outcome.stderr.splitlines() == [f"crosspt report: {warning}" for warning in warnings]
+    assert [line.split(" is not JSON")[0] for line in outcome.stderr.splitlines()] == [
+        f"crosspt report: {warning}" for warning in warnings
+    ]
     assert outcome.json()["finished"] == 1
     page = (folder / "report.html").read_text()
     assert "no cell of this experiment" in page
@@ -90,15 +92,20 @@ def test_nothing_has_finished(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["results", 0, "value"], "high", "value must be float | int | None, got str"),
-        (["results", 0, "value"], float("inf"), "holds Infinity, which is no JSON"),
-        (["results", 0], 3, "a row of results must be an object, got int"),
-        (["results"], [], "no rows of results"),
-        (["seconds"], None, "seconds must be dict, got null"),
-        (["seconds", "train"], "long", "seconds must hold numbers"),
-        (["analysis", 0, "weights"], [[1.0]], "weights of analysis must be of shape (2, 1)"),
-        (["analysis", 0, "weights", 0, 0], "x", "weights of analysis must hold numbers and null"),
-        (["analysis", 0, "tasks", 0], 3, "tasks and candidates of analysis must be names"),
+        (["results", 0, "value"], "high", ": row 1 of results: value must be float or null, got 'high'"),
+        (["results", 0, "value"], float("inf"), " is not JSON: it holds Infinity"),
+        (["results", 0], 3, ": row 1 of results: must hold keys and values, got 3"),
+        (["results"], [], ": no rows of results"),
+        (["seconds"], None, ": seconds must be dict[str, float], got None"),
+        (["seconds", "train"], "long", ": seconds must be dict[str, float], got {'train': 'long', 'evaluate': 2.5}"),
+        (["analysis", 0, "weights"], [[1.0]], ": bank 1 of analysis: weights must be of shape (2, 1)"),
+        (["analysis", 0, "weights"], [[1.0], []], ": bank 1 of analysis: weights must be of shape (2, 1)"),
+        (
+            ["analysis", 0, "weights", 0, 0],
+            "x",
+            ": bank 1 of analysis: weights must be list[list[float | None]], got [['x'], [1.0]]",
+        ),
+        (["analysis", 0, "tasks", 0], 3, ": bank 1 of analysis: tasks must be list[str], got [3, 'syn_mrpc']"),
     ],
 )
 def test_foreign_content(folder: Path, path: list[str | int], value: object, message: str) -> None:
@@ -112,15 +119,15 @@ def test_foreign_content(folder: Path, path: list[str | int], value: object, mes
     file.write_text(json.dumps(content))
     outcome = crosspt("report", folder)
     assert outcome.status == 0
-    assert outcome.stderr == f"crosspt report: cells/{name}/results.json: {message}, left out\n"
+    assert outcome.stderr == f"crosspt report: cells/{name}/results.json{message}, left out\n"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "schema must be 1, got 2, which another version of crosspt wrote"),
-        ({"axes": [["scheme"]]}, "axes must be names"),
-        ({"seeds": None}, "seeds must be list, got null"),
+        ({"schema": 2}, "experiment.json is not of this version: its schema must be 1, got 2"),
+        ({"axes": [["scheme"]]}, "experiment.json: axes must be list[str], got [['scheme']]"),
+        ({"seeds": None}, "experiment.json: seeds must be list, got None"),
         ({"cells": [{"cell": "../x", "scheme": "P", "seed": 0, "settings": {}}]}, "must be that of a folder"),
         ({"cells": [{"cell": "x", "scheme": "P", "seed": 0, "settings": {}}]}, "cell x lacks a value for scheme_"),
     ],
@@ -136,6 +143,6 @@ def test_an_experiment_of_another_kind(folder: Path, change: dict[str, object], 
 def test_no_experiment(tmp_path: Path, folder: Path) -> None:
     assert "holds no experiment.json" in mistake(crosspt("report", tmp_path / "none"))
     (folder / "experiment.json").write_text("{")
-    assert "truncated or not JSON" in mistake(crosspt("report", folder))
+    assert "experiment.json is not JSON" in mistake(crosspt("report", folder))
     assert "required" in mistake(crosspt("report"))
     assert "unrecognized" in mistake(crosspt("report", folder, "--figure", "2"))

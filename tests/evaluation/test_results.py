@@ -10,7 +10,7 @@ from rich.console import Console
 from crosspt.config.files import write_json
 from crosspt.evaluation.metrics import Scores
 from crosspt.evaluation.results import make_results, package_versions, read_results, result_rows
-from crosspt.report.tables import results_table
+from crosspt.report.console import results_table
 
 
 def make_rows(scheme: str = "SLPN", task: str = "cola", **values: float | None) -> list[dict[str, Any]]:

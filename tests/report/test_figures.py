@@ -5,10 +5,14 @@ import matplotlib
 import matplotlib.colors
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pytest
 
-from crosspt.report.figures import COLOURS, draw_bars, draw_heatmap, draw_lines, save
-from crosspt.report.summary import Spread
+from crosspt.report.draw import COLOURS, draw_bars, draw_heatmap, draw_lines, save
+from crosspt.report.figures import draw_figures
+from crosspt.report.read import read_experiment
+from crosspt.report.summary import summarize
+from tests.report.made_up import make_experiment
 
 
 def lightness(colour: Any) -> float:
@@ -29,7 +33,7 @@ def test_colours_differ_in_lightness() -> None:
 def test_a_heatmap_is_lighter_where_the_value_is_larger(tmp_path: Path) -> None:
     values = np.array([[0.9, 0.1], [0.1, 0.9]])
     for name, matrix in (("first", values), ("second", values[:, ::-1])):
-        save(draw_heatmap(matrix.tolist(), ["a", "b"], ["source 1", "private"], "title"), tmp_path / f"{name}.png")
+        save(draw_heatmap(pd.DataFrame(matrix, ["a", "b"], ["source 1", "private"]), "title"), tmp_path / f"{name}.png")
     first, second = (
         matplotlib.image.imread(tmp_path / name)[..., :3].mean(axis=2) for name in ("first.png", "second.png")
     )
@@ -42,51 +46,49 @@ def test_a_heatmap_is_lighter_where_the_value_is_larger(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tasks", [8, 30])
 def test_numbers_of_a_heatmap_stand_out_and_fit_their_cells(tasks: int, tmp_path: Path) -> None:
     values = np.linspace(-0.99, 0.99, tasks * (tasks + 1)).reshape(tasks, -1)
-    figure = draw_heatmap(values.tolist(), [f"a long task {row}" for row in range(tasks)], list("s" * (tasks + 1)), "")
+    names = [f"a long task {row}" for row in range(tasks)]
+    figure = draw_heatmap(pd.DataFrame(values, names, list("s" * (tasks + 1))), "")
     save(figure, tmp_path / "heatmap.png")
     axes = figure.axes[0]
-    mesh, *numbers = axes.collections
-    written = 0
-    cell = axes.transData.transform((1, 1)) - axes.transData.transform((0, 0))
-    inches = np.abs(cell) / figure.dpi
-    for collection in numbers:
-        (outline,) = collection.get_paths()
-        assert (outline.get_extents().size < 0.95 * inches).all(), "a number must fit its cell"
-        assert outline.get_extents().height > 0.05, "and be of 5 points at least, 0.7 of which a digit takes"
-        for (column, row), colour in zip(
-            np.asarray(collection.get_offsets()).astype(int), np.asarray(collection.get_facecolor()), strict=True
-        ):
-            ground = tuple(np.asarray(mesh.to_rgba(values[row, column])))
-            contrast = abs(lightness(ground) - lightness(tuple(colour)))
-            assert contrast > 33
-            written += 1
-    assert written == values.size
+    (mesh,) = axes.collections
+    cell = np.abs(axes.transData.transform((1, 1)) - axes.transData.transform((0, 0)))
+    for number in axes.texts:
+        extent = number.get_window_extent()
+        assert extent.width < 0.95 * cell[0], "a number must fit its cell"
+        assert extent.height < 0.95 * cell[1], "a number must fit its cell"
+        assert float(number.get_fontsize()) >= 5
+        column, row = np.asarray(number.get_position()).astype(int)
+        ground = tuple(np.asarray(mesh.to_rgba(values[row, column])))
+        assert abs(lightness(ground) - lightness(number.get_color())) > 33
+        assert float(number.get_text()) == pytest.approx(values[row, column], abs=0.005)
+    assert len(axes.texts) == values.size
 
 
 def test_a_missing_value_stays_white(tmp_path: Path) -> None:
-    save(draw_heatmap([[None, 0.5]], ["a"], ["x", "y"], ""), tmp_path / "one.png")
-    save(draw_heatmap([[None, None]], ["a"], ["x", "y"], ""), tmp_path / "none.png")
+    save(draw_heatmap(pd.DataFrame([[None, 0.5]], ["a"], ["x", "y"]), ""), tmp_path / "one.png")
+    save(draw_heatmap(pd.DataFrame([[None, None]], ["a"], ["x", "y"]), ""), tmp_path / "none.png")
     one, none = (matplotlib.image.imread(tmp_path / name)[..., :3] for name in ("one.png", "none.png"))
     assert (one == 1).mean() < (none == 1).mean()
 
 
 def test_bars_for_names_with_a_mean(tmp_path: Path) -> None:
-    spreads = {name: Spread.of([40.0, 42.0]) for name in "abcdef"}
-    few = draw_bars({**dict(list(spreads.items())[:5]), "none": Spread.of([])}, "title")
+    means = pd.DataFrame({"": [41.0] * 5 + [None, 41.0]}, [*"abcde", "none", "f"])
+    few = draw_bars(means[:6], "title")
     assert [label.get_text() for label in few.axes[0].get_xticklabels()] == list("abcde")
-    assert draw_bars(spreads, "title").get_figwidth() > few.get_figwidth()
+    assert draw_bars(means, "title").get_figwidth() > few.get_figwidth()
 
 
 def test_lines_go_through_their_means() -> None:
-    lines = {"SL": {1.0: Spread.of([40.0, 44.0]), 8.0: Spread.of([50.0])}, "P": {8.0: Spread.of([None])}}
-    figure = draw_lines(lines, "title", "shots")
+    means = pd.DataFrame({"SL": [42.0, 50.0], "P": [np.nan, 30.0]}, [1.0, 8.0])
+    figure = draw_lines(means, "title", "shots", deviations=0 * means + 2.0)
     heights = [np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].lines]
     assert [42.0, 50.0] in heights
+    assert [30.0] in heights
 
 
 def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        figure = draw_heatmap([[0.5, 0.1]], ["a"], ["x", "y"], "title")
+        figure = draw_heatmap(pd.DataFrame([[0.5, 0.1]], ["a"], ["x", "y"]), "title")
         save(figure, tmp_path / f"{name}.png", tmp_path / f"{name}.svg")
     for suffix in ("png", "svg"):
         assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
@@ -94,8 +96,25 @@ def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_a_long_title_fits_its_figure() -> None:
     figure = draw_bars(
-        {"P": Spread.of([40.0])}, "One source prompt beside private prompts, and two source prompts alone"
+        pd.DataFrame({"": [40.0]}, ["P"]), "One source prompt beside private prompts, and two source prompts alone"
     )
     figure.draw_without_rendering()
     (title,) = figure.texts
     assert title.get_window_extent().width < figure.bbox.width
+
+
+def test_an_experiments_figures(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"scheme": ["SLP", "SLPN"], "shots": [32]}
+    kinds = [{"kind": "bars"}, {"kind": "heatmaps"}]
+    for seeds in ([0], [0, 1]):
+        folder = make_experiment(tmp_path / str(len(seeds)), axes=axes, seeds=seeds, figures=kinds)
+        means, wssp, *heatmaps = draw_figures(summarize(read_experiment(folder)))
+        assert " ".join(means.figure.get_suptitle().split()).endswith(": mean over tasks")
+        assert " ".join(wssp.figure.get_suptitle().split()).endswith(": weighted similarity to sources")
+        for figure in (means, wssp):
+            assert ("one standard deviation" in figure.caption) == (len(seeds) > 1)
+        assert [heatmap.section for heatmap in heatmaps] == ["prompts"] * 6
+        for one, other in zip(heatmaps[::2], heatmaps[1::2], strict=True):
+            assert one.name.replace("SLP", "SLPN") == other.name
+            limits = [heatmap.figure.axes[0].collections[0].get_clim() for heatmap in (one, other)]
+            assert limits[0] == limits[1], "matrices of one kind share their colours"

@@ -8,7 +8,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from crosspt.cli.report import make_report
+from crosspt.report.make import make_report
 from tests.report.made_up import SYNTHETIC, edit, make_experiment
 
 HEADLESS = (
@@ -113,7 +113,7 @@ def test_tables_sort_both_ways(browser: webdriver.Chrome) -> None:
 def test_it_says_what_is_missing_and_what_to_beware_of(browser: webdriver.Chrome) -> None:
     text = browser.find_element(By.TAG_NAME, "body").text
     assert "Decided by construction" in text
-    assert "cells/SLPN-shots8-seed1/results.json: truncated or not JSON, left out" in text
+    assert "cells/SLPN-shots8-seed1/results.json is not JSON: Unterminated string" in text
     assert "7 of 8 cells finished" in text
     mark = browser.find_element(By.CSS_SELECTOR, ".paper sup a")
     note = browser.find_element(By.CSS_SELECTOR, str(mark.get_dom_attribute("href")))

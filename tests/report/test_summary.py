@@ -1,20 +1,13 @@
 import csv
 import io
-from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
-from crosspt.report.cells import read_experiment
-from crosspt.report.contents import make_sheets
-from crosspt.report.summary import Spread, split_scheme, summarize
+from crosspt.report.read import read_experiment
+from crosspt.report.summary import MEAN, WSSP, source_weight, split_scheme, summarize
+from crosspt.report.tables import make_tables
 from tests.report.made_up import edit, make_experiment
-
-
-def test_a_spread_by_hand() -> None:
-    assert astuple(Spread.of([80.0, 90.0, 82.0])) == pytest.approx((84.0, 5.2915026, 3))  # sqrt((16 + 36 + 4) / 2)
-    assert Spread.of([80.0, None]) == Spread(80.0, None, 1)
-    assert Spread.of([None]) == Spread(None, None, 0)
 
 
 def test_a_schemes_number_of_sources() -> None:
@@ -43,26 +36,40 @@ def folder(tmp_path: Path) -> Path:
 
 def test_mean_and_deviation_are_over_the_seeds_task_means(folder: Path) -> None:
     (condition,) = summarize(read_experiment(folder)).conditions
-    assert astuple(condition.overall()) == pytest.approx((78.75, 1.7677670, 2))  # of 80 and 77.5
-    assert astuple(condition.task("syn_mrpc")) == pytest.approx((68.333333, 7.6376262, 3))
-    assert astuple(condition.task("syn_rte")) == pytest.approx((85.0, 7.0710678, 2))
+    assert tuple(condition.spreads.loc[MEAN]) == pytest.approx((78.75, 1.7677670, 2))  # of 80 and 77.5
+    assert tuple(condition.spreads.loc["syn_mrpc"]) == pytest.approx((68.333333, 7.6376262, 3))
+    assert tuple(condition.spreads.loc["syn_rte"]) == pytest.approx((85.0, 7.0710678, 2))
+
+
+def test_without_a_value_mean_and_deviation_are_undefined(folder: Path) -> None:
+    for seed in (1, 2):
+        with edit(folder / "cells" / f"SLP-seed{seed}" / "results.json") as content:
+            for row in content["results"]:
+                row["value"] = None
+    (condition,) = summarize(read_experiment(folder)).conditions
+    assert tuple(condition.spreads.loc[MEAN].fillna(-1)) == (80.0, -1, 1)
+    with edit(folder / "cells" / "SLP-seed0" / "results.json") as content:
+        for row in content["results"]:
+            row["value"] = None
+    (condition,) = summarize(read_experiment(folder)).conditions
+    assert tuple(condition.spreads.loc[MEAN].fillna(-1)) == (-1, -1, 0)
 
 
 def test_tables_hold_every_number_in_full(folder: Path) -> None:
-    sheets = {sheet.name: sheet for sheet in make_sheets(summarize(read_experiment(folder)), [])}
-    means = list(csv.DictReader(io.StringIO(sheets["means"].csv())))
+    tables = {table.name: table for table in make_tables(summarize(read_experiment(folder)), [])}
+    means = list(csv.DictReader(io.StringIO(tables["means"].csv())))
     assert [row["scheme"] for row in means] == ["SLP", "majority"]
     assert (means[0]["seeds"], means[0]["mean"]) == ("3", "78.75")
     assert float(means[0]["mean std"]) == pytest.approx(1.7677670)
     assert means[0]["mean, ranked"] != ""
-    metrics = list(csv.DictReader(io.StringIO(sheets["metrics"].csv())))
+    metrics = list(csv.DictReader(io.StringIO(tables["metrics"].csv())))
     assert {(row["metric"], row["answers"]) for row in metrics if row["task"] == "syn_mrpc"} == {
         ("accuracy *", "generated"),
         ("f1", "generated"),
         ("accuracy *", "ranked"),
         ("f1", "ranked"),
     }
-    assert "| SLP | 3 of 3 | 78.8 ± 1.8 |" in sheets["means"].markdown({}, {})
+    assert "| SLP | 3 of 3 | 78.8 ± 1.8 |" in tables["means"].markdown({}, {})
 
 
 def test_banks_of_single_targets_count_together(folder: Path) -> None:
@@ -75,8 +82,9 @@ def test_banks_of_single_targets_count_together(folder: Path) -> None:
             for task, wssp in (("syn_mrpc", 20.0), ("syn_rte", 40.0))
         ]
         content["analysis"][0]["weights"] = [[0.25, 0.75]]
+    for seed in (1, 2):
+        (folder / "cells" / f"SLP-seed{seed}" / "results.json").unlink()
     (condition,) = summarize(read_experiment(folder)).find(scheme="SLP")
-    cell = condition.cells[0]
-    condition.cells = [cell]
-    assert condition.wssp().mean == 30.0
-    assert condition.source_weight("syn_mrpc").mean == 25.0
+    assert condition.spreads.at[WSSP, "mean"] == 30.0
+    assert condition.spreads.at[source_weight("syn_mrpc"), "mean"] == 25.0
+    assert condition.spreads.loc[WSSP].isna().to_dict() == {"mean": False, "deviation": True, "count": False}

@@ -4,7 +4,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from crosspt.report.tables import mean, primary_values, results_table, schemes_table
+from crosspt.report.console import mean, primary_values, results_table, schemes_table
 
 
 def row(scheme: str, task: str, value: float | None, primary: bool = True, decode: str = "generate") -> dict[str, Any]:

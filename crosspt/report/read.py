@@ -1,0 +1,120 @@
+"""An experiment's folder: ``experiment.json``, and of each of its cells ``results.json`` or ``error.json``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from crosspt.config.files import read_json
+from crosspt.config.layout import CELLS, ERROR_NAME, EXPERIMENT_NAME, RESULTS_NAME
+from crosspt.config.values import check_types
+from crosspt.evaluation.results import read_results
+
+MATRICES = ("weights", "similarity", "task_similarity")
+NAMES: dict[str, Any] = dict.fromkeys(("experiment", "title", "suite", "model"), str)
+LISTS: dict[str, Any] = {"seeds": list, "axes": list[str], "cells": list}
+EXPERIMENT = NAMES | LISTS | {"decided_by_construction": bool, "definition": dict}
+CELL = {"cell": str, "scheme": str, "seed": int, "settings": dict}
+BANK: dict[str, Any] = {"tasks": list[str], "candidates": list[str], "wssp": float | None, "trainable_parameters": int}
+BANK |= dict.fromkeys(MATRICES, list[list[float | None]])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of an experiment."""
+
+    name: str  # of its folder
+    seed: int  # sets it apart from the other cells of its condition
+    settings: Mapping[str, Any]  # value of every axis, of ``scheme`` and of ``shots``
+    results: Mapping[str, Any]  # content of ``results.json``, matrices as frames; empty where it cannot be read
+    problem: str  # why there are no results
+
+    @property
+    def banks(self) -> list[dict[str, Any]]:
+        """Its analysed banks: one, or one for every target that has its own."""
+        return list(self.results.get("analysis", ()))
+
+
+@dataclass
+class Experiment:
+    """What an experiment's folder holds."""
+
+    experiment: str  # its name, such as ``figure-2``
+    title: str
+    suite: str
+    model: str
+    seeds: list[int]
+    axes: list[str]  # the settings that vary, the scheme among them
+    decided_by_construction: bool  # whether the T5 and the suite decide the outcome beforehand
+    definition: Mapping[str, Any]
+    cells: list[Cell]  # in the experiment's order
+    warnings: list[str] = field(default_factory=list)  # a line for whatever is left out
+
+    @property
+    def finished(self) -> list[Cell]:
+        """The cells that have results."""
+        return [cell for cell in self.cells if cell.results]
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """Read an experiment and whatever its cells have come to.
+
+    A cell's file that cannot be used is left out with a line in the warnings.
+
+    Raises:
+        ValueError: the folder holds no experiment of this version; the message names the file.
+    """
+    path = folder / EXPERIMENT_NAME
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no {EXPERIMENT_NAME}: it must be the --output of crosspt experiment")
+    content = read_json(path)
+    check_types(path, content, EXPERIMENT)
+    experiment = Experiment(**{**{key: content[key] for key in EXPERIMENT}, "cells": []})
+    for entry in content["cells"]:
+        check_types(f"{path}: a cell", entry, CELL)
+        name, settings = entry["cell"], {"scheme": entry["scheme"], "shots": entry.get("shots"), **entry["settings"]}
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise ValueError(f"{path}: a cell's name must be that of a folder, got {name!r}")
+        missing = [axis for axis in experiment.axes if axis not in settings]
+        if missing:
+            raise ValueError(f"{path}: cell {name} lacks a value for {', '.join(missing)}")
+        results: dict[str, Any] = {}
+        try:
+            results, problem = _read_cell(folder / CELLS / name)
+        except ValueError as error:
+            problem = str(error).replace(f"{folder}/", "", 1)
+            experiment.warnings.append(f"{problem}, left out")
+        experiment.cells.append(Cell(name, entry["seed"], settings, results, problem))
+    known = {cell.name for cell in experiment.cells}
+    for place in sorted((folder / CELLS).iterdir()) if (folder / CELLS).is_dir() else ():
+        if place.name not in known:
+            experiment.warnings.append(f"{CELLS}/{place.name}: no cell of this experiment, left out")
+    return experiment
+
+
+def _read_cell(place: Path) -> tuple[dict[str, Any], str]:
+    """The results of a cell, or why there are none."""
+    path, error_path = place / RESULTS_NAME, place / ERROR_NAME
+    if not path.exists():
+        if not error_path.exists():
+            return {}, "not run yet"
+        error = read_json(error_path)
+        check_types(error_path, error, {"type": str, "error": str})
+        return {}, f"{error['type']}: {error['error']}"
+    results = read_results(path)
+    if not results["results"]:
+        raise ValueError(f"{path}: no rows of results")
+    for row in results["results"]:
+        if row["cell"] != place.name:
+            raise ValueError(f"{path}: results of another cell, {row['cell']!r}")
+    for number, bank in enumerate(results["analysis"], start=1):
+        origin = f"{path}: bank {number} of analysis"
+        check_types(origin, bank, BANK)
+        for key in MATRICES:
+            columns = bank["tasks" if key == "task_similarity" else "candidates"]
+            if len(bank[key]) != len(bank["tasks"]) or any(len(row) != len(columns) for row in bank[key]):
+                raise ValueError(f"{origin}: {key} must be of shape ({len(bank['tasks'])}, {len(columns)})")
+            bank[key] = pd.DataFrame(bank[key], bank["tasks"], columns, dtype=float)
+    return results, ""
