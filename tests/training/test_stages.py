@@ -29,6 +29,9 @@ class LetterTokenizer:
     def __call__(self, texts: list[str], **options: Any) -> dict[str, list[list[int]]]:
         return {"input_ids": [[3 + (ord(letter) - ord("a")) % 40 for letter in text] for text in texts]}
 
+    def decode(self, ids: list[int], **options: Any) -> str:
+        return "".join(chr(ord("a") + token - 3) for token in ids)
+
 
 def make_rows(names: list[str]) -> dict[str, TaskRows]:
     rows = datasets.Dataset.from_list([{"text": "abc" * (1 + row % 3), "label": row % 2} for row in range(8)])

@@ -75,6 +75,7 @@ def test_a_finished_grid_is_left_as_it_is(grid: Grid, unbroken: Path) -> None:
     assert times_of(unbroken) == before
 
 
+@pytest.mark.slow
 def test_killed_and_run_again(workspace: Workspace, grid: Grid, unbroken: Path, tmp_path: Path) -> None:
     """The whole command is killed with SIGKILL in its second cell: its processes end too, and it can be run again."""
     axes = {"--scheme": ",".join(SCHEMES), "--tasks": "mrpc,rte", "--seeds": 1, "--jobs": 1, "--device": "cpu"}
