@@ -1,6 +1,6 @@
 """Answers of a model, by greedy generation and by ranking, and the scores of a task's test rows."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, get_args
@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from crosspt.config.data import DataConfig
 from crosspt.config.run import Compute, Decode, DecodeChoice
 from crosspt.evaluation.metrics import Scores, compute_metrics
-from crosspt.tasks.collation import IGNORED_LABEL, PromptCollator, encode_inputs
+from crosspt.tasks.collation import IGNORED_LABEL, Answer, PromptCollator, encode_answers, encode_inputs
 from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import SCORE_RANGE, Task
 
@@ -52,14 +52,20 @@ class BareT5:
         return self.t5.get_encoder()(input_ids=input_ids, attention_mask=attention_mask), attention_mask
 
 
-def greedy_decoder(t5: Any, tokenizer: Any, max_new_tokens: int) -> Decoder:
-    """Greedy generation of at most so many tokens, by a T5 in eval mode."""
+def greedy_decoder(
+    t5: Any, tokenizer: Any, max_new_tokens: int, answers: Mapping[str, Answer] | None = None
+) -> Decoder:
+    """Greedy generation of at most so many tokens, by a T5 in eval mode.
+
+    Text that is what the tokens of one of the given answers are read as is that answer, spelled as it was given.
+    """
+    spelling = {text: answer for answer, (_, text) in (answers or {}).items()}
 
     def decode(states: BaseModelOutput, mask: Tensor) -> list[str]:
         options = {"max_new_tokens": max_new_tokens, "do_sample": False, "num_beams": 1}
-        return tokenizer.batch_decode(
-            t5.generate(encoder_outputs=states, attention_mask=mask, **options), skip_special_tokens=True
-        )
+        ids = t5.generate(encoder_outputs=states, attention_mask=mask, **options)
+        texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [spelling.get(text.strip(), text) for text in texts]
 
     return decode
 
@@ -71,15 +77,9 @@ def ranking_decoder(t5: Any, tokenizer: Any, answers: Sequence[str]) -> Decoder:
     length; of equals the one named first wins.
 
     Raises:
-        ValueError: the tokenizer does not tell two answers apart.
+        ValueError: as :func:`encode_answers`.
     """
-    tokens = [tuple(tokenizer(answer).input_ids) for answer in answers]
-    for position, ids in enumerate(tokens):
-        if ids in tokens[:position]:
-            same = answers[tokens.index(ids)], answers[position]
-            raise ValueError(
-                f"ranking_decoder: the tokenizer must tell answers apart, got one for {same[0]!r} and {same[1]!r}"
-            )
+    tokens = [ids for ids, _ in encode_answers(answers, tokenizer).values()]
     labels = pad_sequence([torch.tensor(ids) for ids in tokens], batch_first=True, padding_value=IGNORED_LABEL)
 
     def decode(states: BaseModelOutput, mask: Tensor) -> list[str]:
@@ -165,11 +165,6 @@ def possible_answers(task: Task, words: Sequence[str]) -> list[str]:
     return [f"{fifths / 5:.1f}" for fifths in range(low, high + 1)]
 
 
-def answer_length(task: Task, words: Sequence[str], tokenizer: Any) -> int:
-    """Most tokens that an answer of the task takes, with its end: a longer one is invalid in any case."""
-    return max(len(tokenizer(answer).input_ids) for answer in possible_answers(task, words)) + 1
-
-
 def make_decoder(decode: Decode, t5: Any, tokenizer: Any, task: Task, words: Sequence[str]) -> Decoder:
     """How a T5 answers rows of a task.
 
@@ -180,9 +175,12 @@ def make_decoder(decode: Decode, t5: Any, tokenizer: Any, task: Task, words: Seq
         task: the task.
         words: the word of each class.
     """
+    answers = possible_answers(task, words)
     if decode == "rank":
-        return ranking_decoder(t5, tokenizer, possible_answers(task, words))
-    return greedy_decoder(t5, tokenizer, answer_length(task, words, tokenizer))
+        return ranking_decoder(t5, tokenizer, answers)
+    encoded = encode_answers(answers, tokenizer, task.name)
+    # One token more than the longest answer has: a longer text is invalid in any case.
+    return greedy_decoder(t5, tokenizer, max(len(ids) for ids, _ in encoded.values()) + 1, encoded)
 
 
 def score_task(

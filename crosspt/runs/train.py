@@ -2,6 +2,7 @@
 
 import shutil
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,16 +57,19 @@ class Preparation:
             given: source prompts (m, d) by task that are not trained.
         """
         PromptCollator(self.tokenizer)
-        for task_rows in self.rows.values():
-            encode_rows(
-                task_rows.task,
-                [row for part in (task_rows.train, task_rows.test) for row in _row_of_each_label(task_rows.task, part)],
-                self.tokenizer,
-                task_id=0,
-                words=task_rows.words,
-                prefix=self.run.data.prefix,
-                max_length=self.run.data.max_length,
-            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of rows that are cut: all rows are counted when they are encoded
+            for task_rows in self.rows.values():
+                task = task_rows.task
+                encode_rows(
+                    task,
+                    [row for part in (task_rows.train, task_rows.test) for row in _row_of_each_label(task, part)],
+                    self.tokenizer,
+                    task_id=0,
+                    words=task_rows.words,
+                    prefix=self.run.data.prefix,
+                    max_length=self.run.data.max_length,
+                )
         prompts = dict(given)
         with torch.no_grad():
             for job in [*self.source_jobs, *self.target_jobs]:

@@ -2,26 +2,37 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from crosspt.tasks.task import Task
-from crosspt.tasks.values import same_text
 
 IGNORED_LABEL = -100
 """The label that the cross entropy of a T5 leaves out."""
 
 
+class Answer(NamedTuple):
+    """An answer as a model gives it.
+
+    Attributes:
+        ids: its tokens, end-of-sequence token included.
+        text: what they are read as, which need not be what was written: a tokenizer may normalise or lower its case.
+    """
+
+    ids: list[int]
+    text: str
+
+
 def encode_inputs(
     task: Task, rows: Iterable[Mapping[str, Any]], tokenizer: Any, *, prefix: bool, max_length: int
 ) -> list[list[int]]:
-    """Returns the token ids of each row's input text, end-of-sequence token included.
+    """Returns the token ids of each row's input text, `task.format_input`, end-of-sequence token included.
 
-    They are those of `task.format_input`. A row that is too long loses the ends of its texts, the longest first, never
-    a heading: the room is shared evenly, and what a short text leaves goes to the longer ones. For that, headings and
-    texts are tokenized apart, as a tokenizer allows whose pieces span no space; a warning tells how many rows are cut.
+    A row that is too long loses tokens from the ends of its texts, the longest first, never of a heading: the room is
+    shared evenly, and what a short text leaves goes to the longer ones. A warning tells how many rows are cut.
 
     Args:
         task: the task of the rows.
@@ -31,40 +42,71 @@ def encode_inputs(
         max_length: most tokens of an input.
 
     Raises:
-        ValueError: when max_length has no room for one token of each text, a row lacks a text, or one is too long and
-            the tokenizer's pieces span its headings and texts.
+        ValueError: when max_length has no room for one token of each text, a row lacks a text, or a row that is too
+            long has a piece that spans a heading and a text.
     """
-    rows = list(rows)
     parts = [task.input_parts(row, prefix) for row in rows]
     if not parts:
         return []
-    headings = _tokenize(tokenizer, [heading for heading, _ in parts[0]])
-    room = max_length - sum(map(len, headings)) - 1
-    if room < len(headings):
-        raise ValueError(
-            f"encode_inputs: task {task.name!r} needs max_length {max_length - room + len(headings)} or more "
-            f"for its headings and one token of each text, got {max_length}"
-        )
     eos = _end_token(tokenizer)
-    wholes = _tokenize(tokenizer, [task.format_input(row, prefix) for row in rows])
-    long = [number for number, ids in enumerate(wholes) if len(ids) + 1 > max_length]
-    for number in long:
-        texts = _tokenize(tokenizer, [text for _, text in parts[number]])
-        if [token for part in zip(headings, texts, strict=True) for ids in part for token in ids] != wholes[number]:
+    _check_room(task, tokenizer, " ".join(heading for heading, _ in parts[0]), len(task.fields), max_length)
+    encoded = _tokenize(tokenizer, [_beginnings(part)[-1] for part in parts])
+    long = [row for row, ids in enumerate(encoded) if len(ids) >= max_length]
+    beginnings = _tokenize(tokenizer, [text for row in long for text in _beginnings(parts[row])[:-1]])
+    each = 2 * len(task.fields) - 1
+    for position, row in enumerate(long):
+        known = beginnings[position * each : (position + 1) * each]
+        if any(encoded[row][: len(beginning)] != beginning for beginning in known):
             raise ValueError(
-                f"encode_inputs: row {number + 1} of task {task.name!r} has {len(wholes[number]) + 1} tokens, which "
-                f"this tokenizer cannot cut between its columns; give a max_length of as many, got {max_length}"
+                f"encode_inputs: row {row + 1} of task {task.name!r} has {len(encoded[row]) + 1} tokens, which this "
+                f"tokenizer cannot cut between its columns; give a max_length of as many, got {max_length}"
             )
-        kept = _share([len(text) for text in texts], room)
-        cut = zip(headings, texts, kept, strict=True)
-        wholes[number] = [token for heading, text, length in cut for token in heading + text[:length]]
+        encoded[row] = _cut(encoded[row], [0, *map(len, known), len(encoded[row])], max_length - 1)
     if long:
         warnings.warn(
-            f"task {task.name!r}: {len(long)} of {len(rows)} rows have more than {max_length} tokens and lose the "
+            f"task {task.name!r}: {len(long)} of {len(parts)} rows have more than {max_length} tokens and lose the "
             "ends of their texts",
             stacklevel=2,
         )
-    return [[*ids, eos] for ids in wholes]
+    return [[*ids, eos] for ids in encoded]
+
+
+def encode_answers(answers: Sequence[str], tokenizer: Any, task: str | None = None) -> dict[str, Answer]:
+    """Returns the tokens of answers, and what they are read as.
+
+    Args:
+        answers: distinct texts.
+        tokenizer: a transformers tokenizer.
+        task: name of the task, for messages.
+
+    Raises:
+        ValueError: when the tokenizer lacks tokens for an answer, leaves nothing of it, takes a part of it for a
+            special token, or does not tell it from another.
+    """
+    eos = _end_token(tokenizer)
+    special = set(tokenizer.all_special_ids)
+    of_task = "" if task is None else f" of task {task!r}"
+    encoded: dict[str, Answer] = {}
+    seen: dict[str, str] = {}
+    for answer, ids in zip(answers, _tokenize(tokenizer, list(answers)), strict=True):
+        text = tokenizer.decode(ids, skip_special_tokens=True).strip()
+        if tokenizer.unk_token_id in ids:
+            raise ValueError(
+                f"encode_answers: the tokenizer has no tokens for the target {answer!r}{of_task}, "
+                f"got {tokenizer.convert_ids_to_tokens(ids)}"
+            )
+        if not text or special & set(ids):
+            raise ValueError(
+                f"encode_answers: the tokenizer makes {text!r} of the target {answer!r}{of_task}, out of "
+                f"{tokenizer.convert_ids_to_tokens(ids)}, so that no answer could be right; choose another word"
+            )
+        other = seen.setdefault(text, answer)
+        if other != answer:
+            raise ValueError(
+                f"encode_answers: the targets {other!r} and {answer!r}{of_task} have the same tokens, those of {text!r}"
+            )
+        encoded[answer] = Answer([*ids, eos], text)
+    return encoded
 
 
 def encode_rows(
@@ -91,50 +133,23 @@ def encode_rows(
         max_target_length: most tokens of a target; a longer one is an error, since cut words can be told apart no more.
 
     Raises:
-        ValueError: as `encode_inputs`; when a label is not the task's; when a target is too long, or the tokenizer
-            lacks tokens for it; when the tokenizer makes another text of a label word, or one of two.
+        ValueError: as `encode_inputs`; as `encode_answers`, for every word; when a label is not the task's or a target
+            is too long.
     """
     rows = list(rows)
-    _check_words(task, words, tokenizer)
     inputs = encode_inputs(task, rows, tokenizer, prefix=prefix, max_length=max_length)
     targets = [task.target_text(row, words) for row in rows]
-    distinct = list(dict.fromkeys(targets))
-    eos = _end_token(tokenizer)
-    ids = {text: [*tokens, eos] for text, tokens in zip(distinct, _tokenize(tokenizer, distinct), strict=True)}
-    for text, tokens in ids.items():
-        if tokenizer.unk_token_id in tokens:
+    answers = encode_answers(list(dict.fromkeys([*words, *targets])), tokenizer, task.name)
+    for text, (ids, _) in answers.items():
+        if len(ids) > max_target_length:
             raise ValueError(
-                f"encode_rows: the tokenizer has no tokens for the target {text!r} of task {task.name!r}, "
-                f"got {tokenizer.convert_ids_to_tokens(tokens)}"
-            )
-        if len(tokens) > max_target_length:
-            raise ValueError(
-                f"encode_rows: the target {text!r} of task {task.name!r} has {len(tokens)} tokens, "
+                f"encode_rows: the target {text!r} of task {task.name!r} has {len(ids)} tokens, "
                 f"max_target_length is {max_target_length}"
             )
     return [
-        {"input_ids": tokens, "labels": ids[target], "task_ids": task_id}
-        for tokens, target in zip(inputs, targets, strict=True)
+        {"input_ids": ids, "labels": answers[target].ids, "task_ids": task_id}
+        for ids, target in zip(inputs, targets, strict=True)
     ]
-
-
-def _check_words(task: Task, words: Sequence[str], tokenizer: Any) -> None:
-    """Raises ValueError unless every label word comes out of the tokenizer as it went in, and no two as one."""
-    seen: dict[str, str] = {}
-    for word, ids in zip(words, _tokenize(tokenizer, list(words)), strict=True):
-        if tokenizer.unk_token_id in ids:
-            continue  # told of where a row has it
-        decoded = tokenizer.decode(ids, skip_special_tokens=True)
-        if same_text(decoded) != same_text(word) or not same_text(word):
-            raise ValueError(
-                f"encode_rows: the tokenizer makes {decoded!r} of the label {word!r} of task {task.name!r}, so that no "
-                "answer could be right; choose another word"
-            )
-        other = seen.setdefault(same_text(word), word)
-        if other != word:
-            raise ValueError(
-                f"encode_rows: the labels {other!r} and {word!r} of task {task.name!r} have the same tokens"
-            )
 
 
 class PromptCollator:
@@ -189,6 +204,32 @@ def _end_token(tokenizer: Any) -> int:
     if tokenizer.eos_token_id is None:
         raise ValueError("encode_inputs: the tokenizer must have an end-of-sequence token, got None")
     return tokenizer.eos_token_id
+
+
+def _beginnings(parts: Sequence[tuple[str, str]]) -> list[str]:
+    """Returns the input up to the end of each heading and each text; the last is the whole."""
+    texts = [""]
+    for piece in (piece for part in parts for piece in part):
+        texts.append(" ".join(filter(None, (texts[-1], piece))))
+    return texts[1:]
+
+
+def _check_room(task: Task, tokenizer: Any, headings: str, texts: int, max_length: int) -> None:
+    needed = len(_tokenize(tokenizer, [headings])[0]) + texts + 1
+    if max_length < needed:
+        raise ValueError(
+            f"encode_inputs: task {task.name!r} needs max_length {needed} or more "
+            f"for its headings and one token of each text, got {max_length}"
+        )
+
+
+def _cut(ids: list[int], bounds: Sequence[int], room: int) -> list[int]:
+    """Returns the ids of a row without the ends of its texts, which lie behind each a heading between the bounds."""
+    pieces = [ids[start:end] for start, end in pairwise(bounds)]
+    headings, texts = pieces[::2], pieces[1::2]
+    kept = _share([len(text) for text in texts], room - sum(map(len, headings)))
+    cut = zip(headings, texts, kept, strict=True)
+    return [token for heading, text, length in cut for token in [*heading, *text[:length]]]
 
 
 def _share(lengths: list[int], room: int) -> list[int]:

@@ -1,5 +1,6 @@
 """The rows of a run: from tasks to encoded rows."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,7 @@ def load_rows(
         test: whether rows to report on are needed.
     """
     none = datasets.Dataset.from_dict({})
-    return {
+    rows = {
         task.name: TaskRows(
             task,
             task.label_words(config.label_set, task_letter(position)),
@@ -50,6 +51,23 @@ def load_rows(
         )
         for position, task in tasks.items()
     }
+    if train and test:
+        for part in rows.values():
+            _warn_of_shared_rows(part)
+    return rows
+
+
+def _warn_of_shared_rows(rows: TaskRows) -> None:
+    train, test = (
+        list(zip(*(split[field][:] for field in rows.task.fields), strict=True)) for split in (rows.train, rows.test)
+    )
+    trained = set(train)
+    shared = len([texts for texts in test if texts in trained])
+    if shared:
+        warnings.warn(
+            f"task {rows.task.name!r}: {shared} of {len(test)} rows to report on have the texts of training rows",
+            stacklevel=3,
+        )
 
 
 def encode_training_rows(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crosspt.tasks.values import as_number, is_missing
+from crosspt.tasks.values import as_number, as_text, is_missing, show
 
 LABEL_SETS = ("natural", "synthetic", "numeric")
 SPLITS = ("train", "validation", "test")
@@ -127,7 +127,7 @@ class Task:
             )
 
     def _error(self, expected: str, got: object) -> ValueError:
-        return ValueError(f"task {self.name!r}: {expected}, got {got!r}")
+        return ValueError(f"task {self.name!r}: {expected}, got {show(got)}")
 
     def label_words(self, label_set: str = "natural", letter: str = "A") -> tuple[str, ...]:
         """Returns the words that stand for the classes, by class id; empty for regression, which answers a score.
@@ -157,9 +157,10 @@ class Task:
         """
         parts = []
         for index, column in enumerate(self.fields):
-            text = self._value(row, column)
-            if not isinstance(text, str):
-                raise self._error(f"column {column!r} must hold text", text)
+            value = self._value(row, column)
+            text = None if value is None else as_text(value)
+            if text is None:
+                raise self._error(f"column {column!r} must hold text", value)
             heading = f"{self.name} {column}:" if prefix and index == 0 else f"{column}:"
             parts.append((heading, " ".join(text.split())))
         return parts
@@ -184,11 +185,10 @@ class Task:
             return self._score(value)
         if self.bin_edges:
             return bisect_right(self.bin_edges, self._score(value))
-        text, number = str(value).strip(), as_number(value)
-        for index, known in enumerate(self.label_values):
-            if text == str(known) or (number is not None and number == known):
-                return index
-        raise self._error(f"a label must be one of {', '.join(map(repr, self.label_values))}", value)
+        index = self._find_label(value)
+        if index is None:
+            raise self._error(f"a label must be one of {', '.join(map(repr, self.label_values))}", value)
+        return index
 
     def label_value(self, value: Any) -> int | str | float:
         """Returns a value of the label column in the task's own type: one of its label values, or a score.
@@ -201,9 +201,7 @@ class Task:
 
     def is_hidden(self, value: Any) -> bool:
         """Tells whether a label is withheld: -1, as the hub marks it, or missing."""
-        return (is_missing(value) or as_number(value) == -1) and not any(
-            value == known or str(value).strip() == str(known) for known in self.label_values
-        )
+        return (is_missing(value) or as_number(value) == -1) and self._find_label(value) is None
 
     def target_text(self, row: Mapping[str, Any], words: Sequence[str]) -> str:
         """Returns the text the model should answer: the class's word, or the score rounded to 0.2 ("3.8").
@@ -226,6 +224,15 @@ class Task:
         if column not in row:
             raise ValueError(f"task {self.name!r}: column {column!r} is missing, the row has {', '.join(row)}")
         return row[column]
+
+    def _find_label(self, value: Any) -> int | None:
+        """Returns the class id of a label value, as it is written or, where one value alone has it, by its number."""
+        text, number = str(value).strip(), as_number(value)
+        for index, known in enumerate(self.label_values):
+            if text == str(known):
+                return index
+        equal = [index for index, known in enumerate(self.label_values) if number == as_number(known) is not None]
+        return equal[0] if len(equal) == 1 else None
 
     def _score(self, value: Any) -> float:
         number = as_number(value)

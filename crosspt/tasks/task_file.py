@@ -8,9 +8,11 @@ import yaml
 
 from crosspt.config.files import write_atomically
 from crosspt.tasks.task import SPLITS, Task
+from crosspt.tasks.values import one_line
 
 _REQUIRED = ("name", "fields", "labels")
 _KEYS = (*_REQUIRED, "label_column", "label_values", "metrics", "data_files", "hub", "hub_config", "hub_splits")
+_QUOTES = " (YAML reads a bare yes, no or number as a value: put it in quotes)"
 
 
 def load_task_file(path: str | Path) -> Task:
@@ -45,7 +47,7 @@ def load_task_file(path: str | Path) -> Task:
         elif key in ("fields", "labels", "metrics"):
             settings[key] = tuple(_text(path, key, item) for item in _list(path, key, value))
         elif key == "label_values":
-            settings[key] = tuple(_list(path, key, value))
+            settings[key] = tuple(_label_value(path, item) for item in _list(path, key, value))
         else:
             settings[key] = _splits(path, key, value)
     if "data_files" in settings:
@@ -80,8 +82,8 @@ def _read(path: Path) -> dict[Any, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such task file") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    except Exception as error:  # what YAML makes of a value such as 2001-99-99 raises errors of every kind
+        raise ValueError(f"{path}: cannot be read as YAML: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must hold keys and values such as 'name: ...', got {type(content).__name__}")
     return content
@@ -89,8 +91,14 @@ def _read(path: Path) -> dict[Any, Any]:
 
 def _text(path: Path, key: str, value: object) -> str:
     if not isinstance(value, str):
-        hint = " (YAML reads a bare yes, no or number as a value: put it in quotes)" if value is not None else ""
+        hint = _QUOTES if value is not None else ""
         raise ValueError(f"{path}: {key} must be text, got {value!r}{hint}")
+    return value
+
+
+def _label_value(path: Path, value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"{path}: label_values must be text or whole numbers, got {value!r}{_QUOTES}")
     return value
 
 

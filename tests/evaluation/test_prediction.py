@@ -4,18 +4,18 @@ from typing import Any
 import datasets
 import pytest
 import torch
+from tokenizers.normalizers import Lowercase
 from transformers import PreTrainedTokenizerFast
 
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.config.data import DataConfig
 from crosspt.config.run import Compute
-from crosspt.evaluation.prediction import answer_length, answer_texts, greedy_decoder, reference_texts, score_task
+from crosspt.evaluation.prediction import answer_texts, greedy_decoder, make_decoder, reference_texts, score_task
 from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import Task
 from tests.workspace import make_answering_t5, make_rows, make_tokenizer
 
 PAIR = Task(name="rte", fields=("sentence1", "sentence2"), labels=("entailment", "not_entailment"))
-SCORE = Task(name="stsb", fields=("sentence",), regression=True, metrics=("pearson",))
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +99,28 @@ def test_progress_goes_to_stderr(
     assert capsys.readouterr().out == ""
 
 
-def test_the_length_of_answers(tokenizer: PreTrainedTokenizerFast) -> None:
-    assert answer_length(PAIR, PAIR.labels, tokenizer) == 3
-    assert answer_length(PAIR, ("A0", "A0 A1 B0"), tokenizer) == 5
-    assert answer_length(SCORE, (), tokenizer) == 3
+@pytest.mark.parametrize(("words", "length"), [(PAIR.labels, 3), (("A0", "A0 A1 B0"), 5)])
+def test_the_length_of_answers(tokenizer: PreTrainedTokenizerFast, words: tuple[str, ...], length: int) -> None:
+    asked_for = []
+
+    def answer(max_new_tokens: int, input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
+        asked_for.append(max_new_tokens)
+        return input_ids
+
+    model = asked(answer)
+    decoder = make_decoder("generate", model.t5, tokenizer, PAIR, words)
+    answer_texts(model, tokenizer, [[25, 1]], [decoder], Compute(), task_id=0)
+    assert asked_for == [length]
+
+
+def test_an_answer_is_spelled_as_the_task_has_it() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = Lowercase()
+    ids = {word: tokenizer(word).input_ids for word in ("good", "bad", "w3")}
+    model = asked(lambda **_: torch.tensor(list(ids.values())))
+    decoder = make_decoder("generate", model.t5, tokenizer, PAIR, ("GOOD", "Bad"))
+    inputs = [[25, 1]] * 3
+    assert answer_texts(model, tokenizer, inputs, [decoder], Compute(), task_id=0) == [["GOOD", "Bad", "w3"]]
 
 
 def test_scores_of_a_task(tokenizer: PreTrainedTokenizerFast) -> None:

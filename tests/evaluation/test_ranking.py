@@ -105,7 +105,9 @@ def test_of_equal_answers_the_first_wins(tokenizer: PreTrainedTokenizerFast) -> 
 
 
 def test_answers_the_tokenizer_cannot_tell_apart(tokenizer: PreTrainedTokenizerFast) -> None:
-    with pytest.raises(ValueError, match="must tell answers apart, got one for 'foo' and 'bar'"):
+    with pytest.raises(ValueError, match="the targets 'w2 w3' and 'w2  w3' have the same tokens"):
+        ranking_decoder(make_model().t5, tokenizer, ["w1", "w2 w3", "w2  w3"])
+    with pytest.raises(ValueError, match="the tokenizer has no tokens for the target 'foo', got "):
         ranking_decoder(make_model().t5, tokenizer, ["w1", "foo", "bar"])
 
 

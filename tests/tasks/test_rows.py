@@ -34,6 +34,15 @@ def test_a_task_without_the_rows_that_are_not_needed(workspace: Workspace, tmp_p
         load_rows({0: get_task("rte")}, config)
 
 
+def test_a_warning_tells_of_rows_that_were_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "sst2").mkdir()
+    for split, texts in {"train": ("a", "b", "c", "d"), "validation": ("b", "e", " d", "d")}.items():
+        rows = [f"{text},{number % 2}\n" for number, text in enumerate(texts)]
+        (tmp_path / "sst2" / f"{split}.csv").write_text("sentence,label\n" + "".join(rows))
+    with pytest.warns(UserWarning, match="task 'sst2': 2 of 4 rows to report on have the texts of training rows"):
+        load_rows({0: get_task("sst2")}, DataConfig(data_dir=str(tmp_path)))
+
+
 def test_encoded_training_rows(workspace: Workspace) -> None:
     tokenizer: PreTrainedTokenizerFast = make_tokenizer()
     config = DataConfig(data_dir=str(workspace.data), shots=2, prefix=True)

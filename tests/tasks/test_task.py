@@ -58,7 +58,18 @@ def test_class_targets(value: Any) -> None:
 
 def test_text_label_values() -> None:
     assert WORDS.target_text({"label": "entails"}, WORDS.label_words()) == "entailment"
-    assert replace(WORDS, label_values=("7", "3")).target(3) == 1
+    digits = replace(WORDS, label_values=("7", "3"))
+    assert [digits.target(value) for value in (3, 3.0, "3.0", "3", 7.0)] == [1, 1, 1, 1, 0]
+    padded = replace(WORDS, label_values=("01", "1"))
+    assert [padded.target(value) for value in ("01", "1", 1)] == [0, 1, 1]
+    with pytest.raises(ValueError, match=r"a label must be one of '01', '1', got '1\.0'"):
+        padded.target("1.0")
+
+
+def test_numbers_are_texts_too() -> None:
+    assert PAIR.format_input({"left": 7, "right": 2.5}, prefix=False) == "left: 7 right: 2.5"
+    with pytest.raises(ValueError, match=r"column 'right' must hold text, got \['a'\]"):
+        PAIR.format_input({"left": 7, "right": ["a"]}, prefix=False)
 
 
 @pytest.mark.parametrize("value", [-1, 2, "yes", None, 0.5])

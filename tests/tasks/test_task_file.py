@@ -49,6 +49,11 @@ def test_hub(tmp_path: Path) -> None:
         ("[ham, spam]", "[no, yes]", r"labels must be text, got False \(YAML reads a bare yes, no or number"),
         ("[ham, spam]", "ham", "labels must be a list, got 'ham'"),
         ("[H, S]", "H", "label_values must be a list, got 'H'"),
+        (
+            "[H, S]",
+            "[no, yes]",
+            r"label_values must be text or whole numbers, got False \(YAML reads a bare yes, no or",
+        ),
         ("[H, S]", "[H, S, T]", "task 'spam': label_values must be 2 distinct values"),
         ("[H, S]", "[[H], S]", "task 'spam': label_values must be 2 distinct values"),
         ("[accuracy, f1]", "[precision]", "task 'spam': metrics must be distinct names out of accuracy"),
@@ -60,6 +65,9 @@ def test_hub(tmp_path: Path) -> None:
         ("data_files: {train: data/train.csv, validation: dev.tsv}", "", "a task needs .* data_files or hub, got none"),
         ("name: spam", "name: spam\nhub_config: x", "hub_config and hub_splits need hub"),
         ("name: spam", "name: [spam", "cannot be read as YAML"),
+        ("name: spam", "name: 2001-99-99", "cannot be read as YAML: month must be in 1..12"),
+        ("name: spam", "name: !!bool spam", "cannot be read as YAML: 'spam'"),
+        ("name: spam", f"name: {'[' * 2000}", "cannot be read as YAML: maximum recursion depth"),
     ],
 )
 def test_errors_name_the_file(tmp_path: Path, old: str, new: str, message: str) -> None:
