@@ -10,6 +10,7 @@ A command is a module of this package, of the same name, with ``HELP`` and ``DES
 import contextlib
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -37,6 +38,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     parser = Parser(f"crosspt {name}", command.DESCRIPTION)
     command.add_flags(parser)
     settings = parser.read(arguments)
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"crosspt {name}: {' '.join(str(message).split())}\n"
     try:
         with contextlib.redirect_stdout(sys.stderr):  # the Trainer logs to stdout
             outcome = command.run(settings)
@@ -46,6 +49,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     else:
         outcome.print(settings.json)
         return outcome.status
+    finally:
+        warnings.formatwarning = plain
     # Said after the error is let go: a progress bar that the failed run has left open ends its line when it is freed.
     print(f"crosspt {name}: {reason}", file=sys.stderr)
     return status

@@ -25,6 +25,7 @@ class LetterTokenizer:
     pad_token_id = 0
     eos_token_id = 1
     unk_token_id = 2
+    all_special_ids = (0, 1, 2)
 
     def __call__(self, texts: list[str], **options: Any) -> dict[str, list[list[int]]]:
         return {"input_ids": [[3 + (ord(letter) - ord("a")) % 40 for letter in text] for text in texts]}
