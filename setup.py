@@ -32,6 +32,7 @@ setup(
         "filelock>=3.12",
         "numpy>=1.26",
         "pandas>=2.0",
+        "pyarrow>=15.0",
         "safetensors>=0.4.5",
         "scikit-learn>=1.3",
         "scipy>=1.11",
