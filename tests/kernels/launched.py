@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -102,7 +103,6 @@ def steps() -> Iterator[tuple[str, Callable[[], None]]]:
 
 def compile_all(target: str) -> dict[str, Any]:
     """Run every step for a target such as ``cuda:90``."""
-    setattr(library._load(), "interpreted", True)  # noqa: B010  kernels may be launched on CPU tensors
     launched: Counter[str] = Counter()
     kernels: set[Any] = set()
     start = launch.start
@@ -113,19 +113,16 @@ def compile_all(target: str) -> dict[str, Any]:
         start(kernel, *arguments)
 
     found: dict[str, dict[str, int]] = {}
-    launch.start = spy  # type: ignore[assignment]  # it hands on what it gets
-    try:
-        with absent_gpu(parse_target(target)):
-            for name, step in steps():
-                torch.manual_seed(0)
-                launched.clear()
-                try:
-                    step()
-                except Exception as error:
-                    raise RuntimeError(f"{name}: {error}") from error
-                found[name] = dict(launched)
-    finally:
-        launch.start = start
+    on_cpu = mock.patch.object(library._load(), "interpreted", True)  # kernels may be launched on CPU tensors
+    with on_cpu, mock.patch.object(launch, "start", spy), absent_gpu(parse_target(target)):
+        for name, step in steps():
+            torch.manual_seed(0)
+            launched.clear()
+            try:
+                step()
+            except Exception as error:
+                raise RuntimeError(f"{name}: {error}") from error
+            found[name] = dict(launched)
     compilations = {
         kernel.__name__: sum(len(cache[0]) for cache in kernel.device_caches.values()) for kernel in kernels
     }
