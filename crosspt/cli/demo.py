@@ -35,12 +35,12 @@ def add_flags(parser: Parser) -> None:
 
 def run(settings: Namespace) -> Outcome:
     """Show the four schemes."""
-    from crosspt.report.console import schemes_table
+    from crosspt.report.tables import results_table
 
     quiet_transformers()
     folder = Path(settings.output)
     content = demo(folder, seed=settings.seed, device=settings.device)
-    table = schemes_table(content["results"], "embedded suite and T5, 32 shots, no prefix; percent")
+    table = results_table(content["results"], "embedded suite and T5, 32 shots, no prefix; percent", brief=True).rich()
     seconds = sum(content["seconds"].values())
     return Outcome(content, [table, f"{seconds:.0f} seconds; results and figures in {folder}"])
 
@@ -67,8 +67,8 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
     from crosspt.evaluation.results import make_results
     from crosspt.models.model import CrossPTModel
     from crosspt.models.t5.loading import load_t5
-    from crosspt.report.console import mean, primary_values, split_rows
-    from crosspt.report.draw import draw_bars, draw_heatmap, save
+    from crosspt.report.draw import draw_heatmap, draw_means, save
+    from crosspt.report.summary import MEAN, summarize_run
     from crosspt.runs.evaluate import evaluate_bare
     from crosspt.runs.train import train
 
@@ -101,9 +101,9 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
         [{**bank, "folder": scheme} for scheme in SCHEMES for bank in parts[scheme]["analysis"]],
     )
     write_json(folder / RESULTS_NAME, content)
-    means = {scheme: mean(list(values.values())) for scheme, values in primary_values(split_rows(rows)[0]).items()}
-    bars = pd.DataFrame({"mean": means}, dtype=float)
-    save(draw_bars(bars, "embedded suite, 32 training examples a task"), folder / "means.png")
+    means = [(condition.scheme, condition.spreads.at[MEAN, "mean"]) for condition in summarize_run(rows).conditions]
+    bars = pd.DataFrame(means, columns=["scheme", "mean over tasks, percent"])
+    save(draw_means(bars, "embedded suite, 32 training examples a task"), folder / "means.png")
     model = CrossPTModel.from_pretrained(load_t5(EMBEDDED)[0], folder / SCHEMES[-1])
     candidates = [f"source {number + 1}" for number in range(model.config.num_sources)]
     weights = model.embedding.mixing_weights().tolist()

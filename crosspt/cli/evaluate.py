@@ -44,7 +44,7 @@ def run(settings: Namespace) -> Outcome:
 
 
 def _evaluate_prompts(settings: Namespace) -> Outcome:
-    from crosspt.report.console import results_table
+    from crosspt.report.tables import results_table
     from crosspt.runs.evaluate import evaluate
 
     quiet_transformers()
@@ -55,7 +55,7 @@ def _evaluate_prompts(settings: Namespace) -> Outcome:
     names = split_names(settings.tasks) or list(SUITES.get(settings.suite, ()))
     content = evaluate(checkpoint, run, computing(settings), [own_task(run, name) for name in names])
     write_json(folder / RESULTS_NAME, content)
-    table = results_table(content["results"], str(checkpoint))
+    table = results_table(content["results"], str(checkpoint)).rich()
     return Outcome(content, [table, f"results in {folder / RESULTS_NAME}"])
 
 
@@ -63,7 +63,7 @@ def _evaluate_bare(settings: Namespace) -> Outcome:
     data = DataConfig(**data_settings(settings))
     tasks = [get_task(name) for name in split_names(settings.tasks) or SUITES[settings.suite or EMBEDDED]]
 
-    from crosspt.report.console import results_table
+    from crosspt.report.tables import results_table
     from crosspt.runs.evaluate import evaluate_bare
 
     quiet_transformers()
@@ -71,7 +71,7 @@ def _evaluate_bare(settings: Namespace) -> Outcome:
     model = settings.model or EMBEDDED
     content = evaluate_bare(model, tasks, data, computing(settings), settings.decode or "both")
     write_json(folder / RESULTS_NAME, content)
-    table = results_table(content["results"], f"{model}, no prompt")
+    table = results_table(content["results"], f"{model}, no prompt").rich()
     return Outcome(content, [table, f"results in {folder / RESULTS_NAME}"])
 
 

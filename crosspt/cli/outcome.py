@@ -35,7 +35,8 @@ class Outcome:
         from rich.console import Console
 
         console = Console()
-        console.width = max(console.width, 120)
+        if not console.is_terminal:
+            console.width = 120
         for part in self.shown:
             if isinstance(part, str):
                 print(part)

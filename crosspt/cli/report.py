@@ -23,9 +23,6 @@ def add_flags(parser: Parser) -> None:
 
 def run(settings: Namespace) -> Outcome:
     """Make the report and say what was left out on stderr."""
-    from rich.table import Table
-    from rich.text import Text
-
     from crosspt.report.make import PAGE_NAME, make_report
 
     folder = Path(settings.folder)
@@ -33,10 +30,5 @@ def run(settings: Namespace) -> Outcome:
     content, means = make_report(folder, output)
     for warning in content["warnings"]:
         print(f"crosspt report: {warning}", file=sys.stderr)
-    table = Table(title=Text(means.title))
-    for heading, numeric in means.numeric.items():
-        table.add_column(Text(heading), justify="right" if numeric else "left")
-    for entries in means.entries():
-        table.add_row(*(Text(entry.with_paper) for entry in entries))
     finished = f"{content['finished']} of {content['cells']} cells"
-    return Outcome(content, [table, f"{finished}; {output / PAGE_NAME}"])
+    return Outcome(content, [means.rich(), f"{finished}; {output / PAGE_NAME}"])

@@ -69,12 +69,12 @@ def run(settings: Namespace) -> Outcome:
     if settings.dry_run:
         return _show_plan(run)
 
-    from crosspt.report.console import results_table
+    from crosspt.report.tables import results_table
     from crosspt.runs.train import train
 
     folder = Path(settings.output)
     content = train(run, folder, resume=settings.resume, device=settings.device)
-    table = results_table(content["results"], f"{run.prompts.scheme}, {_shots(run.data)}")
+    table = results_table(content["results"], f"{run.prompts.scheme}, {_shots(run.data)}").rich()
     return Outcome(content, [table, f"temperature {run.temperature_value:.4g}; results in {folder / RESULTS_NAME}"])
 
 

@@ -1,29 +1,24 @@
-"""Drawing with matplotlib. Colours differ in lightness, and lines in marker and dash, so that they survive greyscale.
-
-Means and deviations are frames of the same shape, NaN where there is none.
-"""
+"""Drawing with seaborn. Colours differ in lightness, bars in hatch, and lines in marker and dash, also in greyscale."""
 
 import textwrap
 from collections.abc import Mapping
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-COLOURS = ("#440154", "#2f6c8e", "#35b779", "#c8d930")  # of viridis, darkest first
-DASHES = ("-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-HATCHES = ("", "///", "...", "xx")
-BAR: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.5, "error_kw": {"elinewidth": 1, "capsize": 3}}
+COLOURS = ["#440154", "#2f6c8e", "#35b779", "#c8d930"]  # of viridis, darkest first
+HATCHES = ["", "///", "...", "xx"]
+DASHES = ["-", "--", "-.", ":"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "*"]
 TURNED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-MEAN_LABEL = "mean over tasks, percent"
 
 
 def save(figure: Figure, *paths: Path) -> None:
@@ -40,138 +35,80 @@ def save(figure: Figure, *paths: Path) -> None:
         figure.set_layout_engine("none")  # the first drawing has found it
 
 
-def draw_bars(
-    means: pd.DataFrame,
-    title: str,
-    label: str = MEAN_LABEL,
-    *,
-    deviations: pd.DataFrame | None = None,
-    legend: str = "",
-    printed: Mapping[str, float] | None = None,
+def draw_means(
+    values: pd.DataFrame, title: str, *, lines: bool = False, printed: Mapping[str, float] | None = None
 ) -> Figure:
-    """A bar for each name of ``means`` (names, groups), side by side one for each group; ``deviations`` are likewise.
+    """Means and standard deviations of values, as a bar for each name or, as lines, over a number.
 
-    A name without any mean is left out. ``label`` says what is measured, ``legend`` what tells the groups apart;
+    The columns of ``values`` are names or numbers, what sets bars or lines apart, if anything does, and the values;
     ``printed`` are the paper's values of some names, drawn as diamonds.
     """
-    means = means.dropna(how="all")
-    names, groups = list(means.index), means.shape[1]
-    if groups > 1:
-        figure, axes = _start(2.2 + max(0.3 * groups, 0.6) * max(len(names), 3), 4.0, title, label)
+    values = values.dropna()
+    (name, *group), label = values.columns[:-1], values.columns[-1]
+    names = sorted(values[name].unique()) if lines else list(values[name].unique())
+    groups = values[group[0]].nunique() if group else 1
+    figure, axes = _start(2.5 + max(0.3 * groups, 0.55) * max(len(names), 6), 4.2, title)
+    style: dict[str, Any] = {"errorbar": "sd", "err_kws": {"linewidth": 1}, "order": names, "ax": axes}
+    style |= {"hue": group[0], "palette": (COLOURS[:3] * groups)[:groups]} if group else {"color": COLOURS[1]}
+    if lines:
+        style |= {"markers": (MARKERS * groups)[:groups], "linestyles": (DASHES * groups)[:groups]}
+        seaborn.pointplot(values, x=name, y=label, dodge=0.02 * (groups - 1), capsize=0.05, linewidth=1.4, **style)
     else:
-        figure, axes = _start(2.0 + 0.52 * max(len(names), 4), 3.6, title, label)
-    width = 0.8 / max(groups, 1)
-    for number, group in enumerate(means):
-        heights = means[group].dropna()
-        bars = axes.bar(
-            means.index.get_indexer(heights.index) + (number - (groups - 1) / 2) * width,
-            heights,
-            yerr=None if deviations is None else deviations[group].reindex(heights.index),
-            width=0.92 * width,
-            label=group,
-            color=matplotlib.colormaps["viridis"](0.1 + 0.8 * number / (groups - 1)) if groups > 1 else COLOURS[1],
-            hatch=HATCHES[number % len(HATCHES)],
-            **BAR,
-        )
-        if printed:  # above the bars the numbers would lie on the diamonds
-            axes.bar_label(bars, fmt="%.1f", fontsize=8, label_type="center", color="white")
-        else:
-            axes.bar_label(bars, fmt="%.0f" if groups > 1 else "%.1f", fontsize=7 if groups > 1 else 8, padding=2)
+        seaborn.barplot(values, x=name, y=label, capsize=0.2, edgecolor="black", saturation=1, **style)
+        containers: list[Any] = list(axes.containers)
+        for bars, hatch in zip(containers, (HATCHES * groups)[:groups], strict=True):
+            for bar in bars:
+                bar.set_hatch(hatch)
+            ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+            axes.bar_label(bars, fmt="%.0f" if group else "%.1f", fontsize=7, label_type="center", bbox=ground)
+        axes.set(xlabel="", ylim=(min(values[label].min() - 4, 0), 108), yticks=range(0, 101, 20))
     if printed:
-        places = means.index.get_indexer(list(printed))
-        axes.plot(places, list(printed.values()), "D", color="white", markeredgecolor="black", label="paper")
-        handles = axes.get_legend_handles_labels()[0][:1]
-        figure.legend(handles=handles, loc="outside lower right", frameon=False, fontsize=8)
-    if groups > 1:
-        figure.legend(title=legend, loc="outside right center", frameon=False, fontsize=8, title_fontsize=8)
-    crowded = len(names) > 12 or max(map(len, names), default=0) > 8
-    axes.set_xticks(range(len(names)), names, **(TURNED if crowded else {}))
-    lowest = axes.dataLim.y0
-    axes.set(ylim=(lowest - 4 if lowest < 0 else 0, 108), yticks=range(0, 101, 20))
-    return figure
-
-
-def draw_lines(
-    means: pd.DataFrame, title: str, x_label: str, label: str = MEAN_LABEL, *, deviations: pd.DataFrame | None = None
-) -> Figure:
-    """A line for each name of ``means`` (numbers, names) over a number, which rises; ``deviations`` are likewise.
-
-    The axis of the number is logarithmic where it grows 16 times or more.
-    """
-    figure, axes = _start(7.2, 4.4, title, label)
-    low, high = means.index[0], means.index[-1]
-    log = low > 0 and high >= 16 * low
-    styles = zip(cycle(MARKERS), cycle(DASHES), cycle(COLOURS[:3]), strict=False)
-    for place, (name, (marker, dash, colour)) in enumerate(zip(means, styles, strict=False)):
-        heights = means[name].dropna()
-        shift = (place - (means.shape[1] - 1) / 2) * 0.012  # so that the bars of one number do not lie on each other
-        places = heights.index * 2**shift if log else heights.index + shift * (high - low or 1) / 2
-        errors = None if deviations is None else deviations.loc[heights.index, name]
-        style = {"label": name, "marker": marker, "linestyle": dash, "color": colour, "markersize": 5, "linewidth": 1.4}
-        face = colour if place < len(MARKERS) // 2 else "white"
-        axes.errorbar(places, heights, errors, **style, markerfacecolor=face, elinewidth=0.8, capsize=2)
-    if log:
-        axes.set_xscale("log", base=2)
-    axes.set_xticks(means.index, [f"{number:g}" for number in means.index])
-    axes.minorticks_off()
-    axes.set_xlabel(x_label)
-    figure.legend(loc="outside right center", frameon=False, fontsize=8)
+        axes.plot(list(printed), list(printed.values()), "D", color="white", markeredgecolor="black", label="paper")
+    if group or printed:
+        style = {"loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False, "fontsize": 8}
+        axes.legend(title=group[0] if group else None, **style)
+    texts = [f"{each:g}" if lines else str(each) for each in names]
+    crowded = len(names) > 12 or max(map(len, texts), default=0) > 8
+    axes.set_xticks(range(len(names)), texts, **(TURNED if crowded else {}))
     return figure
 
 
 def draw_heatmap(
-    values: pd.DataFrame,
-    title: str,
-    *,
-    limits: tuple[float, float] | None = None,
-    digits: int = 2,
-    row_label: str = "",
-    column_label: str = "",
+    values: pd.DataFrame, title: str, *, limits: tuple[float, float] | None = None, digits: int = 2
 ) -> Figure:
     """A matrix in colours, every cell with its number; a cell without one stays white.
 
     ``limits`` are the values of the darkest and of the lightest colour, by default the least and the largest value;
     ``digits`` are the decimals of the numbers.
     """
-    matrix = values.to_numpy(dtype=float)
-    (rows, columns), known = matrix.shape, np.isfinite(matrix)
+    values, (rows, columns) = values.astype(float), values.shape
     wide = max(rows, columns) > 12
-    size, name_size, cell_width, cell_height = (5.5, 7, 0.30, 0.24) if wide else (8, 9, 0.52, 0.36)
+    size, cell_width, cell_height = (5.5, 0.30, 0.24) if wide else (8, 0.52, 0.36)
     width = 1.5 + 0.07 * max(map(len, values.index), default=0) + cell_width * max(columns, 4)
-    figure, axes = _start(width, 1.5 + cell_height * max(rows, 3), title, row_label)
+    figure, axes = _start(width, 1.5 + cell_height * max(rows, 3), title)
     axes.grid(visible=False)
-    low, high = limits or ((matrix[known].min(), matrix[known].max()) if known.any() else (0.0, 1.0))
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    mesh = axes.pcolormesh(np.ma.masked_invalid(matrix), cmap="viridis", vmin=low, vmax=high, edgecolors="face")
-    axes.invert_yaxis()
-    axes.set_xlabel(column_label)
-    axes.set_xticks(
-        np.arange(columns) + 0.5, values.columns, fontsize=name_size, **({"rotation": 90} if wide else TURNED)
+    texts = values.map(lambda value: f"{round(value, digits) + 0.0:.{digits}f}")  # + 0.0: no -0.00
+    if wide and digits == 2:
+        texts = texts.map(lambda text: text.replace("0.", ".", 1))  # .07 fits a small cell
+    low, high = limits or (values.min(axis=None), values.max(axis=None))
+    low, high = (low, high) if low < high else (low - 0.5, high + 0.5)
+    style: dict[str, Any] = {"cmap": "viridis", "annot_kws": {"fontsize": size}, "cbar_kws": {"pad": 0.02}}
+    seaborn.heatmap(
+        values, vmin=low, vmax=high, annot=texts, fmt="", xticklabels=True, yticklabels=True, ax=axes, **style
     )
-    axes.set_yticks(np.arange(rows) + 0.5, values.index, fontsize=name_size)
-    axes.tick_params(length=0)
-    for row, column in np.argwhere(known):
-        text = f"{round(matrix[row, column], digits) + 0.0:.{digits}f}"  # + 0.0: no -0.00
-        if wide and digits == 2:
-            text = text.replace("0.", ".", 1)  # .07 fits a small cell
-        colour = "black" if matrix[row, column] - low > 0.6 * (high - low) else "white"
-        number = axes.text(
-            column + 0.5, row + 0.5, text, color=colour, fontsize=size, ha="center", va="center_baseline"
-        )
+    for number in axes.texts:
         number.set_in_layout(False)  # the layout of 30 x 30 numbers would take seconds
-    bar = figure.colorbar(mesh, ax=axes, fraction=0.04, pad=0.02)
-    bar.ax.tick_params(labelsize=name_size)
-    bar.outline.set_visible(False)
+    axes.set_xticks(np.arange(columns) + 0.5, values.columns, **({"rotation": 90} if wide else TURNED))
+    axes.tick_params(length=0, labelsize=size + 1)
+    axes.tick_params(axis="y", rotation=0)
     return figure
 
 
-def _start(width: float, height: float, title: str, label: str) -> tuple[Figure, Axes]:
+def _start(width: float, height: float, title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     axes = figure.subplots()
     figure.suptitle(textwrap.fill(title, int(12 * width)), fontsize=10)  # 12 letters an inch
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.set_ylabel(label)
     return figure, axes

@@ -1,26 +1,30 @@
-"""From an experiment's folder to ``report.html``, ``tables/`` and ``figures/``."""
+"""From an experiment's folder to ``report.html``, a page that opens from disk, ``tables/`` and ``figures/``."""
 
+import base64
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from crosspt.config.files import SCHEMA, check_writable, write_atomically
 from crosspt.report.draw import save
 from crosspt.report.figures import draw_figures
-from crosspt.report.page import render_page
 from crosspt.report.paper import check_statements, load_paper
-from crosspt.report.read import read_experiment
-from crosspt.report.summary import INVALID, MEAN, WSSP, Condition, Summary, summarize
-from crosspt.report.tables import Table, make_tables
+from crosspt.report.summary import INVALID, MEAN, WSSP, Condition, Summary, show, summarize
+from crosspt.report.table import Row, Table
+from crosspt.report.tables import make_tables
+from crosspt.runs.experiments.read import read_experiment
 
 PAGE_NAME = "report.html"
+MOST_VALUES = 8  # of a setting that are listed
 
 
 def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], Table]:
-    """Write ``report.html``, ``tables/`` and ``figures/`` about an experiment.
-
-    Args:
-        folder: the experiment's folder.
-        output: where the report goes.
+    """Write ``report.html``, ``tables/`` and ``figures/`` about the experiment in a folder into ``output``.
 
     Returns:
         The summary as plain JSON values, and the table of means.
@@ -31,23 +35,75 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], Table]:
     summary = summarize(read_experiment(folder))
     for place in (output, output / "tables", output / "figures"):
         check_writable(place)
-    names = [PAGE_NAME]
-    figures = []
+    verdicts, paper = check_statements(summary), load_paper()
+    tables = make_tables(summary, verdicts)
+    notes = dict.fromkeys(note for table in tables for row in table.entries for entry in row for note in entry.notes)
+    numbers = {note: number for number, note in enumerate(notes, start=1)}
+    names, figures = [PAGE_NAME], []
     for drawn in draw_figures(summary):
         paths = [f"figures/{drawn.name}.{suffix}" for suffix in ("png", "svg")]
         save(drawn.figure, *(output / path for path in paths))
-        figures.append((drawn, (output / paths[-1]).read_bytes()))
+        svg = (output / paths[-1]).read_text(encoding="utf-8")
+        figures.append({**drawn._asdict(), "source": _link("image/svg+xml", svg)})
         names += paths
-    verdicts = check_statements(summary)
-    tables = make_tables(summary, verdicts)
-    notes = dict.fromkeys(note for table in tables for row in table.entries() for entry in row for note in entry.notes)
-    numbers = {note: number for number, note in enumerate(notes, start=1)}
     for table in tables:
-        for suffix, text in (("csv", table.csv()), ("md", table.markdown(numbers, load_paper().notes))):
+        for suffix, text in (("csv", table.csv()), ("md", table.markdown(numbers, paper["notes"]))):
             names.append(f"tables/{table.name}.{suffix}")
             write_atomically(output / names[-1], text.encode())
-    write_atomically(output / PAGE_NAME, render_page(summary, tables, figures, numbers).encode())
-    return {**_content(summary), "files": names, "statements": [vars(verdict) for verdict in verdicts]}, tables[0]
+    loader = PackageLoader("crosspt.report", "")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    page = environment.get_template("page.html.j2").render(
+        summary=summary,
+        experiment=summary.experiment,
+        tables=tables,
+        figures=figures,
+        settings=_settings(summary),
+        beside=any(entry.beside for table in tables for row in table.entries for entry in row),
+        paper=paper,
+        numbers=numbers,
+        link=_link,
+    )
+    write_atomically(output / PAGE_NAME, page.encode())
+    return {**_content(summary), "files": names, "statements": verdicts}, tables[0]
+
+
+def _settings(summary: Summary) -> list[Table]:
+    """What the cells were run with and on, each value with the number of cells it holds for."""
+    contents = [cell.results for cell in summary.experiment.finished]
+    machines = [{key: value for key, value in one["environment"].items() if key != "command"} for one in contents]
+    seconds = pd.DataFrame([one["seconds"] for one in contents], dtype=float).sum()
+    seconds["all"] = seconds.sum()
+    tables = [
+        Table("configuration", "Settings of the finished cells", _tally([one["config"] for one in contents])),
+        Table("versions", "Versions", _tally([one["versions"] for one in contents])),
+        Table("machine", "Machine", _tally(machines)),
+        Table("seconds", "Time", [{"part": part, "seconds over all cells": each} for part, each in seconds.items()]),
+        Table("definition", "Definition of the experiment", _tally([summary.experiment.definition])),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _tally(contents: Sequence[Mapping[str, Any]]) -> list[Row]:
+    counts: dict[str, Counter[str]] = {}
+    for key, value in itertools.chain.from_iterable(_flatten(content) for content in contents):
+        text = "none" if value is None or value in ([], {}, "") else show(value)
+        counts.setdefault(key.replace("_", " "), Counter())[text] += 1
+    rows = []
+    for key, known in counts.items():
+        text = "; ".join(known if len(known) == 1 else (f"{value} ({n} cells)" for value, n in known.items()))
+        text = text if len(known) <= MOST_VALUES else f"{len(known)} different values"
+        rows.append({"setting": key, "value": text})
+    return rows
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        yield from _flatten(value, f"{prefix}{key}: ") if isinstance(value, dict) and value else [(prefix + key, value)]
+
+
+def _link(kind: str, content: str) -> str:
+    """A link that holds what it leads to."""
+    return f"data:{kind};base64,{base64.b64encode(content.encode()).decode()}"
 
 
 def _content(summary: Summary) -> dict[str, Any]:
@@ -65,11 +121,12 @@ def _content(summary: Summary) -> dict[str, Any]:
 
 
 def _condition(condition: Condition, tasks: list[str]) -> dict[str, Any]:
-    spreads = condition.spreads.astype(object).where(condition.spreads.notna(), None).to_dict("index")
+    spreads = condition.spreads.rename(columns={"std": "deviation"}).astype(object)
+    spreads = spreads.where(spreads.notna(), None).to_dict("index")
     return {
         "settings": dict(condition.settings),
         "seeds": len(condition.cells),
         **{key: spreads[quantity] for key, quantity in (("mean", MEAN), ("invalid", INVALID), ("wssp", WSSP))},
-        "trainable_parameters": condition.parameters,
+        "trainable_parameters": condition.facts.get("parameters"),
         "tasks": {task: spreads[task] for task in tasks},
     }

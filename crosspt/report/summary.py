@@ -1,54 +1,43 @@
 """What the cells of an experiment come to: every condition's mean and sample standard deviation over seeds."""
 
 import json
-import math
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 import pandas as pd
 
+from crosspt.config.layout import CELLS
+from crosspt.config.values import fits
 from crosspt.evaluation.results import ROW
-from crosspt.report.read import Cell, Experiment
+from crosspt.runs.experiments.read import Cell, Experiment
 
 MEAN, INVALID, RANKED, WSSP = "mean", "invalid", "mean, ranked", "WSSP"  # quantities, beside the tasks
-SPREAD = {"mean": "mean", "deviation": "std", "count": "count"}
-AXES = {
-    "shots": "training rows of each task",
-    "sources": "source prompts",
-    "label_set": "labels",
-    "prefix": "task prefix",
-    "source_learning_rate": "learning rate of source prompts",
-    "private_learning_rate": "learning rate of private prompts",
-}
 
 
 @dataclass(frozen=True)
 class Condition:
     """The cells that differ in their seed alone.
 
-    ``spreads`` has a row for each quantity: its ``mean`` and ``deviation`` over seeds, NaN where undefined, and
-    ``count``, the number of seeds that have a value. Quantities are ``MEAN``, the mean of the tasks' primary metrics,
-    undefined where one of them is; ``INVALID``; ``RANKED``, the mean of ranked answers; ``WSSP`` (equation 3), the mean
-    over banks; every task, its primary metric; and :func:`source_weight` of every task. All are in percent.
+    ``values`` has a row for each finished cell and a column for each quantity: ``MEAN``, the mean of the tasks' primary
+    metrics; ``INVALID``; ``RANKED``, the mean of ranked answers beside generated ones; ``WSSP`` (equation 3), the mean
+    over banks; every task, its primary metric; and :func:`source_weight` of every task. All are in percent, and NaN
+    where they are undefined or not measured. ``spreads`` has a row for each quantity: ``mean`` and ``std`` over seeds,
+    and ``count``, the number of seeds that have a value. A seed that lacks a task's metric has no mean; where no seed
+    has all of them, means are over the tasks that have one.
     """
 
     settings: Mapping[str, Any]  # value of every axis, of ``scheme`` and of ``shots``
     planned: int  # number of cells
     cells: list[Cell]  # that have finished
+    values: pd.DataFrame
     spreads: pd.DataFrame
+    facts: Mapping[str, float]  # ``parameters`` that learn, over all banks, and what an answer costs
 
     @property
     def scheme(self) -> str:
         """The scheme's name."""
         return str(self.settings["scheme"])
-
-    @property
-    def parameters(self) -> int | None:
-        """Trainable parameters, over all banks; None where the cells differ in it or have none."""
-        counts = {sum(bank["trainable_parameters"] for bank in cell.banks) for cell in self.cells if cell.banks}
-        return counts.pop() if len(counts) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -56,79 +45,91 @@ class Summary:
     """The conditions of an experiment."""
 
     experiment: Experiment
-    rows: pd.DataFrame  # of results, with ``condition`` (its number) and ``own``, whether a row is of the cell's scheme
+    rows: pd.DataFrame  # of the results of each cell's scheme, with the number of its ``condition``
     conditions: list[Condition]  # in the order of their first cells
+    majority: Condition  # the baseline that answers each task's most frequent label
     tasks: list[str]  # with results, in the order of the rows
     varying: dict[str, list[Any]]  # the axes with more than one value; their values by axis
     decode: str  # the way of answering that means and tasks are of
-    majority: pd.DataFrame  # spread of the majority baseline of every task that has one
-
-    @property
-    def has_ranks(self) -> bool:
-        """Whether answers were also ranked beside generated."""
-        return self.decode == "generate" and bool((self.rows["own"] & (self.rows["decode"] == "rank")).any())
 
     def find(self, **settings: Any) -> list[Condition]:
         """The finished conditions with these settings."""
-        finished = [condition for condition in self.conditions if condition.cells]
-        return [condition for condition in finished if {**condition.settings, **settings} == condition.settings]
+        return [one for one in self.conditions if one.cells and {**one.settings, **settings} == one.settings]
 
 
 def summarize(experiment: Experiment) -> Summary:
-    """Bring the cells of the same settings together."""
+    """Bring the cells of the same settings together. Cells that lack a task's metric get a line in the warnings."""
     groups: dict[str, list[Cell]] = {}
-    values: dict[str, dict[str, Any]] = {axis: {} for axis in experiment.axes}
     for cell in experiment.cells:
         groups.setdefault(json.dumps(cell.settings, sort_keys=True), []).append(cell)
-        for axis, known in values.items():
-            known.setdefault(json.dumps(cell.settings[axis]), cell.settings[axis])
-    numbered = [(number, cell) for number, cells in enumerate(groups.values()) for cell in cells if cell.results]
-    rows = pd.DataFrame(
-        [
-            {"condition": number, "own": row["scheme"] == cell.settings["scheme"], **row, "seed": cell.seed}
-            for number, cell in numbered
-            for row in cell.results["results"]
-        ],
-        columns=["condition", "own", *ROW, "decode"],
-    ).astype({"own": bool, "primary": bool, "value": float, "invalid_rate": float})
-    decode = "rank" if set(rows["decode"]) == {"rank"} else "generate"
-    tasks = list(rows[rows["own"] & (rows["decode"] == decode)]["task"].unique())
-    majority = rows[(rows["scheme"] == "majority") & rows["primary"] & rows["task"].isin(tasks)]
-    found = _measure(numbered, rows[rows["own"] & rows["primary"]], decode)
+    numbered = [(number, cell) for number, cells in enumerate(groups.values()) for cell in cells]
+    rows = [
+        {**row, "condition": number}
+        for number, cell in numbered
+        for row in cell.results.get("results", ())
+        if row["scheme"] == cell.settings["scheme"]
+    ]
+    decode = "rank" if {row["decode"] for row in rows} == {"rank"} else "generate"
+    tasks = list(dict.fromkeys(row["task"] for row in rows if row["decode"] == decode))
+    conditions = [_condition(cells[0].settings, cells, tasks, decode) for cells in groups.values()]
+    seeds = {cell.seed: cell for cell in experiment.finished}
+    majority = _condition({"scheme": "majority"}, list(seeds.values()), tasks, decode)
+    for condition in conditions:
+        for cell, (_, values) in zip(condition.cells, condition.values.iterrows(), strict=True):
+            if missing := [task for task in tasks if pd.isna(values[task])]:
+                lack = f"{CELLS}/{cell.name}: no value for {', '.join(missing)}; its mean is"
+                mean = "undefined and left out" if pd.isna(values[MEAN]) else "over the other tasks"
+                experiment.warnings.append(f"{lack} {mean}")
+    varying: dict[str, list[Any]] = {}
+    for axis in experiment.axes:
+        values = {json.dumps(one.settings[axis]): one.settings[axis] for one in conditions}
+        varying |= {axis: list(values.values())} if len(values) > 1 else {}
+    frame = pd.DataFrame(rows, columns=["condition", *ROW, "decode"]).astype({"value": float, "invalid_rate": float})
+    return Summary(experiment, frame, conditions, majority, tasks, varying, decode)
+
+
+def summarize_run(rows: Sequence[Mapping[str, Any]]) -> Summary:
+    """The summary of a run's results, a condition for each scheme, the majority baseline among them."""
+    cells = []
+    for scheme in dict.fromkeys(row["scheme"] for row in rows):
+        own = [row for row in rows if row["scheme"] == scheme]
+        cells.append(Cell(scheme, 0, {"scheme": scheme}, {"results": own}, ""))
+    return summarize(Experiment("", "", "", "", [], ["scheme"], False, {}, cells))
+
+
+def _condition(settings: Mapping[str, Any], cells: list[Cell], tasks: list[str], decode: str) -> Condition:
+    done = [cell for cell in cells if cell.results]
     names = [MEAN, INVALID, RANKED, WSSP, *tasks, *map(source_weight, tasks)]
-    index = pd.MultiIndex.from_product([range(len(groups)), names])
-    spreads = found.groupby(["condition", "quantity"])["value"].agg(**SPREAD).reindex(index)
-    spreads = spreads.fillna({"count": 0}).astype({"count": int})
-    return Summary(
-        experiment=experiment,
-        rows=rows,
-        conditions=[
-            Condition(cells[0].settings, len(cells), [cell for cell in cells if cell.results], spreads.loc[number])
-            for number, cells in enumerate(groups.values())
-        ],
-        tasks=tasks,
-        varying={axis: list(known.values()) for axis, known in values.items() if len(known) > 1},
-        decode=decode,
-        majority=majority.drop_duplicates(["task", "seed"]).groupby("task")["value"].agg(**SPREAD),
-    )
+    values = pd.DataFrame([_measure(cell, settings["scheme"], decode) for cell in done], columns=names, dtype=float)
+    if values[MEAN].isna().all():
+        values[MEAN] = values[tasks].mean(axis=1)
+    spreads = values.agg(["mean", "std", "count"]).T.astype({"count": int})
+    banks = next((cell.banks for cell in done if cell.banks), [])
+    facts = {"parameters": sum(bank["trainable_parameters"] for bank in banks)} if banks else {}
+    costs = [bank["inference_cost"] for bank in banks[:1] if isinstance(bank.get("inference_cost"), dict)]
+    facts |= {name.replace("_", " "): cost for known in costs for name, cost in known.items() if fits(cost, float)}
+    return Condition(settings, len(cells), done, values, spreads, facts)
 
 
-def _measure(cells: list[tuple[int, Cell]], primary: pd.DataFrame, decode: str) -> pd.DataFrame:
-    """Every quantity of every cell, a row each; a mean over something undefined is undefined."""
-    main, ranked = primary[primary["decode"] == decode], primary[primary["decode"] == "rank"]
-    parts = [main.assign(quantity=main["task"])]
-    for name, rows, column in ((MEAN, main, "value"), (INVALID, main, "invalid_rate"), (RANKED, ranked, "value")):
-        means = rows.groupby(["condition", "cell"])[column].agg(lambda values: values.mean(skipna=False))
-        parts.append(means.rename("value").reset_index().assign(quantity=name))
-    records = []
-    for number, cell in cells:
-        scores = pd.Series([bank["wssp"] for bank in cell.banks], dtype=float)
-        records.append((number, WSSP, scores.mean(skipna=False)))
-        for bank in cell.banks:
-            weights = bank["weights"].dropna().drop(columns="private", errors="ignore").sum(axis=1)
-            records += [(number, source_weight(task), 100 * weight) for task, weight in weights.items()]
-    parts.append(pd.DataFrame(records, columns=["condition", "quantity", "value"]))
-    return pd.concat([part[["condition", "quantity", "value"]] for part in parts])
+def _measure(cell: Cell, scheme: str, decode: str) -> dict[str, float]:
+    """The quantities of a cell's rows of a scheme and, if it is the cell's own, of its banks."""
+    rows = [row for row in cell.results["results"] if row["primary"] and row["scheme"] == scheme]
+    tasks, ranked = ({row["task"]: row["value"] for row in rows if row["decode"] == one} for one in (decode, "rank"))
+    banks = cell.banks if scheme == cell.settings["scheme"] else []
+    mixed = [bank["weights"].dropna().drop(columns="private", errors="ignore").sum(axis=1) for bank in banks]
+    return {
+        MEAN: _mean(tasks.values()),
+        INVALID: _mean(row["invalid_rate"] for row in rows if row["decode"] == decode),
+        RANKED: _mean(ranked.values() if decode == "generate" else []),
+        WSSP: _mean(bank["wssp"] for bank in banks),
+        **tasks,
+        **{source_weight(task): 100 * weight for weights in mixed for task, weight in weights.items()},
+    }
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """The mean; NaN where there is no value or one is undefined."""
+    return float(pd.Series(list(values), dtype=float).mean(skipna=False))
 
 
 def source_weight(task: str) -> str:
@@ -141,25 +142,9 @@ def plain_task(task: str) -> str:
     return task.removeprefix("syn_")
 
 
-def split_scheme(scheme: str) -> tuple[str, int | None]:
-    """A scheme without its number of sources, and the number: ``SL3`` is ``SL`` with 3, ``SLN`` has none."""
-    match = re.fullmatch(r"(SLP?I?)(\d*)", scheme)
-    return (match[1], int(match[2] or 1)) if match else (scheme, None)
-
-
 def axis_name(axis: str) -> str:
     """What an axis is called in tables and figures."""
-    return AXES.get(axis, axis.replace("_", " "))
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value is a number; a bool is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def percent(value: float) -> str:
-    """One decimal, or a word where there is no value."""
-    return "undefined" if math.isnan(value) else f"{value:.1f}"
+    return axis.replace("_", " ")
 
 
 def show(value: Any) -> str:

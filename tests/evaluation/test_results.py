@@ -5,25 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from crosspt.config.files import write_json
 from crosspt.evaluation.metrics import Scores
 from crosspt.evaluation.results import make_results, package_versions, read_results, result_rows
-from crosspt.report.console import results_table
 
 
 def make_rows(scheme: str = "SLPN", task: str = "cola", **values: float | None) -> list[dict[str, Any]]:
     return result_rows(
         Scores(values, 20, 5.0), cell="run", scheme=scheme, seed=1, shots=None, task=task, decode="generate"
     )
-
-
-def shown(rows: list[dict[str, Any]], title: str = "title") -> list[list[str]]:
-    console = Console(width=120, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(results_table(rows, title))
-    lines = console.export_text().splitlines()
-    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
 
 
 def test_rows() -> None:
@@ -108,21 +99,3 @@ def test_damaged_results(damage: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(f'{path}{message}')}") as caught:
         read_results(path)
     assert "\n" not in str(caught.value)
-
-
-def test_the_table_gives_means_of_primary_metrics() -> None:
-    rows = [*make_rows(accuracy=70.0, matthews=10.0), *make_rows(task="rte", accuracy=50.0)]
-    rows += make_rows(scheme="majority", accuracy=30.0, matthews=None)
-    assert shown(rows) == [
-        ["SLPN", "cola", "accuracy *", "70.0", "5.0%", "20"],
-        ["SLPN", "cola", "matthews", "10.0", "5.0%", "20"],
-        ["SLPN", "rte", "accuracy *", "50.0", "5.0%", "20"],
-        ["SLPN", "mean", "primary *", "60.0", "", ""],
-        ["majority", "cola", "accuracy *", "30.0", "5.0%", "20"],
-        ["majority", "cola", "matthews", "undefined", "5.0%", "20"],
-        ["majority", "mean", "primary *", "30.0", "", ""],
-    ]
-
-
-def test_an_undefined_primary_metric_leaves_no_mean() -> None:
-    assert shown(make_rows(pearson=None), "runs/[bold]a")[-1] == ["SLPN", "mean", "primary *", "undefined", "", ""]

