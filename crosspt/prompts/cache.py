@@ -1,5 +1,6 @@
 """Results kept between calls: only inside a scope that the caller opens."""
 
+import threading
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ class ScopedCache(Generic[Value]):
 
     No counter, address or hash sees every edit of a model: a fused optimizer, an adapter that is switched, a hook, a
     pruned weight. So it is the caller who says that nothing changes, by opening a scope; leaving it drops the result.
+    Threads may share a scope. A result is read again only on the streams that it was computed on, as no other stream
+    waits for it.
 
     Args:
         limit: most bytes that are kept, or None for no limit. A larger result is computed in every call, after one
@@ -34,6 +37,7 @@ class ScopedCache(Generic[Value]):
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
         self._scopes = 0
+        self._counting = threading.Lock()
         self._warned = False
         # Replaced as a whole, so that no thread sees a result beside the state of another.
         self._kept: tuple[Value, Hashable] | None = None
@@ -52,13 +56,15 @@ class ScopedCache(Generic[Value]):
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Keep the first result that is computed inside the block; scopes may be nested."""
-        self._scopes += 1
+        with self._counting:
+            self._scopes += 1
         try:
             yield
         finally:
-            self._scopes -= 1
-            if not self._scopes:
-                self.clear()
+            with self._counting:
+                self._scopes -= 1
+                if not self._scopes:
+                    self.clear()
 
     def get(self, compute: Callable[[], Value], state: Hashable = None) -> Value:
         """``compute()``, or what it gave earlier in the scope.
@@ -71,7 +77,7 @@ class ScopedCache(Generic[Value]):
         """
         if not self._scopes or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return compute()
-        kept = self._kept
+        kept, state = self._kept, (state, _streams())
         if kept is not None and kept[1] == state:
             return kept[0]
         self.clear()  # makes room for the new result
@@ -97,4 +103,14 @@ class ScopedCache(Generic[Value]):
         return ScopedCache(self.limit)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"limit": self.limit, "_scopes": 0, "_warned": False, "_kept": None}
+        return {"limit": self.limit}
+
+    def __setstate__(self, state: dict[str, int | None]) -> None:
+        ScopedCache.__init__(self, state["limit"])
+
+
+def _streams() -> tuple[Hashable, ...]:
+    """The current stream of every GPU."""
+    if not torch.cuda.is_initialized():
+        return ()
+    return tuple(torch.cuda.current_stream(device) for device in range(torch.cuda.device_count()))

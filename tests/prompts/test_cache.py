@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import crosspt.models.t5.family
 from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.prompts.cache import ScopedCache
 from tests.conftest import make_t5
 
 Batch = Callable[..., dict[str, Tensor]]
@@ -122,6 +123,24 @@ def test_autocast_is_part_of_what_it_depends_on(model: CrossPTModel, computed: l
                 dtypes.append(model.prefix().encoder[0].keys.dtype)
     assert dtypes == [torch.float32, torch.bfloat16, torch.bfloat16, torch.float32]
     assert len(computed) == 3
+
+
+def test_another_stream_computes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing makes a stream wait for a result that another one is still computing."""
+    streams = ["one", "one"]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_stream", streams.__getitem__)
+    cache: ScopedCache[Tensor] = ScopedCache()
+    with cache.scope(), torch.no_grad():
+        first = cache.get(lambda: torch.zeros(1))
+        assert cache.get(lambda: torch.zeros(1)) is first
+        for device in (0, 1):
+            streams[device] = "other"
+            second = cache.get(lambda: torch.zeros(1))
+            assert second is not first
+            first = second
+        assert cache.get(lambda: torch.zeros(1)) is first
 
 
 @torch.no_grad()
