@@ -15,6 +15,11 @@ _KEYS = (*_REQUIRED, "label_column", "label_values", "metrics", "data_files", "h
 _QUOTES = " (YAML reads a bare yes, no or number as a value: put it in quotes)"
 
 
+def is_task_file(name: str) -> bool:
+    """Whether a task given by this name is one's own, read from a YAML file of that path."""
+    return name.lower().endswith((".yaml", ".yml"))
+
+
 def load_task_file(path: str | Path) -> Task:
     """Reads a classification task from a YAML file.
 
