@@ -164,8 +164,12 @@ def test_a_task_of_the_users_own(workspace: Workspace, tmp_path: Path) -> None:
         {**row, "cell": "run"} for row in read_results(run)["results"] if row["task"] == "mood"
     ]
     assert crosspt("predict", "--checkpoint", run, "--task", "mood", "--field", "text=w1").status == 0
-    (tmp_path / "mood.YAML").rename(tmp_path / "moved.Yml")
-    moved = crosspt("evaluate", "--checkpoint", run, "--tasks", tmp_path / "moved.Yml", "--json").json()
+    (tmp_path / "moved").mkdir()
+    for file in ("mood.YAML", "train.jsonl", "validation.jsonl"):
+        (tmp_path / file).rename(tmp_path / "moved" / file)
+    gone = mistake(crosspt("evaluate", "--checkpoint", run, "--tasks", "mood"))
+    assert f"{tmp_path / 'validation.jsonl'}: no such file; if it has moved, give --data-dir, or --tasks with" in gone
+    moved = crosspt("evaluate", "--checkpoint", run, "--tasks", tmp_path / "moved" / "mood.YAML", "--json").json()
     assert moved["results"] == evaluated["results"]
 
 
