@@ -213,23 +213,27 @@ BAD_ROWS: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"task_ids": torch.zeros(4, 1, dtype=torch.int64)},
         ValueError,
-        r"task_ids must be int64 of shape \(B,\) = \(4,\), got",
+        r"task_ids must be int64 or int32 of shape \(B,\) = \(4,\), got",
     ),
     (
         {"task_ids": torch.zeros(3, dtype=torch.int64)},
         ValueError,
-        r"task_ids must be int64 of shape \(B,\) = \(4,\), got",
+        r"task_ids must be int64 or int32 of shape \(B,\) = \(4,\), got",
     ),
-    ({"task_ids": torch.zeros(4)}, TypeError, r"task_ids must be int64 of shape \(B,\) = \(4,\), got torch.float32"),
-    ({"task_ids": [0, 0, 0, 0]}, TypeError, r"task_ids must be an int64 tensor of shape \(B,\), got list"),
+    (
+        {"task_ids": torch.zeros(4)},
+        TypeError,
+        r"task_ids must be int64 or int32 of shape \(B,\) = \(4,\), got torch.float32",
+    ),
+    ({"task_ids": [0, 0, 0, 0]}, TypeError, r"task_ids must be a tensor, int64 .*\), got list"),
     ({"task_ids": torch.tensor([0, 1, 2, 3])}, ValueError, r"task_ids must lie in \[0, 3\), got values from 0 to 3"),
     ({"task_ids": torch.tensor([0, -1, 2, 0])}, ValueError, r"task_ids must lie in \[0, 3\), got values from -1 to 2"),
     (
         {"input_ids": torch.zeros(4, dtype=torch.int64)},
         ValueError,
-        r"input_ids must be int64 of shape \(B, L\), got \(4,\)",
+        r"input_ids must be int64 or int32 of shape \(B, L\), got \(4,\)",
     ),
-    ({"input_ids": torch.zeros(4, 2, dtype=torch.int32)}, TypeError, r"input_ids must be int64 .*, got torch.int32"),
+    ({"input_ids": torch.zeros(4, 2, dtype=torch.int16)}, TypeError, r"input_ids must be int64 .*, got torch.int16"),
     ({"input_ids": torch.full((4, 2), 5)}, ValueError, r"input_ids must lie in \[0, 5\), got values from 5 to 5"),
     (
         {"table": torch.zeros(5, 3)},
