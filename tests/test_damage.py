@@ -19,7 +19,6 @@ from crosspt.report.read import read_experiment
 from crosspt.report.summary import summarize
 from crosspt.runs.evaluate import open_checkpoint
 from crosspt.runs.experiments.runner import check_folder
-from crosspt.runs.tasks import run_tasks
 from crosspt.storage import CONFIG_NAME, WEIGHTS_NAME
 from crosspt.training.trainer import PromptTrainer
 from tests.config.test_run import make_run
@@ -77,7 +76,7 @@ def settings_file(folder: Path) -> Reading:
 
 def run_file(folder: Path) -> Reading:
     (folder / "run.json").write_text(json.dumps(make_run("SILP", ["rte", "mrpc"]).to_dict()))
-    return Reading(folder / "run.json", lambda: run_tasks(open_checkpoint(folder)))
+    return Reading(folder / "run.json", lambda: open_checkpoint(folder).to_dict())
 
 
 def experiment_file(folder: Path) -> Reading:
@@ -214,7 +213,7 @@ def test_checkpoints(checkpoints: Path, data: st.DataObject) -> None:
         trainer = make_trainer(checkpoints, epochs=1)
         try:
             file.write_bytes(damaged)
-            taken = read(file, trainer.train_or_resume)
+            taken = read(checkpoint, trainer.train_or_resume)
         finally:
             file.write_bytes(content)
     assert taken is None or damaged == content or file.name == "checksums.json"

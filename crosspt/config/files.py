@@ -67,8 +67,8 @@ def decode_json(content: bytes | str, origin: object) -> Any:
     """Parse JSON of any type.
 
     Raises:
-        NotJSONError: it is none, or holds a key twice, a number that is not finite or of more than 64 bits, or more
-            than ``MOST_LEVELS`` levels; the message names the origin.
+        NotJSONError: it is none, or holds a key twice, a number that is not finite, an integer of more than 64 bits, a
+            lone surrogate or more than ``MOST_LEVELS`` levels; the message names the origin.
     """
     try:
         text = content.decode() if isinstance(content, bytes) else content
@@ -118,15 +118,19 @@ def _finite(number: str) -> float:
 
 
 def _check_values(values: Any) -> None:
-    """Raise ValueError for integers of more than 64 bits and for deep nesting, where later steps would fail."""
+    """Raise ValueError for what later steps would fail at: lone surrogates, integers of 65 bits, deep nesting."""
     level = [values]
     for _ in range(MOST_LEVELS):
         inner = {}  # what YAML refers to in several places is there once
         for value in level:
-            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            if isinstance(value, str):
+                value.encode()
+            elif isinstance(value, int) and not -(2**63) <= value < 2**63:
                 raise ValueError("it holds an integer of more than 64 bits")
-            if isinstance(value, dict | list):
-                inner.update({id(part): part for part in (value.values() if isinstance(value, dict) else value)})
+            elif isinstance(value, dict):
+                inner.update({id(part): part for part in (*value, *value.values())})
+            elif isinstance(value, list):
+                inner.update({id(part): part for part in value})
         level = list(inner.values())
     if level:
         raise ValueError(f"it is nested deeper than {MOST_LEVELS} levels")

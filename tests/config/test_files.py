@@ -32,6 +32,7 @@ NO_JSON = {
     "many digits": (b'{"schema": ' + b"1" * 5000 + b"}", "is not JSON: Exceeds the limit"),
     "more than 64 bits": (b'{"schema": %d}' % (2**63), "is not JSON: it holds an integer of more than 64 bits"),
     "a huge number": (b'{"schema": 1, "a": [-1e999]}', "is not JSON: it holds -1e999"),
+    "no character": (b'{"schema": 1, "\\ud800": 0}', "is not JSON: 'utf-8' codec can't encode character"),
     "a key twice": (b'{"schema": 1, "a": {"b": 1, "b": 2}}', "is not JSON: it holds the key 'b' twice"),
 }
 FOREIGN = {
