@@ -20,7 +20,7 @@ from crosspt.report.summary import summarize
 from crosspt.runs.evaluate import open_checkpoint
 from crosspt.runs.experiments.runner import check_folder
 from crosspt.storage import CONFIG_NAME, WEIGHTS_NAME
-from crosspt.training.trainer import PromptTrainer
+from crosspt.training.trainer import SUMS_NAME, PromptTrainer
 from tests.config.test_run import make_run
 from tests.conftest import make_t5
 from tests.damage import damages, json_damages, read, unhurried
@@ -208,12 +208,16 @@ def test_checkpoints(checkpoints: Path, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(sorted(checkpoint.iterdir())))
     content = file.read_bytes()
     damaged = data.draw(damages(content))
+    resumed: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PromptTrainer, "train", lambda *_, **options: options["resume_from_checkpoint"])
+        patch.setattr(PromptTrainer, "train", lambda _, resume_from_checkpoint: resumed.append(resume_from_checkpoint))
         trainer = make_trainer(checkpoints, epochs=1)
         try:
             file.write_bytes(damaged)
-            taken = read(checkpoint, trainer.train_or_resume)
+            read(checkpoint, trainer.train_or_resume)
         finally:
             file.write_bytes(content)
-    assert taken is None or damaged == content or file.name == "checksums.json"
+    if damaged == content:
+        assert resumed == [str(checkpoint)]
+    elif file.name != SUMS_NAME:
+        assert not resumed

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from crosspt import functional, reference
-from crosspt.functional import library
+from crosspt.functional import library, validation
 from tests.mixtures import VARIANTS, make_operands, make_rows
 
 TENSORS = ("table", "logits", "sources", "privates", "weight", "bias")
@@ -253,6 +253,14 @@ def test_bad_rows(change: dict[str, Any], error: type[Exception], message: str) 
         functional.prompted_embedding(**rows, **operands)
     with pytest.raises(error, match=f"^prepend_prompts: .*{message}"):
         functional.prepend_prompts(operands["privates"], **rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_ids_reach_the_operators_in_64_bits(dtype: torch.dtype) -> None:
+    """In 32 bits the place of a row in a large table overflows."""
+    ids = validation.check_ids("operation", "ids", torch.tensor([2, 0], dtype=dtype), "(B,)", 3)
+    assert ids.dtype is torch.int64
+    assert ids.tolist() == [2, 0]
 
 
 def test_bad_mixing_weights() -> None:
