@@ -29,7 +29,7 @@ setup(
         "transformers>=5.17",
         "accelerate>=1.1",
         "datasets>=3.0",
-        "filelock>=3.12",
+        "filelock>=3.13",
         "numpy>=1.26",
         "pandas>=2.1",
         "pyarrow>=15.0",

@@ -10,6 +10,7 @@ from crosspt.cli.parser import Parser
 from crosspt.config.data import DataConfig
 from crosspt.config.run import Compute, RunConfig
 from crosspt.tasks.registry import get_task
+from crosspt.tasks.task_file import is_task_file
 
 
 def add_checkpoint(parser: Parser, required: bool = True) -> None:
@@ -49,7 +50,7 @@ def open_run(settings: Namespace) -> RunConfig:
 
 def own_task(run: RunConfig, name: str) -> str:
     """The name of a task; one given as a YAML file is read from there instead of where the run had it."""
-    if name.endswith((".yaml", ".yml")):
+    if is_task_file(name):
         file, name = name, get_task(name).name
         run.task_files[name] = file
     return name

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, get_args
 
 import yaml
 
-from crosspt.config.files import did_you_mean
+from crosspt.config.files import did_you_mean, parse_yaml
 from crosspt.config.values import describe, fits
 
 METAVARS = {
@@ -174,7 +174,7 @@ def read_value(value: Any, kind: Any) -> Any:
     if isinstance(value, str):
         try:
             parsed = parse_text(value)
-        except yaml.YAMLError:
+        except ValueError:
             parsed = value
         if not fits(value, kind) or (isinstance(parsed, list | NoneType) and fits(parsed, kind)):
             value = parsed
@@ -190,13 +190,13 @@ def read_values(given: Any) -> list[Any]:
     try:
         values = given if isinstance(given, list) else [given]
         return [parse_text(value) if isinstance(value, str) else value for value in values]
-    except yaml.YAMLError:
+    except ValueError:
         raise ValueError(f"must have commas between its values, got {','.join(map(str, given))!r}") from None
 
 
 def parse_text(text: str) -> Any:
     """Text as YAML reads it, with numbers that YAML takes for text, such as 1e-3; blank text is itself."""
-    value = yaml.safe_load(text) if text.strip() else text
+    value = parse_yaml(text) if text.strip() else text
     if isinstance(value, str):
         with suppress(ValueError):
             return float(value)
@@ -205,12 +205,12 @@ def parse_text(text: str) -> Any:
 
 def _read_yaml(name: str) -> dict[Any, Any]:
     try:
-        content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        content = parse_yaml(Path(name).read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         reason = f"is not UTF-8 text: {error.reason} at byte {error.start}"
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-    except yaml.YAMLError as error:
+    except ValueError as error:
         reason = f"is not YAML: {error}"
     else:
         if isinstance(content, dict):

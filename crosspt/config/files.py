@@ -2,13 +2,18 @@
 
 import difflib
 import json
+import math
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
+
 SCHEMA = 1  # of every JSON object that is written
+MOST_LEVELS = 100  # of JSON and YAML that is read
 
 
 class NotJSONError(ValueError):
@@ -50,13 +55,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def parse_json(content: bytes | str, origin: object) -> dict[str, Any]:
     """Parse a JSON object of this version; errors are those of :func:`read_json` and name the origin."""
-    try:
-        text = content.decode() if isinstance(content, bytes) else content
-        values = json.loads(text, parse_constant=_refuse)
-    except UnicodeDecodeError as error:
-        raise NotJSONError(f"{origin} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    except (ValueError, RecursionError) as error:
-        raise NotJSONError(f"{origin} is not JSON: {error}") from None
+    values = decode_json(content, origin)
     if not isinstance(values, dict):
         raise ValueError(f"{origin} must hold an object, got {type(values).__name__}")
     if values.get("schema") != SCHEMA:
@@ -64,8 +63,77 @@ def parse_json(content: bytes | str, origin: object) -> dict[str, Any]:
     return values
 
 
+def decode_json(content: bytes | str, origin: object) -> Any:
+    """Parse JSON of any type.
+
+    Raises:
+        NotJSONError: it is none, or holds a key twice, a number that is not finite, an integer of more than 64 bits, a
+            lone surrogate or more than ``MOST_LEVELS`` levels; the message names the origin.
+    """
+    try:
+        text = content.decode() if isinstance(content, bytes) else content
+        values = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
+        _check_values(values)
+    except UnicodeDecodeError as error:
+        raise NotJSONError(f"{origin} is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except (ValueError, RecursionError) as error:
+        raise NotJSONError(f"{origin} is not JSON: {error}") from None
+    return values
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML of any type; ValueError says in one line why that is not possible, as :func:`decode_json`."""
+    try:
+        values = yaml.load(text, _UniqueLoader)
+        _check_values(values)
+    except Exception as error:  # what YAML makes of a value such as 2001-99-99 raises errors of every kind
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+    return values
+
+
+class _UniqueLoader(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        _check_unique([key for _, key in keys], len(set(keys)))
+        return super().construct_mapping(node, deep)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    _check_unique([key for key, _ in pairs], len(values))
+    return values
+
+
+def _check_unique(keys: list[str], different: int) -> None:
+    if different < len(keys):
+        raise ValueError(f"it holds the key {Counter(keys).most_common(1)[0][0]!r} twice")
+
+
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"it holds {constant}")
+
+
+def _finite(number: str) -> float:
+    return float(number) if math.isfinite(float(number)) else _refuse(number)
+
+
+def _check_values(values: Any) -> None:
+    """Raise ValueError for what later steps would fail at: lone surrogates, integers of 65 bits, deep nesting."""
+    level = [values]
+    for _ in range(MOST_LEVELS):
+        inner = {}  # what YAML refers to in several places is there once
+        for value in level:
+            if isinstance(value, str):
+                value.encode()
+            elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise ValueError("it holds an integer of more than 64 bits")
+            elif isinstance(value, dict):
+                inner.update({id(part): part for part in (*value, *value.values())})
+            elif isinstance(value, list):
+                inner.update({id(part): part for part in value})
+        level = list(inner.values())
+    if level:
+        raise ValueError(f"it is nested deeper than {MOST_LEVELS} levels")
 
 
 def check_writable(folder: Path) -> None:

@@ -35,7 +35,7 @@ class CrossPTConfig:
             the n sources, or a positive number. 1 without sources.
         initialization: how prompts that do not start from saved ones start: ``"uniform"`` in (-0.5, 0.5),
             ``"vocabulary"`` from random rows of the token table, ``"text"`` from the tokens of ``init_texts``.
-        init_texts: for ``"text"``, one text, or one for every such prompt, sources first.
+        init_texts: for ``"text"``, one text, or one for every such prompt: the sources, then each target's private one.
         prefix_mode: ``"full"``: prompt and text attend to each other, as in the paper. ``"isolated"``: prompt rows
             attend to prompt rows alone, so that what they leave in every layer is computed once for each task.
     """
@@ -87,12 +87,22 @@ class CrossPTConfig:
             )
         if self.init_texts is None:
             return
-        scheme = self.parsed_scheme
-        fresh_sources = 0 if scheme.initializes_sources else self.num_sources
-        fresh = fresh_sources + (len(self.tasks) if scheme.uses_privates and not scheme.initializes_privates else 0)
-        if len(self.init_texts) != fresh and (len(self.init_texts) != 1 or fresh_sources > 1):
-            one = "" if fresh == 1 or fresh_sources > 1 else "1 or "  # equal sources would get equal gradients for ever
-            raise ValueError(f"CrossPTConfig: init_texts must hold {one}{fresh} texts, got {len(self.init_texts)}")
+        scheme, given = self.parsed_scheme, len(self.init_texts)
+        sources = [] if scheme.initializes_sources else [f"source {k}" for k in range(1, self.num_sources + 1)]
+        has_privates = scheme.uses_privates and not scheme.initializes_privates
+        fresh = [*sources, *(f"private prompt of {task}" for task in self.tasks if has_privates)]
+        if given == len(fresh) or (given == 1 and len(sources) <= 1):
+            return
+        if not fresh:
+            raise ValueError(
+                f"CrossPTConfig: scheme {self.scheme} starts every prompt from a saved one, got {given} init_texts"
+            )
+        one = ", or one text for all" if len(sources) <= 1 < len(fresh) else ""
+        why = "; sources that start alike would stay alike" if given == 1 else ""
+        raise ValueError(
+            f"CrossPTConfig: init_texts must hold {len(fresh)} {'text' if len(fresh) == 1 else 'texts'} for scheme "
+            f"{self.scheme}, in the order {', '.join(fresh)}{one}, got {given}{why}"
+        )
 
     def _check_initialized_privates(self) -> None:
         missing = [task for task in self.tasks if task not in self.resolved_source_tasks]

@@ -82,8 +82,8 @@ def prepend_prompts(
 
     Args:
         prompts: P (T, m, d).
-        task_ids: (B,) int64 in [0, T).
-        input_ids: (B, L) int64 in [0, V).
+        task_ids: (B,) int64 or int32 in [0, T).
+        input_ids: (B, L) int64 or int32 in [0, V).
         table: token embeddings (V, d).
         backend: see :func:`compose_prompts`.
 
@@ -91,7 +91,7 @@ def prepend_prompts(
         X (B, m + L, d) in the table's dtype.
     """
     check_floating("prepend_prompts", "prompts", prompts, "(T, m, d)")
-    check_batch("prepend_prompts", input_ids, task_ids, table, prompts.shape[0], prompts)
+    input_ids, task_ids = check_batch("prepend_prompts", input_ids, task_ids, table, prompts.shape[0], prompts)
     if _use_triton("prepend_prompts", backend, table):
         return operators.prepend_prompts(prompts, task_ids, input_ids, table)
     return torch_composition.prepend_prompts(prompts, task_ids, input_ids, table)
@@ -116,8 +116,8 @@ def prompted_embedding(
     """:func:`compose_prompts` and :func:`prepend_prompts` in one operation.
 
     Args:
-        input_ids: (B, L) int64 in [0, V).
-        task_ids: (B,) int64 in [0, T).
+        input_ids: (B, L) int64 or int32 in [0, V).
+        task_ids: (B,) int64 or int32 in [0, T).
         table: token embeddings (V, d).
         logits: A (T, N), sources first, the private prompt last.
         sources: shared prompts (n, m, d), or None.
@@ -135,7 +135,9 @@ def prompted_embedding(
     """
     mixture = Mixture(logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates)
     check_mixture("prompted_embedding", mixture)
-    check_batch("prompted_embedding", input_ids, task_ids, table, logits.shape[0], mixture.prompts)
+    input_ids, task_ids = check_batch(
+        "prompted_embedding", input_ids, task_ids, table, logits.shape[0], mixture.prompts
+    )
     mixture = mixture.promoted()
     if _use_triton("prompted_embedding", backend, table):
         return operators.prompted_embedding(input_ids, task_ids, table, *mixture)
@@ -171,7 +173,7 @@ def attention(
         mask: (B, Lk) bool, True where a key counts; those of the prefix always do.
         prefix_key: (T, H, m, D), the keys that a task puts in front of a row's own, or None.
         prefix_value: (T, H, m, D), or None.
-        task_ids: (B,) int64 in [0, T), whose prefix a row sees; given with the prefix.
+        task_ids: (B,) int64 or int32 in [0, T), whose prefix a row sees; given with the prefix.
         causal: hide key j from query i where ``j > i + m + Lk - Lq``.
         dropout: probability in [0, 1) with which a weight is dropped.
         seed: (1,) int64, decides what the Triton backend drops; by default drawn from torch's generator. The torch
@@ -181,7 +183,7 @@ def attention(
     Returns:
         (B, Lq, H, D) in the dtype of ``query``. A query that sees no key gets zero.
     """
-    check_attention(query, key, value, bias, mask, prefix_key, prefix_value, task_ids, dropout, seed)
+    task_ids = check_attention(query, key, value, bias, mask, prefix_key, prefix_value, task_ids, dropout, seed)
     if _use_triton("attention", backend, query):
         if dropout > 0 and seed is None:
             seed = torch.randint(2**63 - 1, (1,), device=query.device)

@@ -35,22 +35,22 @@ def check_shape(operation: str, name: str, tensor: Tensor, symbols: str, expecte
         )
 
 
-def check_ids(operation: str, name: str, ids: Tensor, symbols: str, limit: int, *, batch: int | None = None) -> None:
-    """Raise unless ``ids`` is int64 of the given rank and every id lies in [0, limit).
+def check_ids(operation: str, name: str, ids: Tensor, symbols: str, limit: int, *, batch: int | None = None) -> Tensor:
+    """The ids in int64, which the operators take; raises unless they fit.
 
     Args:
         operation: the public function, for the message.
         name: the argument's name.
-        ids: the tensor.
+        ids: the tensor, of a type that torch's embedding takes.
         symbols: its shape in symbols, ``"(B,)"`` or ``"(B, L)"``.
-        limit: number of rows that the ids index.
+        limit: number of rows that the ids index; every id must lie in [0, limit).
         batch: the batch size B that a (B,) tensor must have, where another argument fixed it.
     """
+    wanted = f"int64 or int32 of shape {symbols}" + ("" if batch is None else f" = ({batch},)")
     if not isinstance(ids, Tensor):
-        raise TypeError(f"{operation}: {name} must be an int64 tensor of shape {symbols}, got {type(ids).__name__}")
+        raise TypeError(f"{operation}: {name} must be a tensor, {wanted}, got {type(ids).__name__}")
     rank = 1 if symbols.endswith(",)") else 2
-    wanted = f"int64 of shape {symbols}" + ("" if batch is None else f" = ({batch},)")
-    if ids.dtype != torch.int64:
+    if ids.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"{operation}: {name} must be {wanted}, got {ids.dtype}")
     if ids.dim() != rank or (batch is not None and ids.shape[0] != batch):
         raise ValueError(f"{operation}: {name} must be {wanted}, got {tuple(ids.shape)}")
@@ -58,6 +58,7 @@ def check_ids(operation: str, name: str, ids: Tensor, symbols: str, limit: int, 
         low, high = (int(value) for value in torch.aminmax(ids))
         if low < 0 or high >= limit:
             raise ValueError(f"{operation}: {name} must lie in [0, {limit}), got values from {low} to {high}")
+    return ids.long()
 
 
 def check_devices(operation: str, **tensors: Tensor | None) -> None:
@@ -130,17 +131,23 @@ def check_mixture(operation: str, mixture: Mixture) -> None:
     check_devices(operation, logits=mixture.logits, sources=sources, privates=privates, weight=weight, bias=bias)
 
 
-def check_batch(operation: str, input_ids: Tensor, task_ids: Tensor, table: Tensor, tasks: int, prompt: Tensor) -> None:
-    """Raise unless ids and token table fit ``tasks`` prompts; ``prompt`` (., m, d) is any group of them."""
+def check_batch(
+    operation: str, input_ids: Tensor, task_ids: Tensor, table: Tensor, tasks: int, prompt: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The ids in int64; raises unless they and the token table fit ``tasks`` prompts.
+
+    ``prompt`` (., m, d) is any group of the prompts.
+    """
     check_floating(operation, "table", table, "(V, d)")
     if table.shape[1] != prompt.shape[2]:
         raise ValueError(
             f"{operation}: table must have shape (V, d) with d = {prompt.shape[2]} as the prompts, "
             f"got {tuple(table.shape)}"
         )
-    check_ids(operation, "input_ids", input_ids, "(B, L)", table.shape[0])
-    check_ids(operation, "task_ids", task_ids, "(B,)", tasks, batch=input_ids.shape[0])
+    input_ids = check_ids(operation, "input_ids", input_ids, "(B, L)", table.shape[0])
+    task_ids = check_ids(operation, "task_ids", task_ids, "(B,)", tasks, batch=input_ids.shape[0])
     check_devices(operation, table=table, prompts=prompt, input_ids=input_ids, task_ids=task_ids)
+    return input_ids, task_ids
 
 
 def check_attention(
@@ -154,8 +161,8 @@ def check_attention(
     task_ids: Tensor | None,
     dropout: float,
     seed: Tensor | None,
-) -> None:
-    """Raise unless the arguments of ``crosspt.functional.attention`` fit together."""
+) -> Tensor | None:
+    """The task ids in int64; raises unless the arguments of ``crosspt.functional.attention`` fit together."""
     operation = "attention"
     check_floating(operation, "query", query, "(B, H, Lq, D)")
     check_floating(operation, "key", key, "(B, H, Lk, D)")
@@ -179,7 +186,7 @@ def check_attention(
             if tensor.dtype is not query.dtype:
                 raise TypeError(f"{operation}: {name} must have query's dtype {query.dtype}, got {tensor.dtype}")
     if task_ids is not None:
-        check_ids(operation, "task_ids", task_ids, "(B,)", tasks, batch=batch)
+        task_ids = check_ids(operation, "task_ids", task_ids, "(B,)", tasks, batch=batch)
     if bias is not None:
         check_floating(operation, "bias", bias, "(H, Lq + m + Lk - 1)")
         check_shape(operation, "bias", bias, "(H, Lq + m + Lk - 1)", (heads, max(queries + length + keys - 1, 0)))
@@ -196,3 +203,4 @@ def check_attention(
             raise ValueError(f"{operation}: seed must be int64 of shape (1,), got {seed.dtype} of {tuple(seed.shape)}")
     tensors = {"key": key, "value": value, "prefix_key": prefix_key, "prefix_value": prefix_value}
     check_devices(operation, query=query, **tensors, bias=bias, mask=mask, task_ids=task_ids, seed=seed)
+    return task_ids

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from crosspt.config.files import decode_json
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.storage import WEIGHTS_NAME
 
@@ -30,7 +31,7 @@ def pack_header(config: CrossPTConfig, base_model: dict[str, Any]) -> Tensor:
 def unpack_header(header: Tensor, origin: str) -> tuple[CrossPTConfig, dict[str, Any]]:
     """What :func:`pack_header` packed. Raises ValueError, which names the origin, for anything else."""
     try:
-        values = json.loads(bytes(header.cpu().tolist()))
+        values = decode_json(bytes(header.cpu().tolist()), "its header")
         return CrossPTConfig.from_dict(values["config"], origin=origin), dict(values["base_model"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"from_pretrained: {origin} holds no readable configuration: {error}") from None

@@ -22,6 +22,7 @@ from crosspt.runs.folder import task_copy
 from crosspt.runs.tasks import find_task, run_tasks
 from crosspt.storage import load_prompts, prompts_folder
 from crosspt.tasks.collation import encode_inputs
+from crosspt.tasks.files import MissingRowsError
 from crosspt.tasks.rows import TaskRows, load_rows
 from crosspt.tasks.task import Task, task_letter
 
@@ -101,8 +102,12 @@ def evaluate(checkpoint: Path, run: RunConfig, compute: Compute, tasks: Sequence
     started = time.perf_counter()
     pick_device(compute.device)  # raises before anything is loaded
     names = [find_task(run, name).name for name in tasks or run.prompts.tasks]
-    rows = load_rows({p: task for p, task in run_tasks(run).items() if task.name in names}, run.data, train=False)
-    t5, tokenizer = load_t5(run.model)
+    tasks_at = {position: task for position, task in run_tasks(run).items() if task.name in names}
+    try:
+        rows = load_rows(tasks_at, run.data, train=False)
+    except MissingRowsError as error:
+        raise ValueError(f"{error}; if it has moved, give --data-dir, or --tasks with the file of your task") from None
+    t5, tokenizer = _load_t5(run)
     loaded = time.perf_counter()
     results = evaluate_prompts(checkpoint, t5, tokenizer, {name: rows[name] for name in names}, run, compute)
     seconds = {"load": loaded - started, "evaluate": time.perf_counter() - loaded}
@@ -160,6 +165,13 @@ def _with_majority(
             yield from result_rows(score, scheme=name, decode=decode, task=rows.task.name, **source)
 
 
+def _load_t5(run: RunConfig) -> tuple[T5ForConditionalGeneration, Any]:
+    path = Path(run.model)
+    if path.is_absolute() and not path.exists():
+        raise ValueError(f"the T5 of the prompts, {path}, is not there; if it has moved, give --model")
+    return load_t5(run.model)
+
+
 def predict(
     checkpoint: Path,
     run: RunConfig,
@@ -179,7 +191,7 @@ def predict(
         decode: ``"generate"`` or ``"rank"``.
     """
     device = pick_device(compute.device)
-    t5, tokenizer = load_t5(run.model)
+    t5, tokenizer = _load_t5(run)
     rows = [row for row in inputs if not isinstance(row, str)]
     texts = [text for text in inputs if isinstance(text, str)]
     encoded = encode_inputs(task, rows, tokenizer, prefix=run.data.prefix, max_length=run.data.max_length)

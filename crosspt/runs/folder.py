@@ -1,38 +1,56 @@
 """The folder of a run: made for its settings, or found to hold that very run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from crosspt.config.files import check_writable, is_free, write_json
-from crosspt.config.layout import RUN_NAME, TASKS
+from crosspt.config.layout import LOCK_NAME, RUN_NAME, TASKS
 from crosspt.config.run import RunConfig
+from crosspt.runs.lock import lock_folder
 from crosspt.tasks.task_file import copy_task_file
 
 
-def prepare_folder(run: RunConfig, folder: Path, resume: bool) -> None:
-    """Make a run's folder and write ``run.json``, or check that the folder holds this very run.
+@contextmanager
+def open_folder(run: RunConfig, folder: Path, resume: bool, *, wait: bool = False) -> Iterator[None]:
+    """Make a run's folder and write ``run.json``, or check that the folder holds this very run; lock it until the end.
+
+    Args:
+        run: the settings.
+        folder: where the run goes.
+        resume: whether the folder may hold this run already.
+        wait: whether to wait for another process that works on it.
 
     Raises:
-        ValueError: the folder holds something else, or a run that ``resume`` does not allow to continue.
+        ValueError: the folder holds something else, a run that ``resume`` does not allow to continue, or one that
+            another process works on.
     """
-    if (folder / RUN_NAME).is_file():
-        if not resume:
-            raise ValueError(f"{folder} holds a run already; --resume continues it, another --output starts a new one")
-        saved, wanted = RunConfig.load(folder).to_dict(), run.to_dict()
-        different = [
-            f"{key} (there {was!r}, here {now!r})"
-            for section in wanted
-            for key, was, now in _differences(section, saved[section], wanted[section])
-        ]
-        if different:
-            raise ValueError(f"{folder} holds a run with other settings: {', '.join(different)}")
-        return
-    if not is_free(folder, RUN_NAME, TASKS):
+    if not (folder / RUN_NAME).is_file() and not is_free(folder, RUN_NAME, TASKS, LOCK_NAME):
         raise ValueError(f"{folder} must be a new or empty folder, or one that holds a run to resume")
     check_writable(folder)
-    for name, file in run.task_files.items():  # a run knows its tasks without the files they came from
-        copy_task_file(Path(file), task_copy(folder, name))
-    write_json(folder / RUN_NAME, run.to_dict())
+    with lock_folder(folder, f"{folder} is being trained", wait=wait):
+        if (folder / RUN_NAME).is_file():
+            check_run(run, folder, resume)
+        else:
+            for name, file in run.task_files.items():  # a run knows its tasks without the files they came from
+                copy_task_file(Path(file), task_copy(folder, name))
+            write_json(folder / RUN_NAME, run.to_dict())
+        yield
+
+
+def check_run(run: RunConfig, folder: Path, resume: bool) -> None:
+    """Raise ValueError unless the run that a folder holds is this very one, and may be continued."""
+    if not resume:
+        raise ValueError(f"{folder} holds a run already; --resume continues it, another --output starts a new one")
+    saved, wanted = RunConfig.load(folder).to_dict(), run.to_dict()
+    different = [
+        f"{key} (there {was!r}, here {now!r})"
+        for section in wanted
+        for key, was, now in _differences(section, saved[section], wanted[section])
+    ]
+    if different:
+        raise ValueError(f"{folder} holds a run with other settings: {', '.join(different)}")
 
 
 def task_copy(folder: Path, name: str) -> Path:

@@ -8,6 +8,7 @@ from crosspt.config.files import did_you_mean
 from crosspt.config.run import RunConfig
 from crosspt.tasks.registry import get_task
 from crosspt.tasks.task import Task
+from crosspt.tasks.task_file import is_task_file
 
 
 def run_tasks(run: RunConfig) -> dict[int, Task]:
@@ -34,7 +35,7 @@ def name_tasks(task_files: dict[str, str], specifications: Iterable[str]) -> lis
     names = []
     for specification in specifications:
         name = get_task(specification).name
-        if specification.endswith((".yaml", ".yml")):
+        if is_task_file(specification):
             file = str(Path(specification).expanduser().resolve())
             if task_files.setdefault(name, file) != file:
                 raise ValueError(f"{task_files[name]} and {file} both describe a task {name!r}")

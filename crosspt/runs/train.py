@@ -14,14 +14,14 @@ from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
 from crosspt.config.files import write_json
-from crosspt.config.layout import CHECKPOINTS, RESULTS_NAME
+from crosspt.config.layout import CHECKPOINTS, RESULTS_NAME, RUN_NAME
 from crosspt.config.run import Compute, RunConfig
 from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.results import make_results, read_results
 from crosspt.models.model import CrossPTModel
 from crosspt.models.t5.loading import load_t5, pick_device
 from crosspt.runs.evaluate import evaluate_prompts
-from crosspt.runs.folder import prepare_folder
+from crosspt.runs.folder import check_run, open_folder
 from crosspt.runs.tasks import run_tasks
 from crosspt.storage import load_source_prompts
 from crosspt.tasks.collation import PromptCollator, encode_rows
@@ -130,8 +130,8 @@ def train_source_prompts(run: RunConfig, folder: Path, *, device: str = "auto", 
     """
     device = pick_device(device).type
     ready = prepare(run)
-    prepare_folder(run, folder, resume=True)
-    _run_jobs(ready, ready.source_jobs, folder, folder, device, progress)
+    with open_folder(run, folder, resume=True):
+        _run_jobs(ready, ready.source_jobs, folder, folder, device, progress)
 
 
 def train(
@@ -158,24 +158,28 @@ def train(
 
     Returns:
         The content of ``results.json``.
+
+    Raises:
+        ValueError: a setting does not fit, or the folder holds something else or a run that another process works on.
     """
     started = time.perf_counter()
     compute = Compute(device=pick_device(device).type, bf16=run.training.bf16, progress=progress)
     ready = prepare(run)
-    prepare_folder(run, folder, resume)
     results = folder / RESULTS_NAME
-    if results.is_file():
+    if (folder / RUN_NAME).is_file() and results.is_file():
+        check_run(run, folder, resume)
         return read_results(results)
     loaded = time.perf_counter()
     source_folder = source_folder or folder
-    _run_jobs(ready, ready.source_jobs, source_folder, source_folder, compute.device, progress)
-    _run_jobs(ready, ready.target_jobs, folder, source_folder, compute.device, progress)
-    trained = time.perf_counter()
-    targets = {name: ready.rows[name] for name in run.prompts.tasks}
-    rows = evaluate_prompts(folder, ready.t5, ready.tokenizer, targets, run, compute)
-    seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
-    content = make_results(run.to_dict(), seconds, rows, analyse(folder, run.prompts.tasks))
-    write_json(results, content)
+    with open_folder(run, folder, resume):
+        _run_jobs(ready, ready.source_jobs, source_folder, source_folder, compute.device, progress)
+        _run_jobs(ready, ready.target_jobs, folder, source_folder, compute.device, progress)
+        trained = time.perf_counter()
+        targets = {name: ready.rows[name] for name in run.prompts.tasks}
+        rows = evaluate_prompts(folder, ready.t5, ready.tokenizer, targets, run, compute)
+        seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
+        content = make_results(run.to_dict(), seconds, rows, analyse(folder, run.prompts.tasks))
+        write_json(results, content)
     return content
 
 

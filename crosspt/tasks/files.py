@@ -26,6 +26,10 @@ _ENCLOSED = re.compile(r'(?:^|(?<=\t))"([^"]*(?:""[^"]*)*)"(?=\t|\r?$)', re.MULT
 _FIELD_LIMIT = threading.Lock()
 
 
+class MissingRowsError(ValueError):
+    """A file of rows, or the folder that should hold it, is not there."""
+
+
 def split_suffix(name: str) -> tuple[str, str]:
     """Returns a file's name without its suffix, and that one of SUFFIXES, both in lower case; "" for no such suffix."""
     name = name.lower()
@@ -43,6 +47,7 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
     objects lack is None there.
 
     Raises:
+        MissingRowsError: when there is no such file.
         ValueError: when the suffix is none of these or the content is broken; one line that names the file.
     """
     path = path.expanduser()
@@ -50,7 +55,7 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
     if not suffix:
         raise ValueError(f"{path}: rows must be in a file ending in {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise MissingRowsError(f"{path}: no such file")
     try:
         if suffix == ".parquet":
             return _read_parquet(path)

@@ -7,7 +7,7 @@ from crosspt.tasks.embedded.suite import EMBEDDED_TASKS
 from crosspt.tasks.glue import GLUE_TASKS
 from crosspt.tasks.group2 import GROUP2_TASKS
 from crosspt.tasks.task import Task
-from crosspt.tasks.task_file import load_task_file
+from crosspt.tasks.task_file import is_task_file, load_task_file
 
 SUITES: dict[str, tuple[str, ...]] = {
     "embedded": tuple(task.name for task in EMBEDDED_TASKS),
@@ -42,7 +42,7 @@ def get_task(name: str) -> Task:
     Raises:
         ValueError: when there is no such task, or the file does not describe one.
     """
-    if name.endswith((".yaml", ".yml")):
+    if is_task_file(name):
         return load_task_file(name)
     key = _key(name)
     if key not in _TASKS:

@@ -7,7 +7,7 @@ from typing import Any
 
 import datasets
 
-from crosspt.tasks.files import read_columns
+from crosspt.tasks.files import MissingRowsError, read_columns
 from crosspt.tasks.splits import describe_search, find_split, list_folder
 from crosspt.tasks.task import Task
 from crosspt.tasks.values import as_text, one_line, show
@@ -81,7 +81,7 @@ def missing_column(task: Task, part: Part, column: str) -> ValueError:
 def _find_folder(task: Task, data_dir: str | Path) -> Path:
     data_dir = Path(data_dir).expanduser()
     if not data_dir.is_dir():
-        raise ValueError(f"task {task.name!r}: the data directory {data_dir} does not exist")
+        raise MissingRowsError(f"task {task.name!r}: the data directory {data_dir} does not exist")
     for name in task.data_folders:
         if (data_dir / name).is_dir():
             return data_dir / name

@@ -6,13 +6,18 @@ from typing import Any
 
 import yaml
 
-from crosspt.config.files import write_atomically
+from crosspt.config.files import parse_yaml, write_atomically
 from crosspt.tasks.task import SPLITS, Task
 from crosspt.tasks.values import one_line
 
 _REQUIRED = ("name", "fields", "labels")
 _KEYS = (*_REQUIRED, "label_column", "label_values", "metrics", "data_files", "hub", "hub_config", "hub_splits")
 _QUOTES = " (YAML reads a bare yes, no or number as a value: put it in quotes)"
+
+
+def is_task_file(name: str) -> bool:
+    """Whether a task given by this name is one's own, read from a YAML file of that path."""
+    return name.lower().endswith((".yaml", ".yml"))
 
 
 def load_task_file(path: str | Path) -> Task:
@@ -79,10 +84,10 @@ def _files(path: Path, names: dict[str, str]) -> dict[str, Path]:
 
 def _read(path: Path) -> dict[Any, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such task file") from error
-    except Exception as error:  # what YAML makes of a value such as 2001-99-99 raises errors of every kind
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as YAML: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must hold keys and values such as 'name: ...', got {type(content).__name__}")

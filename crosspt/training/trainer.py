@@ -1,5 +1,7 @@
 """transformers' Trainer for prompts: own parameter groups, whole checkpoints, a loss that must stay finite."""
 
+import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -11,7 +13,9 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from crosspt.config.files import SCHEMA, read_json
 from crosspt.config.training import TrainingConfig
+from crosspt.config.values import check_types
 from crosspt.models.model import CrossPTModel
 from crosspt.storage import check_state, load_prompts
 from crosspt.tasks.collation import IGNORED_LABEL
@@ -19,6 +23,7 @@ from crosspt.training.optimizer import make_optimizer
 
 CHECKPOINTS_KEPT = 2
 UNFINISHED = "unfinished"
+SUMS_NAME = "checksums.json"
 
 
 class PromptTrainer(Trainer):
@@ -92,7 +97,10 @@ class PromptTrainer(Trainer):
 
     def train_or_resume(self) -> None:
         """Train, from the last whole checkpoint in the folder where there is one."""
-        self.train(resume_from_checkpoint=get_last_checkpoint(self.folder) if self.folder.is_dir() else None)
+        checkpoint = get_last_checkpoint(self.folder) if self.folder.is_dir() else None
+        if checkpoint is not None:
+            _check_sums(Path(checkpoint))
+        self.train(resume_from_checkpoint=checkpoint)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Nothing: the Trainer's estimate is for training all of a model's weights."""
@@ -107,6 +115,8 @@ class PromptTrainer(Trainer):
         shutil.rmtree(unfinished, ignore_errors=True)
         super()._save_checkpoint(model, trial)
         (checkpoint,) = unfinished.iterdir()
+        sums = {file.name: _digest(file) for file in checkpoint.iterdir()}
+        (checkpoint / SUMS_NAME).write_text(json.dumps({"schema": SCHEMA, "files": sums}), encoding="utf-8")
         for file in checkpoint.iterdir():
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
@@ -128,6 +138,25 @@ class PromptTrainer(Trainer):
             raise ValueError(f"resume: {resume_from_checkpoint} was made with other prompt settings than this run's")
         check_state(resume_from_checkpoint, saved.state, bank.state_dict())
         bank.load_state_dict(saved.state)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _check_sums(checkpoint: Path) -> None:
+    """Raise ValueError where a file of a checkpoint is not the one that was written: what reads it would not notice."""
+    path = checkpoint / SUMS_NAME
+    try:
+        content = read_json(path)
+        check_types(path, content, {"files": dict[str, str]})
+        for name, digest in content["files"].items():
+            file = checkpoint / name
+            if not file.is_file() or _digest(file) != digest:
+                raise ValueError(f"{file} is not as it was written")
+    except ValueError as error:
+        raise ValueError(f"resume: {error}; without {checkpoint} the run goes on from before it") from None
 
 
 def _tasks_without_finite_loss(logits: Tensor, inputs: dict[str, Any], tasks: list[str]) -> list[str]:

@@ -54,6 +54,21 @@ def test_a_folder_of_save_pretrained(slpn_run: Path, workspace: Workspace, tmp_p
     assert {row["cell"] for row in content["results"]} == {"saved"}
 
 
+def test_a_run_whose_model_and_rows_have_moved(slpn_run: Path, workspace: Workspace, tmp_path: Path) -> None:
+    run = tmp_path / "slpn"
+    shutil.copytree(slpn_run, run)
+    content = json.loads((run / "run.json").read_text())
+    content["model"], content["data"]["data_dir"] = "/gone/t5", "/gone/data"
+    (run / "run.json").write_text(json.dumps(content))
+    rows = ("--data-dir", workspace.data)
+    gone = mistake(crosspt("evaluate", "--checkpoint", run))
+    assert "the data directory /gone/data does not exist; if it has moved, give --data-dir, or --tasks with" in gone
+    for command in (("evaluate", *rows), ("predict", "--task", "rte", "--text", "w1")):
+        gone = mistake(crosspt(*command, "--checkpoint", run))
+        assert gone.endswith(": the T5 of the prompts, /gone/t5, is not there; if it has moved, give --model")
+        assert crosspt(*command, "--checkpoint", run, "--model", workspace.model).status == 0
+
+
 def test_overrides(slpn_run: Path, workspace: Workspace, tmp_path: Path) -> None:
     model = tmp_path / "copy"
     shutil.copytree(workspace.model, model)

@@ -27,7 +27,7 @@ def files_of(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 def test_a_run_and_its_results(slpn_run: Path) -> None:
     files = {path.name for path in slpn_run.iterdir()} - {"evaluation"}
-    assert files == {"crosspt_config.json", "crosspt_model.safetensors", "results.json", "run.json"}
+    assert files - {".lock"} == {"crosspt_config.json", "crosspt_model.safetensors", "results.json", "run.json"}
     content = read_results(slpn_run)
     assert list(content) == ["schema", "config", "versions", "environment", "seconds", "results", "analysis"]
     assert content["schema"] == 1
@@ -145,7 +145,7 @@ def test_dry_run_writes_nothing(workspace: Workspace, tmp_path: Path) -> None:
 def test_a_task_of_the_users_own(workspace: Workspace, tmp_path: Path) -> None:
     for split in ("train", "validation"):
         write_jsonl(tmp_path / f"{split}.jsonl", make_rows(("text",), 8))
-    (tmp_path / "mood.yaml").write_text(
+    (tmp_path / "mood.YAML").write_text(
         yaml.safe_dump(
             {
                 "name": "mood",
@@ -156,7 +156,7 @@ def test_a_task_of_the_users_own(workspace: Workspace, tmp_path: Path) -> None:
         )
     )
     run = tmp_path / "run"
-    outcome = workspace.train(run, "--tasks", f"mrpc,{tmp_path / 'mood.yaml'}")
+    outcome = workspace.train(run, "--tasks", f"mrpc,{tmp_path / 'mood.YAML'}")
     assert outcome.status == 0, outcome.stderr
     assert load_prompts(run).config.tasks == ["mrpc", "mood"]
     evaluated = crosspt("evaluate", "--checkpoint", run, "--tasks", "mood", "--json").json()
@@ -164,8 +164,12 @@ def test_a_task_of_the_users_own(workspace: Workspace, tmp_path: Path) -> None:
         {**row, "cell": "run"} for row in read_results(run)["results"] if row["task"] == "mood"
     ]
     assert crosspt("predict", "--checkpoint", run, "--task", "mood", "--field", "text=w1").status == 0
-    (tmp_path / "mood.yaml").rename(tmp_path / "moved.yaml")
-    moved = crosspt("evaluate", "--checkpoint", run, "--tasks", tmp_path / "moved.yaml", "--json").json()
+    (tmp_path / "moved").mkdir()
+    for file in ("mood.YAML", "train.jsonl", "validation.jsonl"):
+        (tmp_path / file).rename(tmp_path / "moved" / file)
+    gone = mistake(crosspt("evaluate", "--checkpoint", run, "--tasks", "mood"))
+    assert f"{tmp_path / 'validation.jsonl'}: no such file; if it has moved, give --data-dir, or --tasks with" in gone
+    moved = crosspt("evaluate", "--checkpoint", run, "--tasks", tmp_path / "moved" / "mood.YAML", "--json").json()
     assert moved["results"] == evaluated["results"]
 
 

@@ -28,7 +28,12 @@ NO_JSON = {
     "one wrong byte": (b'{"schema": 1, "a": "\xe9"}', "is not UTF-8 text: invalid continuation byte at byte 20"),
     "NaN": (b'{"schema": 1, "a": NaN}', "is not JSON: it holds NaN"),
     "deep": (b"[" * 100_000, "is not JSON: maximum recursion depth exceeded"),
+    "deep enough to parse": (b"[" * 101 + b"]" * 101, "is not JSON: it is nested deeper than 100 levels"),
     "many digits": (b'{"schema": ' + b"1" * 5000 + b"}", "is not JSON: Exceeds the limit"),
+    "more than 64 bits": (b'{"schema": %d}' % (2**63), "is not JSON: it holds an integer of more than 64 bits"),
+    "a huge number": (b'{"schema": 1, "a": [-1e999]}', "is not JSON: it holds -1e999"),
+    "no character": (b'{"schema": 1, "\\ud800": 0}', "is not JSON: 'utf-8' codec can't encode character"),
+    "a key twice": (b'{"schema": 1, "a": {"b": 1, "b": 2}}', "is not JSON: it holds the key 'b' twice"),
 }
 FOREIGN = {
     "a list": (b"[1]", "must hold an object, got list"),

@@ -110,8 +110,28 @@ def test_dictionary_round_trip() -> None:
         ({"initialization": "zeros"}, "initialization must be one of"),
         ({"initialization": "text"}, "init_texts goes with initialization 'text'"),
         ({"init_texts": ["a"]}, "init_texts goes with initialization 'text'"),
-        ({"initialization": "text", "init_texts": ["a"]}, "init_texts must hold 6 texts, got 1"),
-        ({"scheme": "SL", "initialization": "text", "init_texts": ["a", "b"]}, "init_texts must hold 1 texts, got 2"),
+        (
+            {"initialization": "text", "init_texts": ["a"]},
+            "init_texts must hold 6 texts for scheme SLPN, in the order source 1, source 2, source 3, private prompt "
+            "of mrpc, private prompt of rte, private prompt of cola, got 1; sources that start alike would stay alike$",
+        ),
+        (
+            {"scheme": "SLP", "initialization": "text", "init_texts": ["a", "b"]},
+            "must hold 4 texts for scheme SLP, in the order source 1, private prompt of mrpc, .* of cola, or one text "
+            "for all, got 2$",
+        ),
+        (
+            {"scheme": "SILP", "initialization": "text", "init_texts": ["a", "b"]},
+            "must hold 3 texts for scheme SILP, in the order private prompt of mrpc, private prompt of rte, private",
+        ),
+        (
+            {"scheme": "SL", "initialization": "text", "init_texts": ["a", "b"]},
+            "must hold 1 text for scheme SL, in the order source 1, got 2$",
+        ),
+        (
+            {"scheme": "PI", "initialization": "text", "init_texts": ["a", "b"]},
+            "scheme PI starts every prompt from a saved one, got 2 init_texts",
+        ),
         ({"scheme": "PI", "source_tasks": ["rte"]}, "source_tasks lack mrpc, cola"),
     ],
 )

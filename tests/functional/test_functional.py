@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from crosspt import functional, reference
-from crosspt.functional import library
+from crosspt.functional import library, validation
 from tests.mixtures import VARIANTS, make_operands, make_rows
 
 TENSORS = ("table", "logits", "sources", "privates", "weight", "bias")
@@ -213,23 +213,27 @@ BAD_ROWS: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"task_ids": torch.zeros(4, 1, dtype=torch.int64)},
         ValueError,
-        r"task_ids must be int64 of shape \(B,\) = \(4,\), got",
+        r"task_ids must be int64 or int32 of shape \(B,\) = \(4,\), got",
     ),
     (
         {"task_ids": torch.zeros(3, dtype=torch.int64)},
         ValueError,
-        r"task_ids must be int64 of shape \(B,\) = \(4,\), got",
+        r"task_ids must be int64 or int32 of shape \(B,\) = \(4,\), got",
     ),
-    ({"task_ids": torch.zeros(4)}, TypeError, r"task_ids must be int64 of shape \(B,\) = \(4,\), got torch.float32"),
-    ({"task_ids": [0, 0, 0, 0]}, TypeError, r"task_ids must be an int64 tensor of shape \(B,\), got list"),
+    (
+        {"task_ids": torch.zeros(4)},
+        TypeError,
+        r"task_ids must be int64 or int32 of shape \(B,\) = \(4,\), got torch.float32",
+    ),
+    ({"task_ids": [0, 0, 0, 0]}, TypeError, r"task_ids must be a tensor, int64 .*\), got list"),
     ({"task_ids": torch.tensor([0, 1, 2, 3])}, ValueError, r"task_ids must lie in \[0, 3\), got values from 0 to 3"),
     ({"task_ids": torch.tensor([0, -1, 2, 0])}, ValueError, r"task_ids must lie in \[0, 3\), got values from -1 to 2"),
     (
         {"input_ids": torch.zeros(4, dtype=torch.int64)},
         ValueError,
-        r"input_ids must be int64 of shape \(B, L\), got \(4,\)",
+        r"input_ids must be int64 or int32 of shape \(B, L\), got \(4,\)",
     ),
-    ({"input_ids": torch.zeros(4, 2, dtype=torch.int32)}, TypeError, r"input_ids must be int64 .*, got torch.int32"),
+    ({"input_ids": torch.zeros(4, 2, dtype=torch.int16)}, TypeError, r"input_ids must be int64 .*, got torch.int16"),
     ({"input_ids": torch.full((4, 2), 5)}, ValueError, r"input_ids must lie in \[0, 5\), got values from 5 to 5"),
     (
         {"table": torch.zeros(5, 3)},
@@ -249,6 +253,14 @@ def test_bad_rows(change: dict[str, Any], error: type[Exception], message: str) 
         functional.prompted_embedding(**rows, **operands)
     with pytest.raises(error, match=f"^prepend_prompts: .*{message}"):
         functional.prepend_prompts(operands["privates"], **rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_ids_reach_the_operators_in_64_bits(dtype: torch.dtype) -> None:
+    """In 32 bits the place of a row in a large table overflows."""
+    ids = validation.check_ids("operation", "ids", torch.tensor([2, 0], dtype=dtype), "(B,)", 3)
+    assert ids.dtype is torch.int64
+    assert ids.tolist() == [2, 0]
 
 
 def test_bad_mixing_weights() -> None:

@@ -1,5 +1,6 @@
 """The attention's torch.library operators: schemas, torch.compile, autocast, second derivatives, checks."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -168,6 +169,14 @@ def test_learned_bias_is_taken_where_no_gradient_is_recorded() -> None:
     x.bias.requires_grad_()
     with torch.no_grad():
         assert_same({"output": attended(x, "triton")}, {"output": attended(x, "reference")}, 1e-12)
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_task_ids_of_32_bits(backend: str, device: str) -> None:
+    x = make_inputs(CASES["prefix"], TINY, device=device)
+    assert x.task_ids is not None
+    narrow = replace(x, task_ids=x.task_ids.int())
+    assert_same(results(attended, narrow, backend), results(attended, x, backend))
 
 
 @pytest.mark.parametrize("backend", ["auto", "torch", "triton"])

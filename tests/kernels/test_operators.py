@@ -127,6 +127,14 @@ def test_unused_encoder_gets_no_gradient(device: str) -> None:
     assert x.given["sources"].grad is not None
 
 
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize("operation", [prompted, prepended])
+def test_ids_of_32_bits(operation: Operation, backend: str, device: str) -> None:
+    x = make_inputs(CASES["all encoded"], BY_TASK, torch.float32, device)
+    narrow = replace(x, input_ids=x.input_ids.int(), task_ids=x.task_ids.int())
+    assert_same(results(operation, narrow, backend), results(operation, x, backend))
+
+
 def test_meta_tensors_give_shapes() -> None:
     x = make_inputs(Case(), BY_TASK, device="cpu").map(lambda tensor: tensor.to("meta"))
     mixture = Mixture(**x.parameters, **x.options)

@@ -4,8 +4,13 @@ from pathlib import Path
 import pytest
 
 from crosspt.config.run import RunConfig
-from crosspt.runs.folder import prepare_folder
+from crosspt.runs.folder import open_folder
 from tests.config.test_run import make_run
+
+
+def prepare_folder(run: RunConfig, folder: Path, resume: bool) -> None:
+    with open_folder(run, folder, resume):
+        pass
 
 
 def test_a_new_folder(tmp_path: Path) -> None:

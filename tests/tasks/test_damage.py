@@ -3,32 +3,25 @@
 import gzip
 import io
 import json
-import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import datasets
 import pandas
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crosspt.tasks.data import load_split
 from crosspt.tasks.task import Task
 from crosspt.tasks.task_file import load_task_file
+from tests.damage import VALUES, damages, read, unhurried
 
 TASK = Task(name="own", fields=("text",), labels=("no", "yes"), metrics=("accuracy",))
 YAML = (
     b'{name: own, fields: [text], labels: ["no", "yes"], label_values: [0, 1], data_files: {train: a.csv, test: b.csv}}'
 )
 TABLE = pandas.DataFrame({"text": ["one", 'two "quoted"', "three, f\u00f6ur\t"], "label": [0, 1, 0]})
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.sampled_from(["1.0", "\ud800"]),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
-    max_leaves=4,
-)
-UNHURRIED = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def whole(suffix: str) -> bytes:
@@ -43,32 +36,6 @@ def whole(suffix: str) -> bytes:
     return gzip.compress(text) if suffix.endswith("gz") else text
 
 
-@st.composite
-def damages(draw: st.DrawFn, content: bytes) -> bytes:
-    """The content with bytes changed, cut out, put in or in another encoding."""
-    damaged = bytearray(content)
-    for _ in range(draw(st.integers(0, 3))):
-        place = draw(st.integers(0, max(len(damaged) - 1, 0)))
-        damaged[place : place + draw(st.integers(0, 9))] = draw(
-            st.binary(max_size=4) | st.sampled_from([b"\x00", b'"'])
-        )
-    other = draw(st.sampled_from(["utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1"]))
-    return bytes(damaged) if other == "utf-8" else damaged.decode(errors="replace").encode(other, errors="replace")
-
-
-def read(path: Path, load: Any) -> Any:
-    """What is read, or None after one line that names the file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return load()
-        except ValueError as error:
-            said = str(error)
-    assert str(path) in said
-    assert len(said.splitlines()) == 1
-    return None
-
-
 def read_rows(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     rows: datasets.Dataset | None = read(path, lambda: load_split(replace(TASK, data_files={"train": path}), "train"))
@@ -79,20 +46,20 @@ def read_rows(path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "json", "parquet", "csv.gz"])
 @given(data=st.data())
-@UNHURRIED
+@unhurried(100)
 def test_rows(tmp_path: Path, suffix: str, data: st.DataObject) -> None:
     read_rows(tmp_path / f"rows.{suffix}", data.draw(damages(whole(suffix))))
 
 
 @given(data=st.data())
-@UNHURRIED
+@unhurried(100)
 def test_values_of_every_type(tmp_path: Path, data: st.DataObject) -> None:
     row = st.dictionaries(st.sampled_from(["text", "label", "text\n"]), VALUES) | VALUES
     read_rows(tmp_path / "rows.json", json.dumps(data.draw(st.lists(row, max_size=3))).encode())
 
 
 @given(content=damages(YAML))
-@UNHURRIED
+@unhurried(100)
 def test_tasks(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "own.yaml"
     path.write_bytes(content)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from crosspt.tasks.registry import get_task
-from crosspt.tasks.task_file import load_task_file
+from crosspt.tasks.task_file import is_task_file, load_task_file
 
 GOOD = """
 name: spam
@@ -20,6 +20,11 @@ def write(folder: Path, text: str) -> Path:
     path = folder / "spam.yaml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def test_names_of_files() -> None:
+    assert all(map(is_task_file, ("spam.yaml", "spam.yml", "a b/SPAM.YAML", "Spam.Yml")))
+    assert not any(map(is_task_file, ("spam", "yaml", "spam.yaml.gz", "spam.yaml/")))
 
 
 def test_files(tmp_path: Path) -> None:

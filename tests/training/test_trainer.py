@@ -80,6 +80,7 @@ def test_checkpoints_hold_prompts_only_and_are_few(tmp_path: Path) -> None:
     assert len(folders) == CHECKPOINTS_KEPT
     files = {path.name for path in (tmp_path / "checkpoint-20").iterdir()}
     assert files == {
+        "checksums.json",
         "crosspt_config.json",
         "crosspt_model.safetensors",
         "optimizer.pt",

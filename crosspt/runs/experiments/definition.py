@@ -4,10 +4,8 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, get_type_hints
 
-import yaml
-
 from crosspt.config.data import DataConfig
-from crosspt.config.files import did_you_mean
+from crosspt.config.files import did_you_mean, parse_yaml
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.config.values import build, check_keys, check_types
@@ -91,9 +89,9 @@ def read_definition(name: str, text: str) -> Definition:
             name.
     """
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{name}: is not YAML: {' '.join(str(error).split())}") from None
+        content = parse_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: is not YAML: {error}") from None
     hints = {**get_type_hints(Definition), "suites": dict[str, dict], "aliases": list[str]}  # as YAML holds them
     del hints["name"]
     check_keys(name, content, hints)

@@ -11,7 +11,7 @@ from rich.progress import Progress, TaskID
 from crosspt.config.files import SCHEMA, write_json
 from crosspt.config.layout import ERROR_NAME
 from crosspt.runs.experiments.worker import Work, do_work, start_worker
-from crosspt.runs.folder import prepare_folder
+from crosspt.runs.folder import open_folder
 
 
 class Pool:
@@ -102,8 +102,8 @@ def _record(work: Work, error: BaseException, origin: Work) -> str:
         reason = "its process was killed, or ran out of memory"
     if origin is not work:
         reason = f"the stage-1 prompts {origin.name} that it starts from failed: {reason}"
-    with suppress(ValueError):
-        prepare_folder(work.run, work.folder, resume=True)  # so that the cell can be run again
+    with suppress(ValueError), open_folder(work.run, work.folder, resume=True):
+        pass  # now the cell can be run again
     content = {"schema": SCHEMA, "cell": work.name, "error": reason, "type": type(error).__name__}
     write_json(work.folder / ERROR_NAME, content)
     return reason

@@ -1,12 +1,10 @@
 """Runs a grid in several processes. It can be stopped at any moment, and goes on where it stopped."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -17,6 +15,7 @@ from crosspt.evaluation.results import read_results
 from crosspt.runs.experiments.grid import Cell, Grid, cell_folder, most_rows, source_folder
 from crosspt.runs.experiments.pool import Pool
 from crosspt.runs.experiments.worker import Work
+from crosspt.runs.lock import lock_folder
 from crosspt.runs.train import prepare
 
 MOST_JOBS = 8  # by default
@@ -54,7 +53,7 @@ def run_grid(grid: Grid, folder: Path, *, jobs: int, device: str = "auto", progr
         prepare(most_rows(unfinished).run)  # what does not fit raises before anything is written
     check_writable(folder)
     console = Console(stderr=True)
-    with _lock(folder):
+    with lock_folder(folder, f"the experiment in {folder} is being run"):
         if not (folder / EXPERIMENT_NAME).is_file():
             write_json(folder / EXPERIMENT_NAME, grid.to_dict())
         waiting = _plan(grid, folder, console)
@@ -112,20 +111,6 @@ def _is_finished(results: Path, console: Console) -> bool:
         results.unlink()
         return False
     return True
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Keep other grids out of a folder for as long as this process lives."""
-    lock = FileLock(folder / LOCK_NAME)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(f"another process works on the experiment in {folder}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _identity(content: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from transformers.utils import logging
 
 from crosspt.config.files import write_json
-from crosspt.config.layout import CELL_NAME, ERROR_NAME, LOCK_NAME, LOG_NAME
+from crosspt.config.layout import CELL_NAME, ERROR_NAME, LOG_NAME
 from crosspt.config.run import RunConfig
-from crosspt.runs.folder import prepare_folder
+from crosspt.runs.folder import open_folder
 from crosspt.runs.train import train, train_source_prompts
 
 
@@ -63,9 +62,8 @@ def do_work(work: Work, device: str) -> None:
         work: the run.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
     """
-    prepare_folder(work.run, work.folder, resume=True)
     with (
-        FileLock(work.folder / LOCK_NAME),  # one that a killed grid left over may still be about to end
+        open_folder(work.run, work.folder, resume=True, wait=True),  # what a killed grid left over is about to end
         (work.folder / LOG_NAME).open("a", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),

@@ -1,0 +1,43 @@
+"""The lock of a folder that one process at a time may write to."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from crosspt.config.layout import LOCK_NAME
+
+
+@contextmanager
+def lock_folder(folder: Path, work: str, *, wait: bool = False) -> Iterator[None]:
+    """Keep other processes out of a folder; the system opens the lock when this process ends, however it does.
+
+    The thread that holds it may take it again.
+
+    Args:
+        folder: a folder that exists.
+        work: what is done there, for the message: ``"FOLDER is being trained"``.
+        wait: whether to wait for a process that holds it.
+
+    Raises:
+        ValueError: another process holds it; the message names the process.
+    """
+    path = folder / LOCK_NAME
+    try:
+        holder = path.read_text(encoding="utf-8")  # before the attempt, in which some versions of filelock empty it
+    except (OSError, ValueError):
+        holder = ""
+    lock = FileLock(path, is_singleton=True)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        raise ValueError(f"{work} by {holder or 'another process'}; wait for it or choose another folder") from None
+    try:
+        with suppress(PermissionError):  # Windows keeps everybody out of a locked file
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        yield
+    finally:
+        lock.release()
