@@ -25,7 +25,7 @@ setup(
     },
     install_requires=[
         "torch>=2.7",
-        "triton>=3.3; platform_system == 'Linux'",
+        "triton>=3.5; platform_system == 'Linux'",
         "transformers>=5.17",
         "accelerate>=1.1",
         "datasets>=3.0",

@@ -1,7 +1,8 @@
-"""Run the tests that depend on transformers under the oldest and the newest version that are supported.
+"""Run the tests that depend on transformers and Triton under the oldest and the newest version of each.
 
-``python -m tests.compat [oldest] [newest]``: both by default. The pinned version is that of ``make test``. Another
-version lies in a folder in front of the environment's own, with no dependency but those that it needs older.
+``python -m tests.compat [transformers-oldest] [triton-newest] ...``: all by default. The pinned versions are those of
+``make test``. Another version lies in a folder in front of the environment's own, with no dependency but those that it
+needs older.
 """
 
 import os
@@ -12,14 +13,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 OVERLAYS = ROOT / ".venv" / "compat"
-VERSIONS = {"oldest": "5.17.0", "pinned": "5.23.0", "newest": "5.24.0"}
-BESIDE = {"oldest": ["huggingface_hub==1.33.0", "httpx==0.28.1", "httpcore==1.0.9"], "newest": []}
-TESTS = ["tests/models", "tests/prompts", "tests/training"]
+VERSIONS = {  # the package, then what goes with it
+    "transformers-oldest": ["transformers==5.17.0", "huggingface_hub==1.33.0", "httpx==0.28.1", "httpcore==1.0.9"],
+    "transformers-newest": ["transformers==5.24.0"],
+    "triton-oldest": ["triton==3.5.1", "numpy==2.2.6"],  # its interpreter takes no NumPy from 2.4 on
+    "triton-newest": ["triton==3.9.0"],
+}
+PYTEST = ["pytest", "--numprocesses", "auto", "--maxprocesses", "8", "-m", "not slow"]
+COMMANDS = {
+    "transformers": [[*PYTEST, "tests/models", "tests/prompts", "tests/training"]],
+    "triton": [
+        [*PYTEST, *(f"tests/kernels/test_{part}.py" for part in ("attention", "interpreter", "operators", "values"))],
+        ["crosspt.kernels.tools.combinations"],
+    ],
+}
 
 
-def install(name: str) -> Path:
-    """The folder with a version of transformers and what goes with it, installed unless it is there."""
-    packages = [f"transformers=={VERSIONS[name]}", *BESIDE[name]]
+def install(packages: list[str]) -> Path:
+    """The folder with these packages, installed unless it is there."""
     folder = OVERLAYS / "-".join(packages).replace("==", "-")
     if not folder.exists():
         partial = folder.with_name("partial")
@@ -32,16 +43,17 @@ def install(name: str) -> Path:
 
 def run_tests(name: str) -> int:
     """The exit status of the tests under a version."""
-    path = [str(install(name)), *filter(None, [os.environ.get("PYTHONPATH")])]
+    package, _, wanted = VERSIONS[name][0].partition("==")
+    path = [str(install(VERSIONS[name])), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-    asked = [sys.executable, "-c", "import transformers; print(transformers.__version__)"]
+    asked = [sys.executable, "-c", f"import {package}; print({package}.__version__)"]
     found = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout.strip()
-    if found != VERSIONS[name]:
-        raise RuntimeError(f"compat: expected transformers {VERSIONS[name]} in front, got {found}")
-    print(f"transformers {found}, the {name}", flush=True)
-    options = ["--numprocesses", "auto", "--maxprocesses", "8"]
-    return subprocess.run([sys.executable, "-m", "pytest", *options, *TESTS], cwd=ROOT, env=environment).returncode
+    if found != wanted:
+        raise RuntimeError(f"compat: expected {package} {wanted} in front, got {found}")
+    print(f"{package} {found}, the {name.partition('-')[2]}", flush=True)
+    commands = [[sys.executable, "-m", *command] for command in COMMANDS[package]]
+    return max(subprocess.run(command, cwd=ROOT, env=environment).returncode for command in commands)
 
 
 if __name__ == "__main__":
-    sys.exit(max(run_tests(name) for name in sys.argv[1:] or BESIDE))
+    sys.exit(max(run_tests(name) for name in sys.argv[1:] or VERSIONS))

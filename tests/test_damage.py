@@ -15,9 +15,9 @@ from safetensors.torch import save
 
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.prompts.state import unpack_header
-from crosspt.report.read import read_experiment
 from crosspt.report.summary import summarize
 from crosspt.runs.evaluate import open_checkpoint
+from crosspt.runs.experiments.read import read_experiment
 from crosspt.runs.experiments.runner import check_folder
 from crosspt.storage import CONFIG_NAME, WEIGHTS_NAME
 from crosspt.training.trainer import SUMS_NAME, PromptTrainer

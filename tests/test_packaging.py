@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,8 +55,9 @@ def test_nothing_needs_what_only_some_machines_have(name: str) -> None:
     assert not found
 
 
-def test_every_file_names_the_versions_of_transformers_that_are_tested() -> None:
-    oldest, pinned, newest = VERSIONS["oldest"], VERSIONS["pinned"], VERSIONS["newest"]
-    assert f"transformers=={pinned}\n" in (ROOT / "constraints.txt").read_text()
-    assert f'"transformers>={oldest.removesuffix(".0")}"' in (ROOT / "setup.py").read_text()
-    assert f"| transformers | {oldest} | {pinned} | {newest} |" in (ROOT / "docs" / "compatibility.md").read_text()
+@pytest.mark.parametrize("package", ["transformers", "triton"])
+def test_every_file_names_the_versions_that_are_tested(package: str) -> None:
+    oldest, newest = (VERSIONS[f"{package}-{age}"][0].partition("==")[2] for age in ("oldest", "newest"))
+    (pinned,) = re.findall(rf"^{package}==([\d.]+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert f'"{package}>={".".join(oldest.split(".")[:2])}' in (ROOT / "setup.py").read_text()
+    assert f"| {package} | {oldest} | {pinned} | {newest} |" in (ROOT / "docs" / "compatibility.md").read_text()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-MIN_TRITON = (3, 3)
+MIN_TRITON = (3, 5)
 
 LIBRARY = torch.library.Library("crosspt", "DEF")
 OPS = torch.ops.crosspt

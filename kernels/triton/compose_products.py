@@ -142,7 +142,7 @@ def differentiate_encoder(
         p_w = p_dweight + o_o[:, None] * x.d + o_p[None, :]  # [BO, BP]
         tl.store(p_w, b_dw.to(p_dweight.dtype.element_ty), mask=(o_o < x.d)[:, None] & (o_p < x.d)[None, :])
     if p_dbias is not None:
-        tl.store(p_dbias + o_o, b_db.to(p_dbias.dtype.element_ty), mask=(o_o < x.d) & (i_p == 0))
+        tl.store(p_dbias + o_o, b_db.to(p_dbias.dtype.element_ty), mask=o_o < tl.where(i_p == 0, x.d, 0))
 
 
 @triton.jit(do_not_specialize=["B", "T", "n", "m"])

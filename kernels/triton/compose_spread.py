@@ -67,13 +67,14 @@ def task_dots(x, p_dots, i_t, i_j, n_patches, BX: tl.constexpr, BJ: tl.constexpr
     b_dots = tl.zeros([BJ], p_dots.dtype.element_ty)  # [BJ]
     # Groups are batch rows when there are fewer of them than tasks, and any of them may be the task's.
     for i_g in range(tl.where(x.B < x.T, 0, i_t), tl.where(x.B < x.T, G, i_t + 1)):
-        m_own = i_g >= 0
+        n_own = n_patches
         if x.p_task_ids is not None:
-            m_own = (x.B >= x.T) | (tl.load(x.p_task_ids + i_g, mask=i_g < x.B, other=-1) == i_t)
+            own = (x.B >= x.T) | (tl.load(x.p_task_ids + i_g, mask=i_g < x.B, other=-1) == i_t)
+            n_own = tl.where(own, n_patches, 0)
         for i_x in range(0, n_patches, BX):
             o_x = (i_x + tl.arange(0, BX)).to(tl.int64)  # [BX]
             p_x = p_dots + ((o_x * G + i_g) * x.N)[:, None] + o_j[None, :]  # [BX, BJ]
-            m_x = (o_x < n_patches)[:, None] & (o_j < x.N)[None, :] & m_own  # [BX, BJ]
+            m_x = (o_x < n_own)[:, None] & (o_j < x.N)[None, :]  # [BX, BJ]
             b_dots += tl.sum(tl.load(p_x, mask=m_x, other=0.0), 0)
     return b_dots
 

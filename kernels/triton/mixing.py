@@ -89,7 +89,7 @@ def group_tasks(x, i_g, BG: tl.constexpr):
     o_t = o_g  # [BG]
     m_t = o_g < x.T  # [BG]
     if x.p_task_ids is not None:
-        m_row = (o_g < x.B) & (x.B < x.T)  # [BG]
+        m_row = o_g < tl.where(x.B < x.T, x.B, 0)  # [BG]
         o_t = tl.where(x.B < x.T, tl.load(x.p_task_ids + o_g, mask=m_row, other=-1), o_g)  # [BG]
         m_t = (o_t >= 0) & (o_t < x.T)  # [BG]
     return o_g, o_t, m_t

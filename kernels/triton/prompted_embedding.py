@@ -20,8 +20,8 @@ def fill_bad_rows(x, p_out, stride_b, o_ic, m_c):
     for i_b in range(x.B):
         i_t = tl.load(x.p_task_ids + i_b)
         tl.device_assert((i_t >= 0) & (i_t < x.T), "crosspt: task_ids must lie in [0, T)")
-        m_bad = (i_t < 0) | (i_t >= x.T)
-        tl.store(p_out + i_b * stride_b + o_ic, b_nan, mask=m_bad & m_c)
+        if (i_t < 0) | (i_t >= x.T):
+            tl.store(p_out + i_b * stride_b + o_ic, b_nan, mask=m_c)
 
 
 @triton.jit

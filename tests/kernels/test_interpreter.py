@@ -166,25 +166,6 @@ def copy_scatter(dst, BLOCK: tl.constexpr):
     tl.store(dst + tl.arange(0, BLOCK) // 2, tl.arange(0, BLOCK).to(tl.float32))
 
 
-def test_a_mask_that_the_interpreter_keeps_as_integers_masks():
-    out = torch.zeros(8)
-    with record() as recording:
-        store_if_negative[(1,)](torch.tensor([3]), out, 5, BLOCK=8)
-        store_if_negative[(1,)](torch.tensor([-3]), out, 5, BLOCK=8)
-    idle, storing = recording.launches
-    assert idle.requested_store_bytes == 0
-    assert storing.requested_store_bytes == 8 * 4
-    recording.check()
-
-
-@triton.jit
-def store_if_negative(number, dst, limit, BLOCK: tl.constexpr):
-    offsets = tl.arange(0, BLOCK)
-    value = tl.load(number)
-    wrong = (value < 0) | (value >= limit)
-    tl.store(dst + offsets, tl.full([BLOCK], 1.0, tl.float32), mask=wrong & (offsets < BLOCK))
-
-
 def test_an_output_named_by_the_caller_must_be_stored_at_all():
     src = torch.randn(2, 4)
     with record() as recording:

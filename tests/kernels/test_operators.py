@@ -175,7 +175,7 @@ def test_with_an_old_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     import triton
 
     monkeypatch.setattr(triton, "__version__", "3.1.0")
-    with pytest.raises(RuntimeError, match=r"backend 'triton' needs Triton >= 3.3, got 3.1.0; run `pip install -U"):
+    with pytest.raises(RuntimeError, match=r"backend 'triton' needs Triton >= 3.5, got 3.1.0; run `pip install -U"):
         composed(make_inputs(Case(), TINY), "triton")
 
 

@@ -20,24 +20,28 @@ from triton.compiler import ASTSource
 from crosspt.kernels.tools.variants import Variant
 
 
+def source_of(variant: Variant) -> ASTSource:
+    """What Triton compiles."""
+    names = variant.kernel.arg_names
+    return ASTSource(
+        variant.kernel,
+        variant.signature,
+        constexprs=variant.constexprs,
+        attrs={(names.index(name),): [["tt.divisibility", 16]] for name in variant.divisible_by_16},
+    )
+
+
 def compile_variant(variant: Variant, gpu: GPUTarget) -> dict[str, Any]:
     """Compile a variant and read registers, memory, widths of global accesses and matrix instructions.
 
     Raises:
         RuntimeError: It does not compile; the message is the compiler's, in one line.
     """
-    names = variant.kernel.arg_names
-    source = ASTSource(
-        variant.kernel,
-        variant.signature,
-        constexprs=variant.constexprs,
-        attrs={(names.index(name),): [["tt.divisibility", 16]] for name in variant.divisible_by_16},
-    )
     options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages}
     with tempfile.TemporaryFile() as said:
         try:
             with _output_to(said.fileno()):
-                compiled: Any = triton.compile(source, target=gpu, options=options)
+                compiled: Any = triton.compile(source_of(variant), target=gpu, options=options)
         except Exception as error:  # of many types: Triton's own, LLVM's, those of the code it runs
             said.seek(0)
             raise RuntimeError(_complaint(error, said.read().decode(errors="replace"))) from error

@@ -142,13 +142,14 @@ def patch_language_once() -> Iterator[None]:
     A launch undoes its patches only at its end, so patching again in between changes nothing.
     """
     patch, call = interpreter._patch_lang, interpreter.GridExecutor.__call__
-    patched: set[Any] = set()
+    patched: dict[Any, type] = {}  # what undoes a function's patches; nothing before Triton 3.5
 
     def patch_lang(function: Any) -> Any:
         if function in patched:
-            return interpreter._LangPatchScope()
-        patched.add(function)
-        return patch(function)
+            return patched[function]()
+        scope = patch(function)
+        patched[function] = type(scope)
+        return scope
 
     def launch(self: Any, *args: Any, **kwargs: Any) -> None:
         patched.clear()

@@ -73,26 +73,26 @@ def variants() -> Iterator[Variant]:
         raise RuntimeError("variants: kernels must be compiled ones, got interpreted ones; unset TRITON_INTERPRET")
     half = BFLOAT16
     for dtype in DTYPES:
-        yield from _record("raw sources and privates, bias, mask", dtype, _prompted, _mixture(dtype))
+        yield from record("raw sources and privates, bias, mask", dtype, _prompted, _mixture(dtype))
     for dtype in (half, FLOAT32):
-        yield from _record("no encoder", dtype, _prompted, _mixture(dtype, encoder=False))
-        yield from _record("encoded sources, raw privates", dtype, _prompted, _mixture(dtype, raw_sources=False))
-    yield from _record("float32 parameters", half, _prompted, _mixture(FLOAT32, table=half), half)
-    yield from _record("64 sources", half, _prompted, _mixture(half, sources=64))
-    yield from _record("tf32", FLOAT32, _prompted, _mixture(FLOAT32, precision="tf32"))
+        yield from record("no encoder", dtype, _prompted, _mixture(dtype, encoder=False))
+        yield from record("encoded sources, raw privates", dtype, _prompted, _mixture(dtype, raw_sources=False))
+    yield from record("float32 parameters", half, _prompted, _mixture(FLOAT32, table=half), half)
+    yield from record("64 sources", half, _prompted, _mixture(half, sources=64))
+    yield from record("tf32", FLOAT32, _prompted, _mixture(FLOAT32, precision="tf32"))
     for dtype in DTYPES:
-        yield from _record("raw", dtype, compose_prompts, _mixture(dtype))
-        yield from _record("", dtype, _prepended, dtype)
-        yield from _record("", dtype, sum_task_rows, _rows(dtype), _ids(B), T, LENGTH, dtype)
-        yield from _record("raw", dtype, _backward, _mixture(dtype))
-    yield from _record("no encoder", half, _backward, _mixture(half, encoder=False))
-    yield from _record("encoded sources, rows", half, _backward, _mixture(half, raw_sources=False), 4)
+        yield from record("raw", dtype, compose_prompts, _mixture(dtype))
+        yield from record("", dtype, _prepended, dtype)
+        yield from record("", dtype, sum_task_rows, _rows(dtype), _ids(B), T, LENGTH, dtype)
+        yield from record("raw", dtype, _backward, _mixture(dtype))
+    yield from record("no encoder", half, _backward, _mixture(half, encoder=False))
+    yield from record("encoded sources, rows", half, _backward, _mixture(half, raw_sources=False), 4)
     for dtype in (half, FLOAT32):
-        yield from _record("prefix, mask, dropout", dtype, _attended, dtype)
-    yield from _record("prefix, mask, dropout, no bias", half, _attended, half, bias=False)
-    yield from _record("prefix, mask", FLOAT64, _attended, FLOAT64, dropout=0.0)
-    yield from _record("causal, heads of 32", FLOAT16, _attended, FLOAT16, width=32, bare=True)
-    yield from _record("heads of 128", half, _attended, half, width=128)
+        yield from record("prefix, mask, dropout", dtype, _attended, dtype)
+    yield from record("prefix, mask, dropout, no bias", half, _attended, half, bias=False)
+    yield from record("prefix, mask", FLOAT64, _attended, FLOAT64, dropout=0.0)
+    yield from record("causal, heads of 32", FLOAT16, _attended, FLOAT16, width=32, bare=True)
+    yield from record("heads of 128", half, _attended, half, width=128)
 
 
 def launch_kernel() -> object:
@@ -100,16 +100,17 @@ def launch_kernel() -> object:
     return compose_prompts.__globals__["compose_prompts_kernel"]
 
 
-def _meta(*shape: int, dtype: torch.dtype) -> Tensor:
+def without_storage(*shape: int, dtype: torch.dtype) -> Tensor:
+    """A tensor that has a shape and no memory."""
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
 def _ids(*shape: int) -> Tensor:
-    return _meta(*shape, dtype=torch.int64)
+    return without_storage(*shape, dtype=torch.int64)
 
 
 def _rows(dtype: torch.dtype) -> Tensor:
-    return _meta(B, LENGTH + L, WIDTH, dtype=dtype)
+    return without_storage(B, LENGTH + L, WIDTH, dtype=dtype)
 
 
 def _mixture(
@@ -122,13 +123,13 @@ def _mixture(
     precision: str = "ieee",
 ) -> Composition:
     mixture = Mixture(
-        _meta(T, sources + 1, dtype=dtype),
-        _meta(sources, LENGTH, WIDTH, dtype=dtype),
-        _meta(T, LENGTH, WIDTH, dtype=dtype),
-        _meta(WIDTH, WIDTH, dtype=dtype) if encoder else None,
-        _meta(WIDTH, dtype=dtype) if encoder else None,
+        without_storage(T, sources + 1, dtype=dtype),
+        without_storage(sources, LENGTH, WIDTH, dtype=dtype),
+        without_storage(T, LENGTH, WIDTH, dtype=dtype),
+        without_storage(WIDTH, WIDTH, dtype=dtype) if encoder else None,
+        without_storage(WIDTH, dtype=dtype) if encoder else None,
         0.5,
-        _meta(T, sources + 1, dtype=torch.bool),
+        without_storage(T, sources + 1, dtype=torch.bool),
         raw_sources,
     )
     composition = Composition.of(mixture, table or dtype)
@@ -137,19 +138,24 @@ def _mixture(
 
 
 def _prompted(mixture: Composition, dtype: torch.dtype | None = None) -> None:
-    table = _meta(VOCABULARY, WIDTH, dtype=dtype or mixture.logits.dtype)
+    table = without_storage(VOCABULARY, WIDTH, dtype=dtype or mixture.logits.dtype)
     prompted_embedding(_ids(B, L), _ids(B), table, mixture)
 
 
 def _prepended(dtype: torch.dtype) -> None:
-    prepend_prompts(_meta(T, LENGTH, WIDTH, dtype=dtype), _ids(B), _ids(B, L), _meta(VOCABULARY, WIDTH, dtype=dtype))
+    prepend_prompts(
+        without_storage(T, LENGTH, WIDTH, dtype=dtype),
+        _ids(B),
+        _ids(B, L),
+        without_storage(VOCABULARY, WIDTH, dtype=dtype),
+    )
 
 
 def _backward(mixture: Composition, rows: int | None = None) -> None:
     needs = Needs(*[True] * 5)
     if rows is None:
         accumulator = FLOAT64 if mixture.operand is FLOAT64 else FLOAT32
-        compose_prompts_backward(_meta(T, LENGTH, WIDTH, dtype=accumulator), mixture, needs)
+        compose_prompts_backward(without_storage(T, LENGTH, WIDTH, dtype=accumulator), mixture, needs)
     else:
         compose_prompts_backward(_rows(mixture.operand)[:rows], mixture, needs, _ids(rows))
 
@@ -160,23 +166,33 @@ def _attended(
     """With all there is, or, without ``bias``, what cross-attention has, or, ``bare``, causal with a bias alone."""
 
     def rows(batch: int, length: int) -> Tensor:
-        return _meta(batch, length, HEADS, width, dtype=dtype).transpose(1, 2)
+        return without_storage(batch, length, HEADS, width, dtype=dtype).transpose(1, 2)
 
     tensors = (rows(B, L), rows(B, L), rows(B, L))
     if bare:
-        rest: tuple[Any, ...] = (_meta(HEADS, 2 * L - 1, dtype=dtype), None, None, None, None, None, True, 0.0)
+        rest: tuple[Any, ...] = (
+            without_storage(HEADS, 2 * L - 1, dtype=dtype),
+            None,
+            None,
+            None,
+            None,
+            None,
+            True,
+            0.0,
+        )
     else:
-        vector = _meta(HEADS, LENGTH + 2 * L - 1, dtype=dtype) if bias else None
-        mask, seed = _meta(B, L, dtype=torch.bool), _ids(1) if dropout else None
+        vector = without_storage(HEADS, LENGTH + 2 * L - 1, dtype=dtype) if bias else None
+        mask, seed = without_storage(B, L, dtype=torch.bool), _ids(1) if dropout else None
         rest = (vector, mask, rows(T, LENGTH), rows(T, LENGTH), _ids(B), seed, False, dropout)
     inputs = attention_arguments(*tensors, *rest)
     out, stats = attention(inputs)
     attention_backward(torch.empty_like(out), out, stats, inputs, AttentionNeeds(*[True] * 5))
 
 
-def _record(
+def record(
     name: str, dtype: torch.dtype, launcher: Callable[..., object], *args: object, **options: object
 ) -> Iterator[Variant]:
+    """What a launcher launches."""
     found: list[Variant] = []
 
     def start(kernel: triton.JITFunction, grid: object, values: tuple[object, ...], warps: int, stages: int) -> None:
