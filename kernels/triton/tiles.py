@@ -140,7 +140,10 @@ def attention_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
 
 @lru_cache(maxsize=64)
 def attention_query_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
-    """Tiles of the launch that gives the queries' gradient; the arguments are those of :func:`attention_tiles`."""
+    """Tiles of the launches that give the gradients of queries and bias; BM is a multiple of BN.
+
+    The arguments are those of :func:`attention_tiles`.
+    """
     columns = _columns(width)
     if dtype.itemsize == 2:
         return AttentionTiles(64, 32, columns, 4, 1) if columns <= 64 else AttentionTiles(64, 16, columns, 8, 1)

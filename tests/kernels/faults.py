@@ -249,7 +249,7 @@ FAULTS: list[Fault] = [
         "x.contiguous()", IN_PLACE),
     Fault(ATTENTION, "attention_arguments.rows", "x if x.stride(3) == 1 else x.contiguous()", "x", ATTENDED_STRIDES),
     # The backward of the attention.
-    Fault(ATTENTION_QUERY, "query_gradient", "b_p * (b_dp - b_delta[:, None])", "b_p * b_dp", ATTENDED),
+    Fault(ATTENTION_QUERY, "score_gradient", "b_p * (b_dp - x.b_delta[:, None])", "b_p * b_dp", ATTENDED),
     Fault(ATTENTION_KEY, "key_gradients",
         "b_p * (b_dp - b_delta[None, :])",
         "b_zp * (b_dp - b_delta[None, :])", ATTENDED),
