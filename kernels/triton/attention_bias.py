@@ -1,9 +1,9 @@
 """The launches behind the gradient of the attention's bias, one number a head and distance; see ``attention_backward``.
 
 The scores of a place's keys are cut into blocks of BM queries and BN keys, of which BM is a multiple. Blocks whose keys
-lie equally far from their queries are a diagonal of blocks. A program adds up dS over a split of such a diagonal of one
-head, and sums the result along its own diagonals. Neighbouring diagonals of blocks share distances, and so do the two
-places and the splits of one: the second launch adds those up, in order.
+lie equally far from their queries are a diagonal of blocks. A program of the first launch adds up dS over a split of a
+diagonal, for one head. Neighbouring diagonals share distances, and so do the splits of one and the two places: a
+program of the second launch takes what all of them hold of its distances, in order.
 """
 
 from typing import Any, NamedTuple
@@ -17,11 +17,11 @@ from crosspt.kernels.attention_key import Rows
 from crosspt.kernels.attention_query import Queries, score_gradient
 from crosspt.kernels.launch import launch, precision
 from crosspt.kernels.scores import Head, Keys, load_rows, offset
-from crosspt.kernels.tiles import attention_query_tiles
+from crosspt.kernels.tiles import attention_bias_tiles
 
 PROGRAMS = 1024
 """Programs of the first launch that diagonals are split for; part of the order of sums, so the same on every device."""
-DISTANCES = 128
+DISTANCES = 32
 """Distances of a program of the second launch."""
 
 
@@ -110,16 +110,6 @@ def diagonal_gradient(
     return b_sum
 
 
-@triton.jit
-def sum_diagonals(b_x):
-    """Sums along the diagonals of a block [BM, BN]: at ``column - row + BM - 1``, then zeros [2 BM]."""
-    BM: tl.constexpr = b_x.shape[0]
-    BN: tl.constexpr = b_x.shape[1]
-    o_c = tl.arange(0, 2 * BM)[None, :] + tl.arange(0, BM)[:, None] - (BM - 1)  # [BM, 2 BM]
-    b_y = tl.gather(b_x, tl.minimum(tl.maximum(o_c, 0), BN - 1), 1)  # [BM, 2 BM]
-    return tl.sum(tl.where((o_c >= 0) & (o_c < BN), b_y, 0.0), 0)
-
-
 @triton.jit(do_not_specialize=["B", "H", "Lq", "Lk", "T", "m", "n_splits"])
 def attention_bias_kernel(
     p_parts, p_grad, p_stats, p_delta, p_query, p_key, p_value, p_bias, p_mask, p_prefix_key, p_prefix_value,
@@ -132,7 +122,7 @@ def attention_bias_kernel(
     """One split of one diagonal of one head a program: the prefix's diagonals first, then those of the rows' own keys.
 
     Arguments that are not named here are those of ``attention_key_kernel``. Written: ``p_parts``
-    (H, diagonals, n_splits, 2 BM), each program's sums by distance.
+    (H, diagonals, n_splits, BM, BN), each program's sum.
     """
     x = Rows(
         p_query, p_grad, p_stats, p_delta, p_bias, p_task_ids, p_seed, dropout, B, H, Lq, m + Lk,
@@ -162,28 +152,31 @@ def attention_bias_kernel(
         b_sum = diagonal_gradient(
             b_sum, x, own, i_h, i_diagonal - n_prefix, i_split, n_splits, CAUSAL, D, BD, PRECISION
         )
-    tl.store(p_parts + i_tile.to(tl.int64) * 2 * BM + tl.arange(0, 2 * BM), sum_diagonals(b_sum))
+    o_r = tl.arange(0, BM)[:, None] * BN + tl.arange(0, BN)[None, :]  # [BM, BN]
+    tl.store(p_parts + i_tile.to(tl.int64) * BM * BN + o_r, b_sum)
 
 
 @triton.jit
-def add_parts(b_sum, p_parts, o_d, n_diagonals, n_splits, BM: tl.constexpr, BN: tl.constexpr):
-    """``b_sum`` and what the diagonals of one place hold at distances ``o_d``, counted from its first [BX].
+def add_parts(b_sum, p_parts, o_d, n_diagonals, n_splits, BN: tl.constexpr):
+    """``b_sum`` and what one place holds at distances ``o_d``, each row of a block on its own [BM, BX].
 
     Args:
-        b_sum: the sum so far [BX].
-        p_parts: the place's sums (n_diagonals, n_splits, 2 BM).
-        o_d: distances; those outside of the place have none [BX].
+        b_sum: the sum so far [BM, BX].
+        p_parts: the place's sums (n_diagonals, n_splits, BM, BN).
+        o_d: distances from the first of the place on; those outside of it have none [BX].
         n_diagonals: of the place.
         n_splits: programs of a diagonal.
-        BM: queries of a block.
         BN: keys of a block.
     """
-    for i_back in tl.static_range(BM // BN + 1):  # every diagonal whose blocks hold the distance, from the last on
+    BM: tl.constexpr = b_sum.shape[0]
+    o_r = tl.arange(0, BM)  # [BM]
+    for i_back in tl.static_range(BM // BN + 1):  # every diagonal that holds a part of the distance, from the last on
         o_n = o_d // BN - i_back  # [BX]
-        m_d = (o_d >= 0) & (o_n >= 0) & (o_n < n_diagonals)  # [BX]
-        p_d = p_parts + o_n.to(tl.int64) * n_splits * 2 * BM + (o_d % BN + i_back * BN)  # [BX]
+        o_c = (o_d % BN + (i_back * BN - BM + 1))[None, :] + o_r[:, None]  # [BM, BX]
+        m_x = ((o_d >= 0) & (o_n >= 0) & (o_n < n_diagonals))[None, :] & (o_c >= 0) & (o_c < BN)  # [BM, BX]
+        p_x = p_parts + (o_n.to(tl.int64) * n_splits * BM * BN)[None, :] + o_r[:, None] * BN + o_c  # [BM, BX]
         for i_split in range(n_splits):
-            b_sum += tl.load(p_d + i_split * 2 * BM, mask=m_d, other=0.0)
+            b_sum += tl.load(p_x + i_split * BM * BN, mask=m_x, other=0.0)
     return b_sum
 
 
@@ -214,14 +207,14 @@ def attention_bias_sum_kernel(
     n_prefix = 0
     if PREFIX:
         n_prefix = count_diagonals(Lq, m, BM, BN)
-    p_head = p_parts + i_h * (n_prefix + n_own) * n_splits * 2 * BM
+    p_head = p_parts + i_h * (n_prefix + n_own) * n_splits * BM * BN
     o_first = o_d + (tl.cdiv(Lq, BM) * BM - Lq)  # counted from the first distance of the prefix's first diagonal [BX]
-    b_sum = tl.zeros([BX], p_parts.dtype.element_ty)  # [BX]
+    b_sum = tl.zeros([BM, BX], p_parts.dtype.element_ty)  # [BM, BX]
     if PREFIX:
-        b_sum = add_parts(b_sum, p_head, o_first, n_prefix, n_splits, BM, BN)
-    b_sum = add_parts(b_sum, p_head + n_prefix * n_splits * 2 * BM, o_first - m, n_own, n_splits, BM, BN)
+        b_sum = add_parts(b_sum, p_head, o_first, n_prefix, n_splits, BN)
+    b_sum = add_parts(b_sum, p_head + n_prefix * n_splits * BM * BN, o_first - m, n_own, n_splits, BN)
     p_d = p_dbias + i_h * n_distances + o_d  # [BX]
-    tl.store(p_d, b_sum.to(p_dbias.dtype.element_ty), mask=o_d < n_distances)
+    tl.store(p_d, tl.sum(b_sum, 0).to(p_dbias.dtype.element_ty), mask=o_d < n_distances)
 
 
 def attention_bias(grad: Tensor, stats: Tensor, x: Attention, delta: Tensor, dbias: Tensor) -> None:
@@ -239,13 +232,13 @@ def attention_bias(grad: Tensor, stats: Tensor, x: Attention, delta: Tensor, dbi
     if not (batch and queries):
         dbias.zero_()
         return
-    tiles = attention_query_tiles(width, grad.dtype)
+    tiles = attention_bias_tiles(width, grad.dtype)
     places = (keys,) if x.task_ids is None else (keys, length)
     blocks = -(-queries // tiles.BM)
     diagonals = sum((blocks - 1) * (tiles.BM // tiles.BN) - (-count // tiles.BN) for count in places)
     longest = batch * min(blocks, -(-max(places) // tiles.BM))
     splits = max(min(longest, -(-PROGRAMS // max(heads * diagonals, 1))), 1)
-    parts = delta.new_empty((heads, diagonals, splits, 2 * tiles.BM))
+    parts = delta.new_empty((heads, diagonals, splits, *tiles[:2]))
     if diagonals:
         launch(
             attention_bias_kernel, (heads * diagonals * splits,), grad,

@@ -140,10 +140,7 @@ def attention_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
 
 @lru_cache(maxsize=64)
 def attention_query_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
-    """Tiles of the launches that give the gradients of queries and bias; BM is a multiple of BN.
-
-    The arguments are those of :func:`attention_tiles`.
-    """
+    """Tiles of the launch that gives the queries' gradient; the arguments are those of :func:`attention_tiles`."""
     columns = _columns(width)
     if dtype.itemsize == 2:
         return AttentionTiles(64, 32, columns, 4, 1) if columns <= 64 else AttentionTiles(64, 16, columns, 8, 1)
@@ -157,6 +154,14 @@ def attention_key_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
     if dtype.itemsize == 2:
         return AttentionTiles(32, 64, columns, 8, 1) if columns <= 64 else AttentionTiles(16, 64, columns, 4, 1)
     return AttentionTiles(16, 32, columns, 4 if columns <= 64 else 8, 1)
+
+
+@lru_cache(maxsize=64)
+def attention_bias_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
+    """Tiles of the launch behind the gradient of the bias, likewise; BM is a multiple of BN."""
+    if dtype.itemsize == 2:
+        return attention_query_tiles(width, dtype)
+    return AttentionTiles(16, 16, _columns(width), 8, 1)
 
 
 def _columns(width: int) -> int:

@@ -171,7 +171,7 @@ def _attended(
         rest = (vector, mask, rows(T, LENGTH), rows(T, LENGTH), _ids(B), seed, False, dropout)
     inputs = attention_arguments(*tensors, *rest)
     out, stats = attention(inputs)
-    attention_backward(torch.empty_like(out), out, stats, inputs, AttentionNeeds(*[True] * 5))
+    attention_backward(torch.empty_like(out), out, stats, inputs, AttentionNeeds(*[True] * 6))
 
 
 def _record(
