@@ -46,8 +46,8 @@ class Place(NamedTuple):
 
 @triton.jit
 def count_diagonals(Lq, count, BM: tl.constexpr, BN: tl.constexpr):
-    """Diagonals of blocks of Lq queries and a place's keys."""
-    return (tl.cdiv(Lq, BM) - 1) * (BM // BN) + tl.cdiv(count, BN)
+    """Diagonals of blocks of Lq queries and a place's keys; none without keys."""
+    return tl.where(count > 0, (tl.cdiv(Lq, BM) - 1) * (BM // BN) + tl.cdiv(count, BN), 0)
 
 
 @triton.jit
@@ -128,9 +128,7 @@ def attention_bias_kernel(
         p_query, p_grad, p_stats, p_delta, p_bias, p_task_ids, p_seed, dropout, B, H, Lq, m + Lk,
         stride_qb, stride_qh, stride_qi, stride_gb, stride_gi, stride_gh, stride_gd,
     )  # fmt: skip
-    n_prefix = 0
-    if p_task_ids is not None:
-        n_prefix = count_diagonals(Lq, m, BM, BN)
+    n_prefix = count_diagonals(Lq, m, BM, BN)
     n_diagonals = n_prefix + count_diagonals(Lq, Lk, BM, BN)
     i_tile = tl.program_id(0)
     i_split = i_tile % n_splits
@@ -182,9 +180,8 @@ def add_parts(b_sum, p_parts, o_d, n_diagonals, n_splits, BN: tl.constexpr):
 
 @triton.jit(do_not_specialize=["Lq", "Lk", "m", "n_splits"])
 def attention_bias_sum_kernel(
-    p_dbias, p_parts, Lq, Lk, m, n_splits,
-    PREFIX: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BX: tl.constexpr,
-):  # fmt: skip
+    p_dbias, p_parts, Lq, Lk, m, n_splits, BM: tl.constexpr, BN: tl.constexpr, BX: tl.constexpr
+):
     """BX distances of one head a program.
 
     Args:
@@ -194,7 +191,6 @@ def attention_bias_sum_kernel(
         Lk: a row's own keys.
         m: keys of a prefix; 0 without one.
         n_splits: programs of a diagonal.
-        PREFIX: whether there is a prefix.
         BM: queries of a block.
         BN: keys of a block.
         BX: distances of a program.
@@ -203,15 +199,11 @@ def attention_bias_sum_kernel(
     n_x = tl.cdiv(n_distances, BX)
     i_h = (tl.program_id(0) // n_x).to(tl.int64)
     o_d = tl.program_id(0) % n_x * BX + tl.arange(0, BX)  # [BX]
-    n_own = count_diagonals(Lq, Lk, BM, BN)
-    n_prefix = 0
-    if PREFIX:
-        n_prefix = count_diagonals(Lq, m, BM, BN)
+    n_prefix, n_own = count_diagonals(Lq, m, BM, BN), count_diagonals(Lq, Lk, BM, BN)
     p_head = p_parts + i_h * (n_prefix + n_own) * n_splits * BM * BN
     o_first = o_d + (tl.cdiv(Lq, BM) * BM - Lq)  # counted from the first distance of the prefix's first diagonal [BX]
     b_sum = tl.zeros([BM, BX], p_parts.dtype.element_ty)  # [BM, BX]
-    if PREFIX:
-        b_sum = add_parts(b_sum, p_head, o_first, n_prefix, n_splits, BN)
+    b_sum = add_parts(b_sum, p_head, o_first, n_prefix, n_splits, BN)
     b_sum = add_parts(b_sum, p_head + n_prefix * n_splits * BM * BN, o_first - m, n_own, n_splits, BN)
     p_d = p_dbias + i_h * n_distances + o_d  # [BX]
     tl.store(p_d, tl.sum(b_sum, 0).to(p_dbias.dtype.element_ty), mask=o_d < n_distances)
@@ -233,10 +225,9 @@ def attention_bias(grad: Tensor, stats: Tensor, x: Attention, delta: Tensor, dbi
         dbias.zero_()
         return
     tiles = attention_bias_tiles(width, grad.dtype)
-    places = (keys,) if x.task_ids is None else (keys, length)
     blocks = -(-queries // tiles.BM)
-    diagonals = sum((blocks - 1) * (tiles.BM // tiles.BN) - (-count // tiles.BN) for count in places)
-    longest = batch * min(blocks, -(-max(places) // tiles.BM))
+    diagonals = sum((blocks - 1) * (tiles.BM // tiles.BN) - (-n // tiles.BN) for n in (length, keys) if n)
+    longest = batch * min(blocks, -(-max(length, keys) // tiles.BM))
     splits = max(min(longest, -(-PROGRAMS // max(heads * diagonals, 1))), 1)
     parts = delta.new_empty((heads, diagonals, splits, *tiles[:2]))
     if diagonals:
@@ -250,5 +241,5 @@ def attention_bias(grad: Tensor, stats: Tensor, x: Attention, delta: Tensor, dbi
     if distances:
         launch(
             attention_bias_sum_kernel, (heads * -(-distances // DISTANCES),), grad,
-            dbias, parts, queries, keys, length, splits, x.task_ids is not None, *tiles[:2], DISTANCES,
+            dbias, parts, queries, keys, length, splits, *tiles[:2], DISTANCES,
         )  # fmt: skip
