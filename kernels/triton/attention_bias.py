@@ -19,7 +19,7 @@ from crosspt.kernels.launch import launch, precision
 from crosspt.kernels.scores import Head, Keys, load_rows, offset
 from crosspt.kernels.tiles import attention_bias_tiles
 
-PROGRAMS = 1024
+PROGRAMS = 512
 """Programs of the first launch that diagonals are split for; part of the order of sums, so the same on every device."""
 DISTANCES = 32
 """Distances of a program of the second launch."""

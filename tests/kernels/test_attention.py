@@ -254,11 +254,16 @@ def test_task_ids_out_of_range() -> None:
 
 @pytest.mark.usefixtures("interpreted")
 def test_a_task_id_out_of_range_makes_the_gradient_of_the_bias_nan() -> None:
+    """And no prefix is read for it."""
+    from crosspt.kernels.tools.recorder import record
+
     x = make_inputs(CASES["prefix, bias, mask"], Sizes(), device="cpu")
     query, key, value, bias, prefix_key, prefix_value = x.tensors.values()
-    ids = torch.tensor([0, 2, 1])
-    out, _ = operators.attention(query, key, value, bias, x.mask, prefix_key, prefix_value, ids, None, False, 0.0)
-    (gradient,) = torch.autograd.grad(out.nansum(), bias)
+    ids = torch.tensor([0, 2, -1])
+    with record() as recording:
+        out, _ = operators.attention(query, key, value, bias, x.mask, prefix_key, prefix_value, ids, None, False, 0.0)
+        (gradient,) = torch.autograd.grad(out.nansum(), bias)
+    recording.check()
     assert gradient.isnan().all()
 
 

@@ -120,6 +120,43 @@ def test_forward_is_one_launch_and_backward_two(case: Case) -> None:
         assert backward.total == len(backward.kernels)
 
 
+BIAS_MEMORY = {512: (5_898_240, 12_582_912), 2048: (12_386_304, 201_326_592), 8192: (50_135_040, 3_221_225_472)}
+
+
+@pytest.mark.parametrize("length", BIAS_MEMORY)
+def test_memory_of_the_gradient_of_the_bias(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes of the blocks for 12 heads in bfloat16, then of a matrix of biases and its gradient.
+
+    The kernels' grow with the length, not with the rows.
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from crosspt.kernels import attention, attention_backward
+
+    made: list[Tensor] = []
+
+    class Allocations(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            made.append(result)
+            return result
+
+    monkeypatch.setattr(launch, "start", lambda *_: None)
+    for rows in (1, 16):
+        x = torch.empty(rows, length, 12, 64, dtype=torch.bfloat16, device="meta").transpose(1, 2)
+        bias = torch.empty(12, 2 * length - 1, dtype=torch.bfloat16, device="meta")
+        inputs = attention.attention_arguments(x, x, x, bias, None, None, None, None, None, False, 0.0)
+        out, stats = attention.attention(inputs)
+        needs = attention_backward.AttentionNeeds(False, False, False, True, False, False)
+        made.clear()
+        with Allocations():
+            attention_backward.attention_backward(out, out, stats, inputs, needs)
+        shapes = {tuple(tensor.shape) for tensor in made if tensor.dim() != 5}
+        assert shapes == {(12, 2 * length - 1), (rows, 12, length)}
+        (blocks,) = (tensor.nbytes for tensor in made if tensor.dim() == 5)
+        assert (blocks, 2 * 12 * length**2 * 2) == BIAS_MEMORY[length]
+
+
 NEEDS = {
     ("query",): {"attention_query_kernel": ["p_dquery"]},
     ("value",): {"attention_key_kernel": ["p_dvalue"]},

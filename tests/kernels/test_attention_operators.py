@@ -43,10 +43,13 @@ def test_compiled_without_graph_breaks(device: str) -> None:
         assert_same(got, wanted, 1e-12)
 
 
-def test_fakes_are_laid_out_as_what_they_stand_for(device: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_fakes_are_laid_out_as_what_they_stand_for(dtype: torch.dtype, device: str) -> None:
+    """With a bias in float32, whose gradient is so too."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    x = make_inputs(CASES["all"], Sizes(), torch.float32, device)
+    x = make_inputs(CASES["all"], Sizes(), dtype, device)
+    x = x.replaced(bias=x.tensors["bias"].float())
     frozen = tuple(t.detach() if isinstance(t, torch.Tensor) else t for t in operands(x))
     out, stats = OPS.attention(*frozen)
     real = [out, stats, *OPS.attention_backward(out, out, stats, *frozen, [True] * 6)]
