@@ -84,6 +84,18 @@ def test_gradient_checkpointing_gives_the_same_gradients(use_reentrant: bool, ba
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
 
 
+@pytest.mark.parametrize("implementation", ["crosspt_torch", "crosspt_triton"])
+def test_a_compiled_encoder_learns_the_same(implementation: str, batch: Batch) -> None:
+    gradients = []
+    for compiled in (False, True):
+        encoder = make("1.0", implementation, **SIZES["crosspt_triton"]).encoder
+        function = torch.compile(encoder, backend="aot_eager", fullgraph=True) if compiled else encoder
+        function(**plain(batch(rows=2))).last_hidden_state.square().sum().backward()
+        gradients.append(encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.grad)
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].abs().max() > 0
+
+
 def test_a_t5_behind_isolated_prefixes_may_learn_as_well(batch: Batch) -> None:
     """The bias of keys of a prefix and of own keys, in a table that both stacks' layers share."""
     gradients = []
