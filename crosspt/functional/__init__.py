@@ -161,15 +161,15 @@ def attention(
 ) -> Tensor:
     """T5's attention, ``dropout(softmax(Q K^T + bias)) V`` without scaling, over a task's prefix and a row's own keys.
 
-    With ``backend="triton"`` nothing of shape (Lq, Lk) is formed, and the prefix is read by task id, never copied.
+    With ``backend="triton"`` nothing of shape (Lq, Lk) is formed, forward or backward, and the prefix is read by task
+    id, never copied.
 
     Args:
         query: (B, H, Lq, D).
         key: (B, H, Lk, D).
         value: (B, H, Lk, D).
         bias: relative position bias (H, Lq + m + Lk - 1), or None; that of key j for query i is at
-            ``j - i + Lq - 1``, where keys are counted from the first of the prefix on. It may hold -inf, and takes no
-            gradient.
+            ``j - i + Lq - 1``, where keys are counted from the first of the prefix on. It may hold -inf.
         mask: (B, Lk) bool, True where a key counts; those of the prefix always do.
         prefix_key: (T, H, m, D), the keys that a task puts in front of a row's own, or None.
         prefix_value: (T, H, m, D), or None.

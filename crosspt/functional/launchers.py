@@ -55,7 +55,8 @@ def _attention(*arguments: Any) -> tuple[Tensor, Tensor]:
 def _attention_backward(grad: Tensor, out: Tensor, stats: Tensor, *arguments: Any) -> list[Tensor]:
     *inputs, needs = arguments
     gradients = attention_backward(grad, out, stats, attention_arguments(*inputs), AttentionNeeds(*needs))
-    return [gradient for gradient in gradients if gradient is not None]
+    learned = (*inputs[:4], *inputs[5:7])  # beside float64 a bias of another dtype is widened on its way
+    return [g.to(tensor.dtype) for g, tensor in zip(gradients, learned, strict=True) if g is not None]
 
 
 LAUNCHERS: dict[str, Callable[..., Any]] = {

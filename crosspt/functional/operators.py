@@ -50,15 +50,17 @@ def _like_attended(query: Tensor, *_: object) -> tuple[Tensor, Tensor]:
 
 def _like_heads(grad: Tensor, out: Tensor, stats: Tensor, *arguments: Any) -> list[Tensor]:
     return [
-        tensor.transpose(1, 2).new_empty(tensor.transpose(1, 2).shape).transpose(1, 2)
+        tensor.new_empty(tensor.shape)
+        if tensor.dim() == 2
+        else tensor.transpose(1, 2).new_empty(tensor.transpose(1, 2).shape).transpose(1, 2)
         for tensor, need in zip(_learned(arguments), arguments[-1], strict=True)
         if need
     ]
 
 
 def _learned(attention: Sequence[Any]) -> list[Any]:
-    """What takes a gradient of the attention's arguments: query, key, value, prefix_key, prefix_value."""
-    return [*attention[:3], *attention[5:7]]
+    """What takes a gradient of the attention's arguments: query, key, value, bias, prefix_key, prefix_value."""
+    return [*attention[:4], *attention[5:7]]
 
 
 def _save(ctx: Any, mixture: Sequence[Any], *tensors: Tensor) -> None:
@@ -146,8 +148,8 @@ class _Attention(torch.autograd.Function):
             return (None,) * 11
         needs = _learned(ctx.needs_input_grad)
         gradients = OPS.attention_backward(grad, *ctx.saved_tensors, *ctx.settings, needs)
-        dquery, dkey, dvalue, dprefix_key, dprefix_value = _spread(gradients, needs)
-        return dquery, dkey, dvalue, None, None, dprefix_key, dprefix_value, None, None, None, None
+        dquery, dkey, dvalue, dbias, dprefix_key, dprefix_value = _spread(gradients, needs)
+        return dquery, dkey, dvalue, dbias, None, dprefix_key, dprefix_value, None, None, None, None
 
 
 _MIXTURE = (
@@ -191,6 +193,6 @@ operator(
 attention = operator("attention", f"({_ATTENTION}) -> (Tensor, Tensor)", _like_attended, _Attention)
 operator(
     "attention_backward",
-    f"(Tensor grad, Tensor out, Tensor stats, {_ATTENTION}, bool[5] needs) -> Tensor[]",
+    f"(Tensor grad, Tensor out, Tensor stats, {_ATTENTION}, bool[6] needs) -> Tensor[]",
     _like_heads,
 )

@@ -44,9 +44,12 @@ def _score_terms(query: Tensor, keys: int, bias: Tensor | None, mask: Tensor | N
     queries = query.shape[2]
     terms = []
     if bias is not None:
-        table = bias.to(query.dtype).T.contiguous()
+        # The gradient is a sum over the view, in its dtype: in half precision it would stop growing.
+        wide = torch.promote_types(query.dtype, torch.float32) if bias.requires_grad else query.dtype
+        table = bias.to(wide).T.contiguous()
         heads = table.shape[1]  # with strides of H alone the view is right for any length in a graph; unfold is not
-        terms.append(table.as_strided((heads, queries, keys), (1, heads, heads)).flip(1)[None])
+        matrix = table.as_strided((heads, queries, keys), (1, heads, heads)).flip(1)[None]
+        terms.append(matrix.to(query.dtype))
     hidden = None
     if mask is not None:
         hidden = F.pad(~mask, (keys - mask.shape[1], 0))[:, None, None, :]

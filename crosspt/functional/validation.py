@@ -190,8 +190,6 @@ def check_attention(
     if bias is not None:
         check_floating(operation, "bias", bias, "(H, Lq + m + Lk - 1)")
         check_shape(operation, "bias", bias, "(H, Lq + m + Lk - 1)", (heads, max(queries + length + keys - 1, 0)))
-        if bias.requires_grad and torch.is_grad_enabled():
-            raise ValueError(f"{operation}: bias must need no gradient, which is not computed; freeze the T5")
     if mask is not None:
         check_mask(operation, mask, "(B, Lk)", (batch, keys))
     if not 0 <= dropout < 1:

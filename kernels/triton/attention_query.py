@@ -1,5 +1,7 @@
 """First launch of the attention's backward: the gradient of the queries, and delta; see ``attention_backward``."""
 
+from typing import Any, NamedTuple
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -11,29 +13,54 @@ from crosspt.kernels.scores import Head, Keys, kept, load_rows, offset, scores, 
 from crosspt.kernels.tiles import attention_query_tiles
 
 
+class Queries(NamedTuple):
+    """A block of queries of one row and head, and what their scores' gradients are made of."""
+
+    b_q: Any  # [BM, BD]
+    b_do: Any  # gradient of their outputs [BM, BD]
+    b_max: Any  # largest score [BM]
+    b_inv: Any  # reciprocal sum of exponentials [BM]
+    b_delta: Any  # [BM]
+    o_i: Any  # their numbers [BM]
+
+
+@triton.jit
+def score_gradient(x, b_k, b_v, head, keys, i_j, CAUSAL: tl.constexpr, PRECISION: tl.constexpr):
+    """The gradient dS of the scores of a block of queries and BN keys of a place, in the type of sums [BM, BN].
+
+    Args:
+        x: the queries.
+        b_k: the keys [BN, BD].
+        b_v: their values [BN, BD].
+        head: the row and head.
+        keys: the place of the keys.
+        i_j: number of the first key in its place.
+        CAUSAL: whether later keys are hidden.
+        PRECISION: how float32 operands are multiplied.
+    """
+    ACC: tl.constexpr = x.b_delta.dtype
+    BN: tl.constexpr = b_k.shape[0]
+    o_j = i_j + tl.arange(0, BN)  # [BN]
+    b_s = scores(x.b_q, b_k, head, keys, x.o_i[:, None], o_j[None, :], CAUSAL, ACC, PRECISION)  # [BM, BN]
+    b_p = tl.exp(b_s - x.b_max[:, None]) * x.b_inv[:, None]  # [BM, BN]
+    b_dp = dot(x.b_do, tl.trans(b_v), tl.zeros_like(b_p), PRECISION)  # [BM, BN]
+    if head.p_seed is not None:
+        m_kept = kept(head, keys.i_place, x.o_i, i_j, BN)  # [BM, BN]
+        b_dp = tl.where(m_kept, b_dp * tl.full([1, 1], 1.0 / (1.0 - head.dropout), ACC), 0.0)
+    return b_p * (b_dp - x.b_delta[:, None])
+
+
 @triton.jit
 def query_gradient(
-    b_q, b_do, b_dq, b_max, b_inv, b_delta, head, keys, o_i, n_seen,
-    CAUSAL: tl.constexpr, D: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """``b_dq + dS K`` over the keys of one place [BM, BD].
-
-    Arguments that are not named here are those of ``attend``. ``b_do`` is the output's gradient [BM, BD]; ``b_max``
-    the queries' largest score, ``b_inv`` the reciprocal of their sum of exponentials and ``b_delta`` their delta [BM].
-    """
-    ACC: tl.constexpr = b_dq.dtype
-    BD: tl.constexpr = b_q.shape[1]
+    x, b_dq, head, keys, n_seen, CAUSAL: tl.constexpr, D: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr
+):
+    """``b_dq + dS K`` of the queries ``x`` over the first ``n_seen`` keys of one place [BM, BD]."""
+    BD: tl.constexpr = x.b_q.shape[1]
     for i_j in range(0, n_seen, BN):
         o_j = i_j + tl.arange(0, BN)  # [BN]
         b_k = load_rows(keys.p_key, o_j, keys.count, keys.stride_kj, 1, D, BD)  # [BN, BD]
         b_v = load_rows(keys.p_value, o_j, keys.count, keys.stride_vj, 1, D, BD)  # [BN, BD]
-        b_s = scores(b_q, b_k, head, keys, o_i[:, None], o_j[None, :], CAUSAL, ACC, PRECISION)  # [BM, BN]
-        b_p = tl.exp(b_s - b_max[:, None]) * b_inv[:, None]  # [BM, BN]
-        b_dp = dot(b_do, tl.trans(b_v), tl.zeros_like(b_p), PRECISION)  # [BM, BN]
-        if head.p_seed is not None:
-            m_kept = kept(head, keys.i_place, o_i, i_j, BN)  # [BM, BN]
-            b_dp = tl.where(m_kept, b_dp * tl.full([1, 1], 1.0 / (1.0 - head.dropout), ACC), 0.0)
-        b_ds = b_p * (b_dp - b_delta[:, None])  # [BM, BN]
+        b_ds = score_gradient(x, b_k, b_v, head, keys, i_j, CAUSAL, PRECISION)  # [BM, BN]
         b_dq = dot(b_ds.to(b_k.dtype), b_k, b_dq, PRECISION)
     return b_dq
 
@@ -72,6 +99,7 @@ def attention_query_kernel(
         p_row = p_stats + i_row * 2 * Lq + o_i  # [BM]
         b_max = tl.load(p_row, mask=o_i < Lq, other=0.0)  # [BM]
         b_inv = tl.load(p_row + Lq, mask=o_i < Lq, other=0.0)  # [BM]
+        x = Queries(b_q, b_do, b_max, b_inv, b_delta, o_i)
         b_dq = tl.zeros([BM, BD], ACC)  # [BM, BD]
         if p_task_ids is not None:
             i_t = tl.load(p_task_ids + i_b)
@@ -80,14 +108,12 @@ def attention_query_kernel(
             p_v = p_prefix_value + i_t * stride_rt + i_h * stride_rh
             prefix = Keys(p_k, p_v, None, stride_pj, stride_rj, 0, 0, m)
             n_seen = tl.where(valid, seen_keys(head, prefix, i_i, BM, CAUSAL), 0)
-            b_dq = query_gradient(
-                b_q, b_do, b_dq, b_max, b_inv, b_delta, head, prefix, o_i, n_seen, CAUSAL, D, BN, PRECISION
-            )
+            b_dq = query_gradient(x, b_dq, head, prefix, n_seen, CAUSAL, D, BN, PRECISION)
         p_k = p_key + i_b * stride_kb + i_h * stride_kh
         p_v = p_value + i_b * stride_vb + i_h * stride_vh
         own = Keys(p_k, p_v, offset(p_mask, i_b * Lk), stride_kj, stride_vj, 1, m, Lk)
         n_seen = seen_keys(head, own, i_i, BM, CAUSAL)
-        b_dq = query_gradient(b_q, b_do, b_dq, b_max, b_inv, b_delta, head, own, o_i, n_seen, CAUSAL, D, BN, PRECISION)
+        b_dq = query_gradient(x, b_dq, head, own, n_seen, CAUSAL, D, BN, PRECISION)
         store_rows(p_dquery + (i_b * Lq * H + i_h) * D, o_i, Lq, H * D, b_dq, D, BD)
 
 

@@ -156,6 +156,14 @@ def attention_key_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
     return AttentionTiles(16, 32, columns, 4 if columns <= 64 else 8, 1)
 
 
+@lru_cache(maxsize=64)
+def attention_bias_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
+    """Tiles of the launch behind the gradient of the bias, likewise; BM is a multiple of BN."""
+    if dtype.itemsize == 2:
+        return attention_query_tiles(width, dtype)
+    return AttentionTiles(16, 16, _columns(width), 8, 1)
+
+
 def _columns(width: int) -> int:
     """Columns of a tile that holds whole rows of a head."""
     return max(16, triton.next_power_of_2(width))

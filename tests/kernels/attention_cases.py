@@ -50,10 +50,9 @@ CASES = {
 
 @dataclass(frozen=True)
 class Inputs:
-    """Arguments of the attention; queries, keys and values require gradients."""
+    """Arguments of the attention; queries, keys, values and bias require gradients."""
 
     tensors: dict[str, Any]
-    bias: Tensor | None
     mask: Tensor | None
     task_ids: Tensor | None
     causal: bool
@@ -63,16 +62,24 @@ class Inputs:
 
     @property
     def given(self) -> dict[str, Tensor]:
-        """Queries, keys and values that are there."""
+        """Queries, keys, values and bias that are there."""
         return {name: tensor for name, tensor in self.tensors.items() if tensor is not None}
+
+    def frozen(self, *names: str) -> Inputs:
+        """The same inputs, of which these require no gradient."""
+        return self.replaced(**{name: self.tensors[name].detach() for name in names if name in self.given})
+
+    def replaced(self, **tensors: Tensor) -> Inputs:
+        """The same inputs with other tensors."""
+        return replace(self, tensors={**self.tensors, **tensors})
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """The same inputs with every floating-point tensor but the factors of dropout changed."""
         tensors = {
-            name: None if tensor is None else change(tensor.detach()).requires_grad_()
+            name: None if tensor is None else change(tensor.detach()).requires_grad_(tensor.requires_grad)
             for name, tensor in self.tensors.items()
         }
-        return replace(self, tensors=tensors, bias=None if self.bias is None else change(self.bias))
+        return replace(self, tensors=tensors)
 
 
 def make_inputs(
@@ -97,10 +104,10 @@ def make_inputs(
             "query": (normal(B, H, Lq, D) * D**-0.5).requires_grad_(),
             "key": normal(B, H, Lk, D).requires_grad_(),
             "value": normal(B, H, Lk, D).requires_grad_(),
+            "bias": normal(H, max(Lq + m + Lk - 1, 0)).requires_grad_() if case.bias else None,
             "prefix_key": prefix(),
             "prefix_value": prefix(),
         },
-        normal(H, max(Lq + m + Lk - 1, 0)) if case.bias else None,
         mask.to(device) if case.mask else None,
         (T - 1 - torch.arange(B) % T).to(device) if m else None,
         case.causal,
@@ -131,7 +138,7 @@ def keep_factors(sizes: Sizes, dropout: float, seed: Tensor, dtype: torch.dtype 
 
 def attended(x: Inputs, backend: Any) -> Tensor:
     """The attention by a backend, or by the reference."""
-    arguments: tuple[Any, ...] = (*(x.tensors[name] for name in ("query", "key", "value")), x.bias, x.mask)
+    arguments: tuple[Any, ...] = (*(x.tensors[name] for name in ("query", "key", "value", "bias")), x.mask)
     options: dict[str, Any] = {name: x.tensors[name] for name in ("prefix_key", "prefix_value")}
     options |= {"task_ids": x.task_ids, "causal": x.causal}
     if backend == "reference":

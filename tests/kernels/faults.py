@@ -14,6 +14,7 @@ SCORES = "kernels/triton/scores.py"
 ATTENTION = "kernels/triton/attention.py"
 ATTENTION_QUERY = "kernels/triton/attention_query.py"
 ATTENTION_KEY = "kernels/triton/attention_key.py"
+ATTENTION_BIAS = "kernels/triton/attention_bias.py"
 ATTENTION_BACKWARD = "kernels/triton/attention_backward.py"
 OPERATORS = "crosspt/functional/operators.py"
 FUNCTIONAL = "crosspt/functional/__init__.py"
@@ -40,6 +41,10 @@ ATTENDED_STRIDES = (
     "tests/kernels/test_attention_memory.py::test_strided_arguments",
     "tests/kernels/test_attention_memory.py::test_strided_gradients",
 )
+BIAS_SPLITS = ("tests/kernels/test_attention.py::test_gradient_of_the_bias_however_diagonals_are_split",)
+BIAS_BLOCKS = ("tests/kernels/test_attention.py::test_gradient_of_the_bias_over_several_blocks_of_half_precision",)
+BIAS_TASK_IDS = ("tests/kernels/test_attention.py::test_a_task_id_out_of_range_makes_the_gradient_of_the_bias_nan",)
+NOTHING = ("tests/kernels/test_attention.py::test_nothing_to_attend",)
 DROPPED = ("tests/kernels/test_attention.py::test_dropout",)
 TILED_DROPOUT = ("tests/kernels/test_attention.py::test_dropout_is_the_same_in_every_tile",)
 NO_KEYS = ("tests/kernels/test_attention.py::test_query_without_keys",)
@@ -249,7 +254,7 @@ FAULTS: list[Fault] = [
         "x.contiguous()", IN_PLACE),
     Fault(ATTENTION, "attention_arguments.rows", "x if x.stride(3) == 1 else x.contiguous()", "x", ATTENDED_STRIDES),
     # The backward of the attention.
-    Fault(ATTENTION_QUERY, "query_gradient", "b_p * (b_dp - b_delta[:, None])", "b_p * b_dp", ATTENDED),
+    Fault(ATTENTION_QUERY, "score_gradient", "b_p * (b_dp - x.b_delta[:, None])", "b_p * b_dp", ATTENDED),
     Fault(ATTENTION_KEY, "key_gradients",
         "b_p * (b_dp - b_delta[None, :])",
         "b_zp * (b_dp - b_delta[None, :])", ATTENDED),
@@ -269,6 +274,44 @@ FAULTS: list[Fault] = [
     Fault(ATTENTION_BACKWARD, "attention_backward.like",
         "not asked or tensor is None",
         "tensor is None", ATTENDED_NEEDS),
+    # The gradient of the bias.
+    Fault(ATTENTION_BIAS, "diagonal_gradient", "range(i_split, x.B * n_blocks, n_splits)",
+        "range(i_split, x.B * n_blocks, n_splits + 1)", BIAS_SPLITS),
+    Fault(ATTENTION_BIAS, "diagonal_gradient", "tl.maximum(-i_shift, 0)", "tl.maximum(-i_shift - 1, 0)", BIAS_SPLITS),
+    Fault(ATTENTION_BIAS, "diagonal_gradient",
+        "tl.cdiv(tl.maximum(-i_shift, 0), BM // BN)",
+        "tl.maximum(-i_shift, 0) // (BM // BN)", BIAS_BLOCKS),
+    Fault(ATTENTION_BIAS, "diagonal_gradient",
+        "tl.cdiv(tl.cdiv(place.count, BN) - i_shift, BM // BN)",
+        "(tl.cdiv(place.count, BN) - i_shift) // (BM // BN)", BIAS_BLOCKS),
+    Fault(ATTENTION_BIAS, "diagonal_gradient", "(i_lo + i % n_blocks) * BM", "i % n_blocks * BM", BIAS_SPLITS),
+    Fault(ATTENTION_BIAS, "diagonal_gradient", "i_i + i_shift * BN", "i_i + i_shift * BM", BIAS_BLOCKS),
+    Fault(ATTENTION_BIAS, "diagonal_gradient", "place.i_first + i_shift * BN - BM < x.n_keys - Lq",
+        "place.i_first + i_shift * BN < x.n_keys - Lq", BIAS_SPLITS),
+    Fault(ATTENTION_BIAS, "diagonal_gradient",
+        "tl.where(place.i_first + i_shift * BN - BM < x.n_keys - Lq, n_blocks, 0)",
+        "n_blocks", HIDDEN_BLOCKS),
+    Fault(ATTENTION_BIAS, "diagonal_gradient", "tl.where((i_x >= 0) & (i_x < place.X), count, 0)",
+        "tl.where(i_x >= 0, count, 0)", BIAS_TASK_IDS),
+    Fault(ATTENTION_BIAS, "diagonal_gradient", "i_x * place.stride_vx", "i_b * place.stride_vx", ATTENDED),
+    Fault(ATTENTION_BIAS, "diagonal_gradient", "i_h * place.stride_vh", "i_h * place.stride_kh", ATTENDED_STRIDES),
+    Fault(ATTENTION_BIAS, "diagonal_gradient", "offset(place.p_mask, i_b * count)", "place.p_mask", ATTENDED),
+    Fault(ATTENTION_BIAS, "diagonal_gradient",
+        "tl.load(p_row + Lq, mask=o_i < Lq, other=0.0)",
+        "tl.load(p_row + Lq, mask=o_i < Lq)", ATTENDED_STRESS),
+    Fault(ATTENTION_BIAS, "attention_bias_kernel", "i_diagonal - n_prefix", "i_diagonal", ATTENDED),
+    Fault(ATTENTION_BIAS, "add_parts", "tl.static_range(BM // BN + 1)", "tl.static_range(BM // BN)", ATTENDED),
+    Fault(ATTENTION_BIAS, "add_parts", "range(n_splits)", "range(1, n_splits)", ATTENDED),
+    Fault(ATTENTION_BIAS, "add_parts", "o_n < n_diagonals", "o_n <= n_diagonals", ATTENDED_ADDRESSES),
+    Fault(ATTENTION_BIAS, "add_parts", "i_back * BN - BM + 1", "i_back * BN - BM", ATTENDED),
+    Fault(ATTENTION_BIAS, "add_parts",
+        "tl.load(p_x + i_split * BM * BN, mask=m_x, other=0.0)",
+        "tl.load(p_x + i_split * BM * BN, mask=m_x)", ATTENDED_STRESS),
+    Fault(ATTENTION_BIAS, "attention_bias_sum_kernel", "o_first - m", "o_first", ATTENDED),
+    Fault(ATTENTION_BIAS, "attention_bias_sum_kernel", "o_d < n_distances", "o_d <= n_distances", ATTENDED_ADDRESSES),
+    Fault(ATTENTION_BIAS, "attention_bias", "dbias.zero_()", "pass", NOTHING),
+    Fault(ATTENTION_BACKWARD, "attention_backward", "needs.bias and x.bias is not None", "x.bias is not None",
+        ATTENDED_LAUNCHES),
     # The operators.
     Fault(OPERATORS, "_Attention.forward",
         "ctx.set_materialize_grads(False)",

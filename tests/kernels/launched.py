@@ -52,9 +52,17 @@ def make_model(mode: Any, dtype: torch.dtype, *, dropout: float = 0.0, **setting
 
 
 def train(
-    mode: str, dtype: torch.dtype, *, checkpointing: bool = False, autocast: bool = False, **settings: Any
+    mode: str,
+    dtype: torch.dtype,
+    *,
+    checkpointing: bool = False,
+    autocast: bool = False,
+    t5_learns: bool = False,
+    **settings: Any,
 ) -> None:
     model = make_model(mode, dtype, **settings).train()
+    if t5_learns:
+        model.requires_grad_(True)
     if checkpointing:
         model.gradient_checkpointing_enable()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -94,6 +102,7 @@ def steps() -> Iterator[tuple[str, Callable[[], None]]]:
             for dropout in (0.0, 0.1):
                 yield f"train {mode} {dropout} {name}", partial(train, mode, dtype, dropout=dropout)
             yield f"train {mode} checkpointing {name}", partial(train, mode, dtype, checkpointing=True)
+            yield f"train {mode} T5 {name}", partial(train, mode, dtype, t5_learns=True, dropout=0.1)
             yield f"answer {mode} {name}", partial(answer, mode, dtype)
             yield f"answer {mode} beams {name}", partial(answer, mode, dtype, num_beams=2)
     for mode in ("full", "isolated"):

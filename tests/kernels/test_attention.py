@@ -47,6 +47,19 @@ def test_sizes_without_causality_and_dropout(case: str, device: str) -> None:
     assert_same(results(attended, x, "triton"), results(attended, x, "reference"), CLOSE)
 
 
+@pytest.mark.parametrize("programs", [1, 3, 10**6])
+def test_gradient_of_the_bias_however_diagonals_are_split(
+    programs: int, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crosspt.kernels import attention_bias
+
+    monkeypatch.setattr(attention_bias, "PROGRAMS", programs)
+    for case in ("causal", "all"):
+        x = make_inputs(CASES[case], Sizes(B=3, H=2, Lq=50, Lk=35, D=3, T=2, m=18), device=device)
+        x = x.frozen(*(name for name in x.given if name != "bias"))
+        assert_same(results(attended, x, "triton"), results(attended, x, "reference"), CLOSE)
+
+
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sizes=st.builds(
@@ -69,7 +82,7 @@ def test_any_shape(device: str, sizes: Sizes, case: Case, seed: int) -> None:
 
 @pytest.mark.parametrize("sizes", [Sizes(B=0), Sizes(Lq=0)], ids=["no rows", "no queries"])
 def test_nothing_to_attend(sizes: Sizes, device: str) -> None:
-    x = make_inputs(CASES["prefix"], sizes, device=device)
+    x = make_inputs(CASES["prefix, bias, mask"], sizes, device=device)
     got = results(attended, x, "triton")
     assert got.pop("output").shape == (sizes.B, sizes.Lq, sizes.H, sizes.D)
     assert all((gradient == 0).all() for gradient in got.values())
@@ -82,7 +95,7 @@ def test_gradcheck(case: str, device: str) -> None:
     names = list(x.given)
 
     def function(*tensors: torch.Tensor) -> torch.Tensor:
-        return attended(replace(x, tensors={**x.tensors, **dict(zip(names, tensors, strict=True))}), "triton")
+        return attended(x.replaced(**dict(zip(names, tensors, strict=True))), "triton")
 
     torch.autograd.gradcheck(function, tuple(x.given.values()), fast_mode=case == "all")
 
@@ -96,20 +109,30 @@ def test_dtypes(case: str, dtype: torch.dtype, device: str) -> None:
     assert_as_accurate(x, attended, x, dtype)
 
 
+@pytest.mark.parametrize("case", ["causal", "prefix, bias, mask"])
+def test_gradient_of_the_bias_over_several_blocks_of_half_precision(case: str, device: str) -> None:
+    """Whose blocks have twice as many queries as keys."""
+    x = make_inputs(CASES[case], Sizes(B=2, H=1, Lq=150, Lk=110, D=16, T=2, m=40), torch.bfloat16, device)
+    x = x.frozen(*(name for name in x.given if name != "bias"))
+    assert_as_accurate(x, attended, x, torch.bfloat16)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_bias_of_another_dtype(dtype: torch.dtype, device: str) -> None:
     x = make_inputs(CASES["bias"], Sizes(), dtype, device)
-    wider = replace(x, bias=None if x.bias is None else x.bias.double())
-    assert_same(results(attended, wider, "triton"), results(attended, x, "triton"))
+    wider = x.replaced(bias=x.tensors["bias"].detach().double().requires_grad_())
+    got, wanted = results(attended, wider, "triton"), results(attended, x, "triton")
+    assert got["bias"].dtype is torch.float64
+    got["bias"] = got["bias"].to(dtype)
+    assert_same(got, wanted)
 
 
 def test_query_without_keys(device: str) -> None:
     """Zero output and zero gradients, whether the mask, the bias or causality hides every key."""
     x = make_inputs(CASES["bias, mask"], Sizes(B=3, Lq=5, Lk=4), device=device)
-    assert x.bias is not None
     assert x.mask is not None
     x.mask[1] = False
-    x.bias[0] = float("-inf")
+    x.tensors["bias"].data[0] = float("-inf")
     x = replace(x, causal=True)
     got = results(attended, x, "triton")
     assert_same(got, results(attended, x, "reference"), CLOSE)
@@ -136,7 +159,7 @@ def test_hidden_keys_are_of_no_effect(name: str, device: str) -> None:
     wanted = results(attended, x, "triton")
     hidden = ~x.mask[:, None, :, None]
     other = {n: x.tensors[n].detach().masked_fill(hidden, 99.0).requires_grad_() for n in ("key", "value")}
-    got = results(attended, replace(x, tensors={**x.tensors, **other}), "triton")
+    got = results(attended, x.replaced(**other), "triton")
     assert_same(got, wanted)
     assert (got["key"].masked_select(hidden) == 0).all()
     assert (got["value"].masked_select(hidden) == 0).all()
@@ -195,7 +218,7 @@ def test_checkpointing_repeats_the_dropout(device: str) -> None:
             return attended(x, "triton")
         query = x.tensors["query"]
         return torch.utils.checkpoint.checkpoint(
-            lambda query: attended(replace(x, tensors={**x.tensors, "query": query}), "triton"),
+            lambda query: attended(x.replaced(query=query), "triton"),
             query,
             use_reentrant=False,
         )
@@ -227,6 +250,21 @@ def test_task_ids_out_of_range() -> None:
         assert got[2:].isnan().all()
     for got, expected in zip(gradients[3:], wanted_gradients[3:], strict=True):
         assert torch.equal(got, expected)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_a_task_id_out_of_range_makes_the_gradient_of_the_bias_nan() -> None:
+    """And no prefix is read for it."""
+    from crosspt.kernels.tools.recorder import record
+
+    x = make_inputs(CASES["prefix, bias, mask"], Sizes(), device="cpu")
+    query, key, value, bias, prefix_key, prefix_value = x.tensors.values()
+    ids = torch.tensor([0, 2, -1])
+    with record() as recording:
+        out, _ = operators.attention(query, key, value, bias, x.mask, prefix_key, prefix_value, ids, None, False, 0.0)
+        (gradient,) = torch.autograd.grad(out.nansum(), bias)
+    recording.check()
+    assert gradient.isnan().all()
 
 
 def test_task_ids_are_checked_when_debugging(monkeypatch: pytest.MonkeyPatch, interpreted: None) -> None:

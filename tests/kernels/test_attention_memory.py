@@ -33,7 +33,9 @@ def test_recorded_addresses(case: str) -> None:
         ("attention_query_kernel", "p_dquery"),
         ("attention_query_kernel", "p_delta"),
     ]
-    assert [name for _, name in outputs[4:]] == [f"p_d{name}" for name in x.given if name != "query"]
+    keys = [("attention_key_kernel", f"p_d{name}") for name in x.given if name not in ("query", "bias")]
+    bias = [("attention_bias_kernel", "p_parts"), ("attention_bias_sum_kernel", "p_dbias")] if "bias" in x.given else []
+    assert outputs[4:] == keys + bias
 
 
 def test_blocks_of_hidden_keys_are_not_read() -> None:
@@ -48,7 +50,7 @@ def test_blocks_of_hidden_keys_are_not_read() -> None:
 
     some, every = loads(causal=True), loads(causal=False)
     for kernel, count in every.items():
-        assert some[kernel] < 0.85 * count, kernel
+        assert some[kernel] < 0.85 * count or kernel == "attention_bias_sum_kernel", kernel
 
 
 @pytest.mark.parametrize("case", ["bias, mask", "all"])
@@ -81,15 +83,16 @@ def test_bytes_at_the_reference_shape(case: str) -> None:
     """
     from crosspt.kernels.tools.recorder import record
 
-    x = make_inputs(CASES[case], Sizes(B=4, H=2, Lq=128, Lk=128, D=64, T=2, m=10), torch.bfloat16)
-    inputs = [*x.given.values(), *(t for t in (x.bias, x.mask, x.task_ids) if t is not None)]
+    x = make_inputs(CASES[case], Sizes(B=4, H=2, Lq=128, Lk=128, D=64, T=2, m=10), torch.bfloat16).frozen("bias")
+    inputs = [*x.given.values(), *(t for t in (x.mask, x.task_ids) if t is not None)]
+    learned = [tensor for tensor in x.given.values() if tensor.requires_grad]
     read = sum(tensor.nbytes for tensor in inputs)
     with record() as forward:
         out = attended(x, "triton")
     kept = out.nbytes + 2 * 4 * out.shape[0] * out.shape[1] * out.shape[2]
     grad = output_gradient(out)
     with record() as backward:
-        gradients = torch.autograd.grad(out, list(x.given.values()), grad)
+        gradients = torch.autograd.grad(out, learned, grad)
     floor = read + kept + grad.nbytes + sum(gradient.nbytes for gradient in gradients)
     assert forward.unique_bytes <= 1.01 * (read + kept)
     assert backward.unique_bytes <= 1.6 * floor
@@ -99,17 +102,59 @@ def test_bytes_at_the_reference_shape(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_forward_is_one_launch_and_backward_two(case: Case) -> None:
+    """And two more where the bias learns, whose sums are not cleared first."""
     from crosspt.kernels.tools.interpreter import count_launches
 
     x = make_inputs(case, Sizes(B=1, H=1), torch.bfloat16)
-    with count_launches() as forward:
-        out = attended(x, "triton")
-    assert forward.kernels == ["attention_kernel"]
-    grad = output_gradient(out)
-    with count_launches() as backward:
-        torch.autograd.grad(out, list(x.given.values()), grad)
-    assert backward.total == 2
-    assert backward.kernels == ["attention_query_kernel", "attention_key_kernel"]
+    for inputs, more in (
+        (x.frozen("bias"), []),
+        *([(x, ["attention_bias_kernel", "attention_bias_sum_kernel"])] if case.bias else []),
+    ):
+        with count_launches() as forward:
+            out = attended(inputs, "triton")
+        assert forward.kernels == ["attention_kernel"]
+        grad = output_gradient(out)
+        with count_launches() as backward:
+            torch.autograd.grad(out, [tensor for tensor in inputs.given.values() if tensor.requires_grad], grad)
+        assert backward.kernels == ["attention_query_kernel", "attention_key_kernel", *more]
+        assert backward.total == len(backward.kernels)
+
+
+BIAS_MEMORY = {512: (5_898_240, 12_582_912), 2048: (12_386_304, 201_326_592), 8192: (50_135_040, 3_221_225_472)}
+
+
+@pytest.mark.parametrize("length", BIAS_MEMORY)
+def test_memory_of_the_gradient_of_the_bias(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes of the blocks for 12 heads in bfloat16, then of a matrix of biases and its gradient.
+
+    The kernels' grow with the length, not with the rows.
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from crosspt.kernels import attention, attention_backward
+
+    made: list[Tensor] = []
+
+    class Allocations(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            made.append(result)
+            return result
+
+    monkeypatch.setattr(launch, "start", lambda *_: None)
+    for rows in (1, 16):
+        x = torch.empty(rows, length, 12, 64, dtype=torch.bfloat16, device="meta").transpose(1, 2)
+        bias = torch.empty(12, 2 * length - 1, dtype=torch.bfloat16, device="meta")
+        inputs = attention.attention_arguments(x, x, x, bias, None, None, None, None, None, False, 0.0)
+        out, stats = attention.attention(inputs)
+        needs = attention_backward.AttentionNeeds(False, False, False, True, False, False)
+        made.clear()
+        with Allocations():
+            attention_backward.attention_backward(out, out, stats, inputs, needs)
+        shapes = {tuple(tensor.shape) for tensor in made if tensor.dim() != 5}
+        assert shapes == {(12, 2 * length - 1), (rows, 12, length)}
+        (blocks,) = (tensor.nbytes for tensor in made if tensor.dim() == 5)
+        assert (blocks, 2 * 12 * length**2 * 2) == BIAS_MEMORY[length]
 
 
 NEEDS = {
@@ -121,12 +166,17 @@ NEEDS = {
         "attention_query_kernel": ["p_delta"],
         "attention_key_kernel": ["p_dprefix_key", "p_dprefix_value"],
     },
+    ("bias",): {
+        "attention_query_kernel": ["p_delta"],
+        "attention_bias_kernel": ["p_parts"],
+        "attention_bias_sum_kernel": ["p_dbias"],
+    },
 }
 
 
 @pytest.mark.parametrize("learned", NEEDS, ids="+".join)
 def test_what_needs_no_gradient_costs_nothing(learned: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    x = make_inputs(CASES["prefix"], Sizes())
+    x = make_inputs(CASES["prefix, bias, mask"], Sizes())
     for name, tensor in x.given.items():
         tensor.requires_grad_(name in learned)
     leaves = [x.given[name] for name in learned]
@@ -138,7 +188,7 @@ def test_what_needs_no_gradient_costs_nothing(learned: tuple[str, ...], monkeypa
     def spy(kernel: Any, grid: Any, args: tuple[object, ...], *rest: int) -> None:
         names = getattr(kernel, "arg_names", ())
         present = [name for name, value in zip(names, args, strict=True) if value is not None]
-        outputs = present[: present.index("p_grad")]
+        outputs = present[: present.index("p_parts" if "p_dbias" in present else "p_grad")]
         written[kernel.__name__] = outputs
         start(kernel, grid, args, *rest)
 
@@ -183,7 +233,7 @@ def test_projections_are_read_in_place_and_gradients_written_for_them(monkeypatc
     out = attended(x, "triton")
     gradients = torch.autograd.grad(out, list(x.given.values()), transposed(torch.ones_like(out)))
     assert copied == [out.shape[::-1]]  # made by this test
-    assert all(gradient.transpose(1, 2).is_contiguous() for gradient in gradients)
+    assert all(gradient.dim() == 2 or gradient.transpose(1, 2).is_contiguous() for gradient in gradients)
 
 
 GRADIENTS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -196,7 +246,7 @@ GRADIENTS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("change", GRADIENTS.values(), ids=GRADIENTS)
 def test_strided_gradients(change: Callable[[Tensor], Tensor]) -> None:
-    x = make_inputs(CASES["prefix"], Sizes())
+    x = make_inputs(CASES["prefix, bias, mask"], Sizes())
     grad = change(output_gradient(attended(x, "reference")))
     assert_same(results(attended, x, "triton", grad), results(attended, x, "reference", grad.clone()), 1e-12)
 
@@ -209,4 +259,4 @@ def test_inputs_are_not_changed() -> None:
 
 
 def _all(x: Inputs) -> list[Tensor]:
-    return [*x.given.values(), *(t for t in (x.bias, x.mask, x.task_ids, x.seed) if t is not None)]
+    return [*x.given.values(), *(t for t in (x.mask, x.task_ids, x.seed) if t is not None)]

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.usefixtures("fast_interpreter")
 
 
 def operands(x: Inputs) -> tuple[Any, ...]:
-    query, key, value, prefix_key, prefix_value = x.tensors.values()
-    return query, key, value, x.bias, x.mask, prefix_key, prefix_value, x.task_ids, x.seed, x.causal, x.dropout
+    query, key, value, bias, prefix_key, prefix_value = x.tensors.values()
+    return query, key, value, bias, x.mask, prefix_key, prefix_value, x.task_ids, x.seed, x.causal, x.dropout
 
 
 EVERY_CHECK = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
@@ -44,17 +44,20 @@ def test_compiled_without_graph_breaks(device: str) -> None:
         assert_same(got, wanted, 1e-12)
 
 
-def test_fakes_are_laid_out_as_what_they_stand_for(device: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_fakes_are_laid_out_as_what_they_stand_for(dtype: torch.dtype, device: str) -> None:
+    """With a bias in float32, whose gradient is so too."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    x = make_inputs(CASES["all"], Sizes(), torch.float32, device)
+    x = make_inputs(CASES["all"], Sizes(), dtype, device)
+    x = x.replaced(bias=x.tensors["bias"].float())
     frozen = tuple(t.detach() if isinstance(t, torch.Tensor) else t for t in operands(x))
     out, stats = OPS.attention(*frozen)
-    real = [out, stats, *OPS.attention_backward(out, out, stats, *frozen, [True] * 5)]
+    real = [out, stats, *OPS.attention_backward(out, out, stats, *frozen, [True] * 6)]
     with FakeTensorMode() as mode:
         faked = tuple(mode.from_tensor(t) if isinstance(t, torch.Tensor) else t for t in frozen)
         out, stats = OPS.attention(*faked)
-        fake = [out, stats, *OPS.attention_backward(out, out, stats, *faked, [True] * 5)]
+        fake = [out, stats, *OPS.attention_backward(out, out, stats, *faked, [True] * 6)]
     for one, other in zip(real, fake, strict=True):
         assert (one.shape, one.stride(), one.dtype) == (other.shape, other.stride(), other.dtype)
 
@@ -85,16 +88,16 @@ def test_no_gradient_is_recorded_without_need(device: str) -> None:
 
 def test_sizes_of_the_batch_are_never_compiled_in() -> None:
     """They must not specialize a kernel: training would compile again and again."""
-    from crosspt.kernels import attention, attention_key, attention_query
+    from crosspt.kernels import attention, attention_bias, attention_key, attention_query
 
-    run_time = {"B", "H", "Lq", "Lk", "T", "m"}
+    run_time = {"B", "H", "Lq", "Lk", "T", "m", "n_splits"}
     kernels = {
         name: value
-        for module in (attention, attention_query, attention_key)
+        for module in (attention, attention_bias, attention_query, attention_key)
         for name, value in vars(module).items()
         if name.endswith("_kernel")
     }
-    assert len(kernels) == 3
+    assert len(kernels) == 5
     for name, kernel in kernels.items():
         options = getattr(kernel, "kwargs", None) or {"do_not_specialize": getattr(kernel, "do_not_specialize", ())}
         assert set(options["do_not_specialize"]) == set(kernel.arg_names) & run_time, name
@@ -136,7 +139,6 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "integers": ({"query": ones(2, 1, 3, 4).long()}, TypeError, "query must be floating-point, got torch.int64"),
     "dtype": ({"key": ones(2, 1, 5, 4).double()}, TypeError, "key must have query's dtype torch.float32"),
     "bias": ({"bias": ones(1, 9)}, ValueError, r"bias must have shape .* = \(1, 7\), got \(1, 9\)"),
-    "learned bias": ({"bias": ones(1, 7).requires_grad_()}, ValueError, "bias must need no gradient"),
     "mask": ({"mask": ones(2, 5)}, TypeError, r"mask must be a bool tensor of shape \(B, Lk\), got torch.float32"),
     "mask's size": ({"mask": ones(2, 7).bool()}, ValueError, r"mask must have shape \(B, Lk\) = \(2, 5\)"),
     "half a prefix": ({"prefix_key": ones(3, 1, 2, 4)}, ValueError, "prefix_key, prefix_value and task_ids go togeth"),
@@ -161,14 +163,6 @@ def test_what_is_refused(change: dict[str, Any], error: type[Exception], message
     arguments = {"query": ones(2, 1, 3, 4), "key": ones(2, 1, 5, 4), "value": ones(2, 1, 5, 4)}
     with pytest.raises(error, match=f"^attention: {message}"):
         functional.attention(**{**arguments, **change})
-
-
-def test_learned_bias_is_taken_where_no_gradient_is_recorded() -> None:
-    x = make_inputs(CASES["bias"], TINY)
-    assert x.bias is not None
-    x.bias.requires_grad_()
-    with torch.no_grad():
-        assert_same({"output": attended(x, "triton")}, {"output": attended(x, "reference")}, 1e-12)
 
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])

@@ -250,11 +250,7 @@ def test_no_matrix_of_biases_is_made(monkeypatch: pytest.MonkeyPatch, batch: Bat
 
 def test_errors(batch: Batch) -> None:
     rows = batch()
-    t5 = make_t5()
-    t5.set_attn_implementation("crosspt")
-    with pytest.raises(ValueError, match=r"relative position bias must need no gradient.*freeze the T5"):
-        t5(**plain(rows), labels=rows["labels"])
-    t5.requires_grad_(False)
+    t5 = frozen("1.0", "crosspt")
     with pytest.raises(ValueError, match=r"masks must have shape \(B, L\).*got \(4, 1, 7, 7\)"):
         t5.encoder(input_ids=rows["input_ids"], attention_mask=torch.zeros(4, 1, 7, 7))
     states = torch.zeros(1, 1, 1, 1)

@@ -45,7 +45,7 @@ SIZES: dict[str, Any] = {
 
 def build(kind: Any, implementation: str, **settings: Any) -> Any:
     """A frozen model with large weights, so that what attention reads shows in the outputs."""
-    config = (UMT5Config if kind.__name__.startswith("UMT5") else T5Config)(**SIZES, **settings)
+    config = (UMT5Config if kind.__name__.startswith("UMT5") else T5Config)(**{**SIZES, **settings})
     config._attn_implementation = implementation
     torch.manual_seed(0)
     model = kind(config).eval().requires_grad_(False)

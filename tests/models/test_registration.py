@@ -15,7 +15,7 @@ from torch._dynamo.testing import CompileCounter
 
 import crosspt.models.t5.attention
 from crosspt import CrossPTConfig, CrossPTModel
-from crosspt.models.t5.attention import IMPLEMENTATIONS, hand_vector
+from crosspt.models.t5.attention import IMPLEMENTATIONS, HandVector
 from tests.conftest import VOCABULARY, make_t5
 from tests.models.test_attention import MAKERS, frozen, plain, set_theirs
 
@@ -74,7 +74,7 @@ def test_importing_registers_names_and_changes_nothing_else() -> None:
 
 def hooked(t5: Any) -> list[bool]:
     modules = [part for part in t5.modules() if hasattr(part, "relative_attention_num_buckets")]
-    return [hand_vector in module._forward_pre_hooks.values() for module in modules]
+    return [any(isinstance(hook, HandVector) for hook in module._forward_pre_hooks.values()) for module in modules]
 
 
 @pytest.mark.parametrize("kind", MAKERS)

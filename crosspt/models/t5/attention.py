@@ -2,13 +2,13 @@
 
 Importing this module registers three names with transformers and changes nothing else, but for ``stacks.py`` before
 transformers 5.20: ``"crosspt"`` runs the Triton kernels on GPU tensors and PyTorch on others; ``"crosspt_torch"`` and
-``"crosspt_triton"`` force one of them. They work for T5, mT5 and UMT5, which must be frozen, because the relative
-position bias gets no gradient.
+``"crosspt_triton"`` force one of them. They work for T5, mT5 and UMT5, frozen or not.
 
 The operation takes the bias as a vector over the distance of key and query, and a mask (B, Lk). At the first call of
 an attention of T5 or mT5 a hook is put on that one module, which hands it vectors from then on, so that nothing of
 shape (Lq, Lk) is formed; :func:`use_attention` does so beforehand. Where there is no hook, as in UMT5 and in a model
-that is compiled before it has run, the vector is read off transformers' bias.
+that is compiled before it has run, the vector is read off transformers' bias. A table that learns gets its gradient
+through the vector.
 """
 
 from typing import Any, get_args
@@ -83,8 +83,7 @@ def attention_forward(
 
     Raises:
         TypeError: the module is not an attention of T5, mT5 or UMT5.
-        ValueError: the mask has other dimensions, such as a custom one of four, the weights are asked for, or the
-            table of biases asks for a gradient.
+        ValueError: the mask has other dimensions, such as a custom one of four, or the weights are asked for.
     """
     _check(module, attention_mask, kwargs)
     if record is not None:
@@ -189,36 +188,49 @@ def relative_bias(module: Any, query_length: int, key_length: int, device: Any, 
     return module.relative_attention_bias(bucket).T
 
 
-def hand_vector(
-    module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+class HandVector:
     """A forward pre-hook that gives an attention the vector of its bias, an empty one where it has no table.
 
-    It does nothing under an implementation of transformers.
+    It does nothing under an implementation of transformers, nor where checkpointing repeats a call that came before it.
     """
-    given = kwargs.get("position_bias") is not None or len(args) != 1
-    if given or module.config._attn_implementation not in IMPLEMENTATIONS:
-        return None
-    hidden, past = args[0], 0
-    if not module.has_relative_attention_bias:
-        return args, {**kwargs, "position_bias": hidden.new_empty(0)}
-    keys = queries = hidden.shape[1]
-    for value in kwargs.values():  # its name differs between versions of transformers
-        if isinstance(value, Cache):
-            past = value.get_seq_length(module.layer_idx)
-            keys, _ = value.get_mask_sizes(queries, module.layer_idx)
-    prefix = kwargs.get("prefix")
-    if prefix is not None and not module.is_decoder:
-        past, keys = prefix.length, prefix.length + keys
-    return args, {**kwargs, "position_bias": relative_bias(module, queries, keys, hidden.device, past)}
+
+    def __init__(self) -> None:
+        self.called = False
+
+    def __call__(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """The arguments with a vector, or None to leave them as they are."""
+        given = kwargs.get("position_bias") is not None or len(args) != 1
+        if given or module.config._attn_implementation not in IMPLEMENTATIONS or self._is_early():
+            return None
+        hidden, past = args[0], 0
+        if not module.has_relative_attention_bias:
+            return args, {**kwargs, "position_bias": hidden.new_empty(0)}
+        keys = queries = hidden.shape[1]
+        for value in kwargs.values():  # its name differs between versions of transformers
+            if isinstance(value, Cache):
+                past = value.get_seq_length(module.layer_idx)
+                keys, _ = value.get_mask_sizes(queries, module.layer_idx)
+        prefix = kwargs.get("prefix")
+        if prefix is not None and not module.is_decoder:
+            past, keys = prefix.length, prefix.length + keys
+        return args, {**kwargs, "position_bias": relative_bias(module, queries, keys, hidden.device, past)}
+
+    def _is_early(self) -> bool:
+        """Whether a backward repeats a call that was made without the hook."""
+        if not self.called and not torch.compiler.is_compiling():
+            self.called = torch._C._current_graph_task_id() == -1
+            return not self.called
+        return False
 
 
 def _hand_vectors_to(module: nn.Module) -> None:
     """Put the hook on an attention that takes a bias, unless its calls are being recorded."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or not isinstance(module, T5Attention | MT5Attention):
         return
-    if hand_vector not in module._forward_pre_hooks.values():
-        module.register_forward_pre_hook(hand_vector, with_kwargs=True)
+    if not any(isinstance(hook, HandVector) for hook in module._forward_pre_hooks.values()):
+        module.register_forward_pre_hook(HandVector(), with_kwargs=True)
 
 
 def _check(module: Any, mask: Tensor | None, kwargs: dict[str, Any]) -> None:
@@ -237,20 +249,12 @@ def _check(module: Any, mask: Tensor | None, kwargs: dict[str, Any]) -> None:
             "attn_implementation crosspt: weights are never formed, so output_attentions must be False, got True; "
             "use attn_implementation eager"
         )
-    learns = module.has_relative_attention_bias and module.relative_attention_bias.weight.requires_grad
-    if learns and torch.is_grad_enabled():
-        raise ValueError(
-            "attn_implementation crosspt: the relative position bias must need no gradient, which is not computed; "
-            "freeze the T5 (t5.requires_grad_(False)) or use attn_implementation eager or sdpa"
-        )
 
 
 def _vector(bias: Tensor | None) -> Tensor | None:
-    """The vector (H, Lq + m + Lk - 1) of a bias that transformers or :func:`hand_vector` made, or None for none."""
+    """The vector (H, Lq + m + Lk - 1) of a bias that transformers or :class:`HandVector` made, or None for none."""
     if bias is None or bias.dim() == 1:
         return None
-    # Under reentrant checkpointing every tensor that a layer returns asks for a gradient, the bias too.
-    bias = bias.detach()
     if bias.dim() == 2:
         return bias
     distance = torch.arange(1 - bias.shape[2], bias.shape[3], device=bias.device)

@@ -170,23 +170,15 @@ def _attended(
 
     tensors = (rows(B, L), rows(B, L), rows(B, L))
     if bare:
-        rest: tuple[Any, ...] = (
-            without_storage(HEADS, 2 * L - 1, dtype=dtype),
-            None,
-            None,
-            None,
-            None,
-            None,
-            True,
-            0.0,
-        )
+        vector: Tensor | None = without_storage(HEADS, 2 * L - 1, dtype=dtype)
+        rest: tuple[Any, ...] = (vector, *[None] * 5, True, 0.0)
     else:
         vector = without_storage(HEADS, LENGTH + 2 * L - 1, dtype=dtype) if bias else None
         mask, seed = without_storage(B, L, dtype=torch.bool), _ids(1) if dropout else None
         rest = (vector, mask, rows(T, LENGTH), rows(T, LENGTH), _ids(B), seed, False, dropout)
     inputs = attention_arguments(*tensors, *rest)
     out, stats = attention(inputs)
-    attention_backward(torch.empty_like(out), out, stats, inputs, AttentionNeeds(*[True] * 5))
+    attention_backward(torch.empty_like(out), out, stats, inputs, AttentionNeeds(*[True] * 6))
 
 
 def record(
