@@ -1,5 +1,6 @@
 """The command ``evaluate``: saved prompts, or the T5 alone, on the test rows of tasks."""
 
+import itertools
 from argparse import Namespace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def add_flags(parser: Parser) -> None:
     add_suite(parser, None)
     text = "tasks to report on, separated by commas; by default all the prompts are for"
     parser.add_setting("--tasks", Names, text, metavar="NAMES")
-    text = "for results.json; by default <checkpoint>/evaluation or runs/no-prompt"
+    text = "for results.json; by default <checkpoint>/evaluation or runs/no-prompt, or the first free one after them"
     parser.add_setting("--output", str, text, metavar="FOLDER")
     parser.add_setting("--seed", int, "of the draw of test rows; the same as --data-seed")
     add_decode(parser, None)
@@ -51,7 +52,7 @@ def _evaluate_prompts(settings: Namespace) -> Outcome:
     checkpoint = Path(settings.checkpoint)
     run = open_run(settings)
     run.decode = settings.decode or run.decode
-    folder = _results_folder(settings.output or checkpoint / "evaluation")
+    folder = _results_folder(settings.output, checkpoint / "evaluation")
     names = split_names(settings.tasks) or list(SUITES.get(settings.suite, ()))
     content = evaluate(checkpoint, run, computing(settings), [own_task(run, name) for name in names])
     write_json(folder / RESULTS_NAME, content)
@@ -67,7 +68,7 @@ def _evaluate_bare(settings: Namespace) -> Outcome:
     from crosspt.runs.evaluate import evaluate_bare
 
     quiet_transformers()
-    folder = _results_folder(settings.output or Path("runs", "no-prompt"))
+    folder = _results_folder(settings.output, Path("runs", "no-prompt"))
     model = settings.model or EMBEDDED
     content = evaluate_bare(model, tasks, data, computing(settings), settings.decode or "both")
     write_json(folder / RESULTS_NAME, content)
@@ -75,9 +76,15 @@ def _evaluate_bare(settings: Namespace) -> Outcome:
     return Outcome(content, [table, f"results in {folder / RESULTS_NAME}"])
 
 
-def _results_folder(name: str | Path) -> Path:
-    """The folder that results go to. Raises ValueError where they would replace those of a run."""
-    folder = Path(name)
+def _results_folder(name: str | None, default: Path) -> Path:
+    """The folder that results go to: the named one, or the first of ``default``, ``default-2``, ... that has none yet.
+
+    Raises:
+        ValueError: the results would replace those of a run, or cannot be written.
+    """
+    numbered = (default.with_name(f"{default.name}-{number}") for number in itertools.count(2))
+    free = (folder for folder in itertools.chain([default], numbered) if not (folder / RESULTS_NAME).exists())
+    folder = Path(name) if name else next(free)
     if (folder / RUN_NAME).is_file():
         raise ValueError(f"--output {folder} is the folder of a run, whose {RESULTS_NAME} would be lost")
     check_writable(folder)

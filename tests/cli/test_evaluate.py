@@ -147,12 +147,15 @@ def test_the_t5_alone(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.
     settings = ["--model", workspace.model, "--data-dir", workspace.data, "--tasks", "mrpc,sst2", "--test-rows", 6]
     bare = crosspt("evaluate", "--no-prompt", *settings, "--json").json()
     assert {row["scheme"] for row in bare["results"]} == {"bare", "majority"}
-    assert json.loads((tmp_path / "runs" / "no-prompt" / "results.json").read_text()) == bare
+    first = tmp_path / "runs" / "no-prompt" / "results.json"
+    assert json.loads(first.read_text()) == bare
     prefixed = crosspt("evaluate", "--no-prompt", "--prefix", *settings, "--output", "there", "--json").json()
     assert {row["scheme"] for row in prefixed["results"]} == {"prefix", "majority"}
     assert (tmp_path / "there" / "results.json").is_file()
     ranked = crosspt("evaluate", "--no-prompt", *settings, "--decode", "rank", "--json").json()
     assert ranked["results"] == [row for row in bare["results"] if row["decode"] == "rank"]
+    assert json.loads((tmp_path / "runs" / "no-prompt-2" / "results.json").read_text()) == ranked
+    assert json.loads(first.read_text()) == bare, "what is saved is kept"
 
 
 def test_either_prompts_or_none(slpn_run: Path) -> None:
