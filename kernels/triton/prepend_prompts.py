@@ -98,7 +98,7 @@ def prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table:
     """X (B, m + L, d) in the table's dtype."""
     (batch, tokens), (tasks, length, width) = input_ids.shape, prompts.shape
     out = torch.empty((batch, length + tokens, width), dtype=table.dtype, device=table.device)
-    tiles = copy_tiles(width)
+    tiles = copy_tiles(width, table.dtype)
     grid = (-(-batch * length // tiles.BR) + -(-batch * tokens // tiles.BR),)
     if grid[0]:
         launch(
@@ -139,9 +139,11 @@ def sum_task_rows_kernel(
     for i_b in range(0, B, BB):
         o_b = (i_b + tl.arange(0, BB)).to(tl.int64)  # [BB]
         o_t = tl.load(p_task_ids + o_b, mask=o_b < B, other=-1)  # [BB]
-        m_b = (o_t == i_t)[:, None] & m_c[None, :]  # [BB, BC]
-        p_g = p_grad + o_b[:, None] * stride_b + i_i * stride_i + o_c[None, :] * stride_d  # [BB, BC]
-        b_sum += tl.sum(tl.load(p_g, mask=m_b, other=0.0).to(ACC), 0)
+        m_t = o_t == i_t  # [BB]
+        if tl.max(m_t.to(tl.int32), 0) > 0:  # most blocks hold no row of the task
+            p_g = p_grad + o_b[:, None] * stride_b + i_i * stride_i + o_c[None, :] * stride_d  # [BB, BC]
+            b_x = tl.load(p_g, mask=m_t[:, None] & m_c[None, :], other=0.0)  # [BB, BC]
+            b_sum += tl.sum(b_x.to(ACC), 0)
     tl.store(p_out + i_row * d + o_c, b_sum.to(p_out.dtype.element_ty), mask=m_c)
 
 
@@ -149,7 +151,7 @@ def sum_task_rows(grad: Tensor, task_ids: Tensor, tasks: int, length: int, dtype
     """The prompts' gradient (tasks, length, d) in ``dtype`` from the output's (B, length + L, d)."""
     batch, _, width = grad.shape
     out = torch.empty((tasks, length, width), dtype=dtype, device=grad.device)
-    columns = copy_tiles(width).BC
+    columns = copy_tiles(width, grad.dtype).BC
     launch(
         sum_task_rows_kernel, (tasks * length, -(-width // columns)), out,
         out, grad, task_ids.contiguous(), batch, length, width, *grad.stride(),

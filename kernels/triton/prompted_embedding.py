@@ -111,7 +111,7 @@ def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixtu
     if batch == 0:
         return out
     tiles = compose_tiles(x.length, x.width, x.num_sources, x.operand)
-    copy = copy_tiles(x.width)
+    copy = copy_tiles(x.width, table.dtype)
     grid = (x.programs(min(batch, x.tasks), tiles) + -(-batch * tokens // copy.BR),)
     launch(
         prompted_embedding_kernel, grid, out,

@@ -108,10 +108,10 @@ class CopyTiles(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def copy_tiles(width: int) -> CopyTiles:
-    """Tiles for moving rows of d elements: 2048 elements a step."""
+def copy_tiles(width: int, dtype: torch.dtype) -> CopyTiles:
+    """Tiles for moving rows of d elements: of up to 4 bytes, four loads of 16 bytes a thread and step."""
     columns = _fit(width, 256, 16)
-    return CopyTiles(2048 // columns, columns, 4)
+    return CopyTiles((4096 if dtype.itemsize == 2 else 2048) // columns, columns, 4)
 
 
 class AttentionTiles(NamedTuple):

@@ -120,7 +120,7 @@ FAULTS: list[Fault] = [
     Fault(PREPEND, "copy_rows", "m_row[:, None] & m_c[None, :]", "m_row[:, None]", ADDRESSES),
     Fault(PREPEND, "copy_rows", "o_c[None, :] * stride_d", "o_c[None, :]", STRIDES),
     Fault(PREPEND, "copy_rows", "(m_row & m_valid)[:, None] & m_c[None, :]", "m_row[:, None] & m_c[None, :]", IDS),
-    Fault(PREPEND, "sum_task_rows_kernel", "(o_t == i_t)[:, None]", "(o_t >= i_t)[:, None]", VARIANTS),
+    Fault(PREPEND, "sum_task_rows_kernel", "o_t == i_t", "o_t >= i_t", VARIANTS),
     Fault(PREPEND, "sum_task_rows_kernel",
         "tl.load(p_task_ids + o_b, mask=o_b < B, other=-1)",
         "tl.load(p_task_ids + o_b, mask=o_b < B, other=0)", ADDRESSES),
