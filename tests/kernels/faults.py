@@ -125,8 +125,7 @@ FAULTS: list[Fault] = [
         "tl.load(p_task_ids + o_b, mask=o_b < B, other=-1)",
         "tl.load(p_task_ids + o_b, mask=o_b < B, other=0)", ADDRESSES),
     Fault(PREPEND, "sum_task_rows_kernel",
-        "b_sum += tl.sum(tl.load(p_g, mask=m_b, other=0.0).to(ACC), 0)",
-        "b_sum = tl.sum(tl.load(p_g, mask=m_b, other=0.0).to(ACC), 0)", SIZES),
+        "b_sum += tl.sum(b_x.to(ACC), 0)", "b_sum = tl.sum(b_x.to(ACC), 0)", SIZES),
     Fault(PREPEND, "sum_task_rows_kernel", "i_i * stride_i", "i_i * d", STRIDES),
     # The backward of a composition.
     Fault(MIXING, "load_gradient",
