@@ -52,7 +52,12 @@ def operator(
         return below_autograd(target, *arguments)
 
     def call(*arguments: Any) -> Any:
-        return target(*arguments) if torch.compiler.is_compiling() else autograd(*arguments)
+        if torch.compiler.is_compiling():
+            return target(*arguments)
+        if _takes_gradient(arguments):
+            return differentiate(*arguments)
+        with torch._C._AutoDispatchBelowAutograd():
+            return target(*arguments)
 
     LIBRARY.impl(name, launch, "CompositeExplicitAutograd")
     LIBRARY.impl(name, autograd, "Autograd")
