@@ -34,7 +34,7 @@ def check_floating(
         raise TypeError(f"{operation}: {name} must be floating-point, got {tensor.dtype}")
     shape = tensor.shape
     if shape != expected:
-        if len(shape) != symbols.count(",") + (not symbols.endswith(",)")):
+        if len(shape) != symbols.count(", ") + 1:
             raise ValueError(f"{operation}: {name} must have shape {symbols}, got {tuple(shape)}")
         if expected is not None:
             raise _wrong_shape(operation, name, tensor, symbols, expected)
@@ -57,27 +57,32 @@ def check_ids(operation: str, name: str, ids: Tensor, symbols: str, limit: int, 
         limit: number of rows that the ids index; every id must lie in [0, limit).
         batch: the batch size B that a (B,) tensor must have, where another argument fixed it.
     """
-    rank = 1 if symbols.endswith(",)") else 2
     whole = isinstance(ids, Tensor) and (ids.dtype is torch.int64 or ids.dtype is torch.int32)
-    if not whole or ids.dim() != rank or (batch is not None and ids.shape[0] != batch):
+    if not whole or ids.dim() != symbols.count(", ") + 1 or (batch is not None and ids.shape[0] != batch):
         wanted = f"int64 or int32 of shape {symbols}" + ("" if batch is None else f" = ({batch},)")
         if not isinstance(ids, Tensor):
             raise TypeError(f"{operation}: {name} must be a tensor, {wanted}, got {type(ids).__name__}")
         if not whole:
             raise TypeError(f"{operation}: {name} must be {wanted}, got {ids.dtype}")
         raise ValueError(f"{operation}: {name} must be {wanted}, got {tuple(ids.shape)}")
-    if ids.numel() and values_are_visible(ids):
+    if values_are_visible(ids) and ids.numel():
         low, high = (int(value) for value in torch.aminmax(ids))
         if low < 0 or high >= limit:
             raise ValueError(f"{operation}: {name} must lie in [0, {limit}), got values from {low} to {high}")
-    return ids.long()
+    return ids if ids.dtype is torch.int64 else ids.long()
 
 
 def check_devices(operation: str, **tensors: Tensor | None) -> None:
     """Raise unless all tensors are on one device."""
-    if len({tensor.device for tensor in tensors.values() if tensor is not None}) > 1:
-        listed = ", ".join(f"{name} on {tensor.device}" for name, tensor in tensors.items() if tensor is not None)
-        raise ValueError(f"{operation}: all tensors must be on one device, got {listed}")
+    device = None
+    for tensor in tensors.values():
+        if tensor is None:
+            continue
+        if device is None:
+            device = tensor.device
+        elif tensor.device != device:
+            listed = ", ".join(f"{name} on {x.device}" for name, x in tensors.items() if x is not None)
+            raise ValueError(f"{operation}: all tensors must be on one device, got {listed}")
 
 
 def check_mask(operation: str, mask: Tensor, symbols: str, expected: tuple[int, ...]) -> None:
@@ -174,8 +179,8 @@ def check_attention(
     operation = "attention"
     batch, heads, queries, width = check_floating(operation, "query", query, "(B, H, Lq, D)")
     keys = check_floating(operation, "key", key, "(B, H, Lk, D)")[2]
-    given = [prefix_key is not None, prefix_value is not None, task_ids is not None]
-    if any(given) != all(given):
+    if not (prefix_key is None) == (prefix_value is None) == (task_ids is None):
+        given = [prefix_key is not None, prefix_value is not None, task_ids is not None]
         raise ValueError(f"{operation}: prefix_key, prefix_value and task_ids go together, got {given}")
     tasks = length = 0
     if prefix_key is not None:
@@ -198,8 +203,18 @@ def check_attention(
             raise ValueError(f"{operation}: seed needs a dropout above 0, got a seed and dropout {dropout}")
         if seed.dtype != torch.int64 or seed.shape != (1,):
             raise ValueError(f"{operation}: seed must be int64 of shape (1,), got {seed.dtype} of {tuple(seed.shape)}")
-    tensors = {"key": key, "value": value, "prefix_key": prefix_key, "prefix_value": prefix_value}
-    check_devices(operation, query=query, **tensors, bias=bias, mask=mask, task_ids=task_ids, seed=seed)
+    check_devices(
+        operation,
+        query=query,
+        key=key,
+        value=value,
+        prefix_key=prefix_key,
+        prefix_value=prefix_value,
+        bias=bias,
+        mask=mask,
+        task_ids=task_ids,
+        seed=seed,
+    )
     return task_ids
 
 
