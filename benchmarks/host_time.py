@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from crosspt.functional import attention, library, prompted_embedding, validation
+from crosspt.functional import attention, prompted_embedding, validation
 
 CALLS = 20
 """Calls between two looks at the clock."""
@@ -63,10 +63,17 @@ def _unseen(tensor: Tensor) -> bool:
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
-    """One row a call and pass: microseconds, and the ratio to the baseline's least of that pass."""
+    """One row a call and pass: microseconds, and the ratio to the baseline's least of that pass.
+
+    Raises:
+        RuntimeError: under TRITON_INTERPRET=1, where nothing is compiled.
+    """
+    from crosspt.functional import launchers
     from crosspt.kernels.tools.absent_gpu import absent_gpu, parse_target
 
-    on_cpu = mock.patch.object(library._load(), "interpreted", True)  # kernels may be launched on CPU tensors
+    if launchers.interpreted:
+        raise RuntimeError("host_time: kernels must be compiled ones, got interpreted ones; unset TRITON_INTERPRET")
+    on_cpu = mock.patch.object(launchers, "interpreted", True)  # kernels may be launched on CPU tensors
     as_on_gpu = mock.patch.object(validation, "values_are_visible", _unseen)
     works: dict[tuple[str, str], Callable[[], object]] = {}
     found: dict[tuple[str, str], list[float]] = {}

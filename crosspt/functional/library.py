@@ -36,8 +36,8 @@ def operator(
         checked: positions of the tensors that must be on a GPU and of a dtype in ``DTYPES``.
 
     Returns:
-        what the public function calls: the operator, with one trip through the dispatcher instead of two where nothing
-        is being traced.
+        the operator as the public function and the derivatives call it, with one trip through the dispatcher instead of
+        two where nothing is being traced.
     """
     LIBRARY.define(name + schema)
     target = getattr(OPS, name)
