@@ -90,16 +90,11 @@ def measure(rounds: int) -> list[dict[str, Any]]:
                     taken = time.thread_time_ns() - start
                 if number:  # before the first, kernels are compiled
                     found.setdefault(key, []).append(taken / CALLS / 1e3)
-    return [
-        {
-            "call": name,
-            "pass": what,
-            "least": min(times),
-            "median": median(times),
-            "ratio": min(times) / min(found[BASELINE, what]),
-        }
-        for (name, what), times in found.items()
-    ]
+    rows = []
+    for (name, what), times in found.items():
+        ratio = min(times) / min(found[BASELINE, what])
+        rows.append({"call": name, "pass": what, "least": min(times), "median": median(times), "ratio": ratio})
+    return rows
 
 
 def main() -> None:
