@@ -151,13 +151,13 @@ def check_batch(
 
     ``prompt`` (., m, d) is any group of the prompts.
     """
-    check_floating(operation, "table", table, "(V, d)")
-    if table.shape[1] != prompt.shape[2]:
+    vocabulary, width = check_floating(operation, "table", table, "(V, d)")
+    if width != prompt.shape[2]:
         raise ValueError(
             f"{operation}: table must have shape (V, d) with d = {prompt.shape[2]} as the prompts, "
             f"got {tuple(table.shape)}"
         )
-    input_ids = check_ids(operation, "input_ids", input_ids, "(B, L)", table.shape[0])
+    input_ids = check_ids(operation, "input_ids", input_ids, "(B, L)", vocabulary)
     task_ids = check_ids(operation, "task_ids", task_ids, "(B,)", tasks, batch=input_ids.shape[0])
     check_devices(operation, table=table, prompts=prompt, input_ids=input_ids, task_ids=task_ids)
     return input_ids, task_ids
@@ -220,6 +220,8 @@ def check_attention(
 
 def _check_rows(name: str, tensor: Tensor, dtype: torch.dtype, symbols: str, expected: tuple[int, ...]) -> None:
     """Raise unless keys or values of an attention have the expected shape and the query's dtype."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"attention: {name} must be a tensor of shape {symbols}, got {type(tensor).__name__}")
     if tensor.shape != expected:
         raise _wrong_shape("attention", name, tensor, symbols, expected)
     if tensor.dtype is not dtype:
