@@ -16,6 +16,7 @@ from crosspt.functional.validation import check_attention, check_batch, check_fl
 from crosspt.kernels.mixture import Mixture
 
 Backend = Literal["auto", "torch", "triton"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 def mixing_weights(logits: Tensor, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:
@@ -187,8 +188,9 @@ def attention(
     if _use_triton("attention", backend, query):
         if dropout > 0 and seed is None:
             seed = torch.randint(2**63 - 1, (1,), device=query.device)
-        tensors = (query, key, value, bias, mask, prefix_key, prefix_value, task_ids, seed)
-        return operators.attention(*tensors, causal, dropout)[0]
+        return operators.attention(
+            query, key, value, bias, mask, prefix_key, prefix_value, task_ids, seed, causal, dropout
+        )[0]
     if seed is not None:
         raise ValueError("attention: backend 'torch' takes no seed; use torch.manual_seed")
     return torch_attention.attention(query, key, value, bias, mask, prefix_key, prefix_value, task_ids, causal, dropout)
@@ -196,6 +198,6 @@ def attention(
 
 def _use_triton(operation: str, backend: str, tensor: Tensor) -> bool:
     """Whether the Triton kernels are to run. They raise where they cannot; nothing falls back silently."""
-    if backend not in get_args(Backend):
-        raise ValueError(f"{operation}: backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
+    if backend not in BACKENDS:
+        raise ValueError(f"{operation}: backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     return backend == "triton" or (backend == "auto" and tensor.is_cuda)

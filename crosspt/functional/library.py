@@ -36,8 +36,8 @@ def operator(
         checked: positions of the tensors that must be on a GPU and of a dtype in ``DTYPES``.
 
     Returns:
-        what the public function calls: the operator, with one trip through the dispatcher instead of two where nothing
-        is being traced.
+        the operator as the public function and the derivatives call it, with one trip through the dispatcher instead of
+        two where nothing is being traced.
     """
     LIBRARY.define(name + schema)
     target = getattr(OPS, name)
@@ -52,7 +52,12 @@ def operator(
         return below_autograd(target, *arguments)
 
     def call(*arguments: Any) -> Any:
-        return target(*arguments) if torch.compiler.is_compiling() else autograd(*arguments)
+        if torch.compiler.is_compiling():
+            return target(*arguments)
+        if _takes_gradient(arguments):
+            return differentiate(*arguments)
+        with torch._C._AutoDispatchBelowAutograd():
+            return target(*arguments)
 
     LIBRARY.impl(name, launch, "CompositeExplicitAutograd")
     LIBRARY.impl(name, autograd, "Autograd")

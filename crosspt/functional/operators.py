@@ -96,7 +96,7 @@ class _ComposePrompts(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         needs = ctx.needs_input_grad[:5]
-        gradients = OPS.compose_prompts_backward(grad, *_saved(ctx), needs)
+        gradients = compose_prompts_backward(grad, *_saved(ctx), needs)
         return (*_spread(gradients, needs), None, None, None, None)
 
 
@@ -111,7 +111,7 @@ class _PrependPrompts(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         task_ids, input_ids = ctx.saved_tensors
-        dprompts = OPS.prepend_prompts_backward(grad, task_ids, *ctx.prompts) if ctx.needs_input_grad[0] else None
+        dprompts = prepend_prompts_backward(grad, task_ids, *ctx.prompts) if ctx.needs_input_grad[0] else None
         dtable = _table_gradient(grad, input_ids, ctx.vocabulary) if ctx.needs_input_grad[3] else None
         return dprompts, None, None, dtable
 
@@ -127,7 +127,7 @@ class _PromptedEmbedding(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         input_ids, *prompts = _saved(ctx)
         needs = ctx.needs_input_grad[3:8]
-        gradients = OPS.prompted_embedding_backward(grad, *prompts, needs) if any(needs) else ()
+        gradients = prompted_embedding_backward(grad, *prompts, needs) if any(needs) else ()
         dtable = _table_gradient(grad, input_ids, ctx.vocabulary) if ctx.needs_input_grad[2] else None
         return (None, None, dtable, *_spread(gradients, needs), None, None, None, None)
 
@@ -147,7 +147,7 @@ class _Attention(torch.autograd.Function):
         if grad is None:
             return (None,) * 11
         needs = _learned(ctx.needs_input_grad)
-        gradients = OPS.attention_backward(grad, *ctx.saved_tensors, *ctx.settings, needs)
+        gradients = attention_backward(grad, *ctx.saved_tensors, *ctx.settings, needs)
         dquery, dkey, dvalue, dbias, dprefix_key, dprefix_value = _spread(gradients, needs)
         return dquery, dkey, dvalue, dbias, None, dprefix_key, dprefix_value, None, None, None, None
 
@@ -162,7 +162,9 @@ _ATTENTION = (
 )
 
 compose_prompts = operator("compose_prompts", f"({_MIXTURE}) -> Tensor", _like_prompts, _ComposePrompts)
-operator("compose_prompts_backward", f"(Tensor grad, {_MIXTURE}, bool[5] needs) -> Tensor[]", _like_parameters)
+compose_prompts_backward = operator(
+    "compose_prompts_backward", f"(Tensor grad, {_MIXTURE}, bool[5] needs) -> Tensor[]", _like_parameters
+)
 
 prepend_prompts = operator(
     "prepend_prompts",
@@ -171,7 +173,7 @@ prepend_prompts = operator(
     _PrependPrompts,
     checked=(0, 3),
 )
-operator(
+prepend_prompts_backward = operator(
     "prepend_prompts_backward",
     "(Tensor grad, Tensor task_ids, SymInt tasks, SymInt length, ScalarType dtype) -> Tensor",
     _like_composed,
@@ -184,14 +186,14 @@ prompted_embedding = operator(
     _PromptedEmbedding,
     checked=(2, 3),
 )
-operator(
+prompted_embedding_backward = operator(
     "prompted_embedding_backward",
     f"(Tensor grad, Tensor task_ids, {_MIXTURE}, bool[5] needs) -> Tensor[]",
     _like_parameters,
 )
 
 attention = operator("attention", f"({_ATTENTION}) -> (Tensor, Tensor)", _like_attended, _Attention)
-operator(
+attention_backward = operator(
     "attention_backward",
     f"(Tensor grad, Tensor out, Tensor stats, {_ATTENTION}, bool[6] needs) -> Tensor[]",
     _like_heads,

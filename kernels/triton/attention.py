@@ -181,8 +181,10 @@ class Attention(NamedTuple):
     @property
     def strides(self) -> tuple[int, ...]:
         """Three strides each of queries, keys, values, prefix keys and prefix values."""
-        tensors = (self.query, self.key, self.value, self.prefix_key, self.prefix_value)
-        return tuple(stride for x in tensors for stride in ((0, 0, 0) if x is None else x.stride()[:3]))
+        own = (*self.query.stride()[:3], *self.key.stride()[:3], *self.value.stride()[:3])
+        if self.prefix_key is None or self.prefix_value is None:
+            return (*own, 0, 0, 0, 0, 0, 0)
+        return (*own, *self.prefix_key.stride()[:3], *self.prefix_value.stride()[:3])
 
 
 def attention_arguments(
@@ -204,22 +206,15 @@ def attention_arguments(
         # float64 products for sm_80 and sm_90 do not compile with that of less than 64 bits.
         bias = None if bias is None else bias.double()
         mask = None if mask is None else mask.long()
-
-    def rows(x: Tensor) -> Tensor:
-        return x if x.stride(3) == 1 else x.contiguous()
-
-    def dense(x: Tensor | None) -> Tensor | None:
-        return None if x is None else x.contiguous()
-
     return Attention(
-        rows(query),
-        rows(key),
-        rows(value),
-        dense(bias),
-        dense(mask),
-        None if prefix_key is None else rows(prefix_key),
-        None if prefix_value is None else rows(prefix_value),
-        dense(task_ids),
+        query if query.stride(3) == 1 else query.contiguous(),
+        key if key.stride(3) == 1 else key.contiguous(),
+        value if value.stride(3) == 1 else value.contiguous(),
+        None if bias is None else bias.contiguous(),
+        None if mask is None else mask.contiguous(),
+        prefix_key if prefix_key is None or prefix_key.stride(3) == 1 else prefix_key.contiguous(),
+        prefix_value if prefix_value is None or prefix_value.stride(3) == 1 else prefix_value.contiguous(),
+        None if task_ids is None else task_ids.contiguous(),
         seed,
         causal,
         dropout,
@@ -229,8 +224,8 @@ def attention_arguments(
 def attention(x: Attention) -> tuple[Tensor, Tensor]:
     """The output (B, Lq, H, D), and what the backward needs to find the weights again (B, H, 2, Lq)."""
     batch, heads, queries, width = x.query.shape
-    out = x.query.new_empty((batch, queries, heads, width))
-    stats = x.query.new_empty((batch, heads, 2, queries), dtype=x.accumulator)
+    out = x.query.new_empty(batch, queries, heads, width)
+    stats = x.query.new_empty(batch, heads, 2, queries, dtype=x.accumulator)
     tiles = attention_tiles(width, x.query.dtype)
     grid = (-(-queries // tiles.BM) * batch * heads,)
     if grid[0]:

@@ -77,11 +77,12 @@ class Composition(Mixture):
 
 
 def _tf32_allowed() -> bool:
-    matmul = torch.backends.cuda.matmul
     # Newer torch refuses to read the older switch once the newer one was set; the newer one reflects both.
-    return matmul.fp32_precision == "tf32" if _HAS_FP32_PRECISION else matmul.allow_tf32
+    return _read_switch("fp32_precision") == "tf32" if _HAS_FP32_PRECISION else _read_switch("allow_tf32")
 
 
+_read_switch = torch.backends.cuda.matmul.__getattr__
+"""Reads what an attribute does, without the ordinary lookup before it, which fails and takes longer."""
 _HAS_FP32_PRECISION = hasattr(torch.backends.cuda.matmul, "fp32_precision")
 
 
@@ -122,5 +123,5 @@ def launch(
         num_warps: warps of a program.
         num_stages: depth of the software pipeline.
     """
-    with torch.cuda.device(out.device) if out.is_cuda else _NOWHERE:
+    with torch.cuda.device(out.get_device()) if out.is_cuda else _NOWHERE:
         start(kernel, grid, args, num_warps, num_stages)

@@ -107,7 +107,7 @@ def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixtu
     """X (B, m + L, d) in the table's dtype."""
     x = mixture
     batch, tokens = input_ids.shape
-    out = torch.empty((batch, x.length + tokens, x.width), dtype=table.dtype, device=table.device)
+    out = table.new_empty(batch, x.length + tokens, x.width)
     if batch == 0:
         return out
     tiles = compose_tiles(x.length, x.width, x.num_sources, x.operand)

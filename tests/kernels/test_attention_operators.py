@@ -136,6 +136,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "rank": ({"query": ones(2, 3, 4)}, ValueError, r"query must have shape \(B, H, Lq, D\), got \(2, 3, 4\)"),
     "keys": ({"key": ones(2, 1, 5, 3)}, ValueError, r"key must have shape .* = \(2, 1, 5, 4\), got \(2, 1, 5, 3\)"),
     "values": ({"value": ones(2, 1, 6, 4)}, ValueError, r"value must have shape .* = \(2, 1, 5, 4\)"),
+    "no values": ({"value": None}, TypeError, r"value must be a tensor of shape \(B, H, Lk, D\), got NoneType"),
     "integers": ({"query": ones(2, 1, 3, 4).long()}, TypeError, "query must be floating-point, got torch.int64"),
     "dtype": ({"key": ones(2, 1, 5, 4).double()}, TypeError, "key must have query's dtype torch.float32"),
     "bias": ({"bias": ones(1, 9)}, ValueError, r"bias must have shape .* = \(1, 7\), got \(1, 9\)"),

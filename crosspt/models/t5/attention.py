@@ -11,7 +11,7 @@ that is compiled before it has run, the vector is read off transformers' bias. A
 through the vector.
 """
 
-from typing import Any, get_args
+from typing import Any
 
 import torch
 import transformers
@@ -24,13 +24,13 @@ from transformers.models.mt5.modeling_mt5 import MT5Attention
 from transformers.models.t5.modeling_t5 import T5Attention
 from transformers.models.umt5.modeling_umt5 import UMT5Attention
 
-from crosspt.functional import Backend, attention
+from crosspt.functional import BACKENDS, Backend, attention
 from crosspt.functional.validation import values_are_visible
 from crosspt.models.t5.prefix import KeysAndValues, Prefix, Record
 from crosspt.models.t5.stacks import reach_stacks
 
 IMPLEMENTATIONS: dict[str, Backend] = {
-    "crosspt" if backend == "auto" else f"crosspt_{backend}": backend for backend in get_args(Backend)
+    "crosspt" if backend == "auto" else f"crosspt_{backend}": backend for backend in BACKENDS
 }
 STACKS_ARE_REACHED = version.parse(transformers.__version__) >= version.parse("5.20")
 
