@@ -51,7 +51,8 @@ def make_batch(shape: Shape, device: torch.device | str = "cpu") -> Batch:
     )
 
 
-def _crosspt(function: Callable[..., Tensor], batch: Batch) -> Built:
+def build_crosspt(function: Callable[..., Tensor], batch: Batch) -> Built:
+    """The operation by a function that takes what ``prompted_embedding`` takes."""
     shape = batch.shape
     make = partial(normal, dtype=shape.torch_dtype, device=batch.table.device)
     parameters = {
@@ -75,14 +76,14 @@ def _crosspt(function: Callable[..., Tensor], batch: Batch) -> Built:
 
 def _triton(batch: Batch) -> Built:
     require("Triton", batch.table.device)
-    return _crosspt(partial(prompted_embedding, backend="triton"), batch)
+    return build_crosspt(partial(prompted_embedding, backend="triton"), batch)
 
 
 def _compiled(batch: Batch) -> Built:
     require("a compiler", batch.table.device)
     torch._dynamo.reset()  # a shape of its own, not one more of a dynamic one
     compiled = torch.compile(partial(prompted_embedding, backend="torch"), fullgraph=True, dynamic=False)
-    return _crosspt(compiled, batch)
+    return build_crosspt(compiled, batch)
 
 
 def _bare(batch: Batch) -> Built:
@@ -166,8 +167,8 @@ _SOFT = partial(floor.embedding_floors, floor.soft_prompt_traffic)
 _MULTITASK = partial(floor.embedding_floors, floor.multitask_traffic)
 _ENCODER = partial(floor.embedding_floors, floor.prompt_encoder_traffic)
 _ALL = (
-    Peer("literal", "", partial(_crosspt, reference.prompted_embedding), _OURS),
-    Peer("torch", "", partial(_crosspt, partial(prompted_embedding, backend="torch")), _OURS),
+    Peer("literal", "", partial(build_crosspt, reference.prompted_embedding), _OURS),
+    Peer("torch", "", partial(build_crosspt, partial(prompted_embedding, backend="torch")), _OURS),
     Peer("torch.compile", "", _compiled, _OURS, "Inductor's scheduler"),
     Peer("triton", "", _triton, _OURS, "interpreted addresses"),
     Peer("PEFT multitask", "no mixing, no encoder", partial(_peft, "multitask"), _MULTITASK),

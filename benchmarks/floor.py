@@ -83,6 +83,7 @@ def _gpu(name: str, bytes_per_second: float, half: float, single: float, sheet: 
 
 
 GPUS = {
+    "H200": _gpu("H200 SXM 141 GB", 4.8e12, 989e12, 67e12, "H200 Tensor Core GPU"),
     "H100": _gpu("H100 SXM 80 GB", 3.35e12, 989e12, 67e12, "H100 Tensor Core GPU"),
     "A100": _gpu("A100 SXM 80 GB", 2.039e12, 312e12, 19.5e12, "A100 80 GB"),
 }

@@ -192,15 +192,19 @@ def _built(
     return BuiltModel(bench, module, loss, generate, list(learned), literal, isolated)
 
 
-def _crosspt(prefix_mode: Any, bench: Bench) -> BuiltModel:
-    """CrossPTModel in the scheme SL<n>P: n sources and a private prompt for every task."""
+def build_crosspt(prefix_mode: Any, bench: Bench, backend: Any = "auto") -> BuiltModel:
+    """CrossPTModel in the scheme SL<n>P: n sources and a private prompt for every task.
+
+    With a backend other than ``"auto"`` the T5's attention is CrossPT's of that backend too.
+    """
     shape, batch = bench.shape, bench.batch
     isolated = prefix_mode == "isolated"
     tasks, scheme = [f"task{number}" for number in range(shape.T)], f"SL{shape.n}P"
     config = CrossPTConfig(tasks=tasks, scheme=scheme, prompt_length=shape.m, prefix_mode=prefix_mode)
+    implementation = "crosspt" if backend == "auto" else f"crosspt_{backend}"
     # An isolated prefix sets an attention of its own; the other models keep theirs.
-    t5 = with_attention(bench.t5, "crosspt") if isolated else bench.t5
-    model = CrossPTModel(t5, config).train()
+    t5 = with_attention(bench.t5, implementation) if isolated or backend != "auto" else bench.t5
+    model = CrossPTModel(t5, config, backend=backend).train()
     inputs = {"input_ids": batch.input_ids, "attention_mask": bench.mask(0), "task_ids": batch.task_ids}
 
     def literal() -> Tensor:
@@ -267,8 +271,8 @@ def _attentions(operation: str, what: str, training: bool) -> Operation:
 
 
 _BUILDS: dict[str, Callable[[Bench], BuiltModel]] = {
-    "CrossPTModel": partial(_crosspt, "full"),
-    "CrossPTModel isolated": partial(_crosspt, "isolated"),
+    "CrossPTModel": partial(build_crosspt, "full"),
+    "CrossPTModel isolated": partial(build_crosspt, "isolated"),
     "literal": partial(_embedded, "literal"),
     **{f"PEFT {kind}": partial(_peft, kind) for kind in ("multitask", "p-tuning", "prompt tuning")},
     "bare prompt": partial(_embedded, "bare prompt"),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from crosspt import functional, reference
+from crosspt.kernels.tools import dropped
 
 
 class Sizes(NamedTuple):
@@ -118,22 +119,9 @@ def make_inputs(
 
 
 def keep_factors(sizes: Sizes, dropout: float, seed: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-    """What dropout multiplies the weights with (B, H, Lq, m + Lk), as the forward kernel shows it.
-
-    All scores are equal, and the values are unit vectors.
-    """
+    """What dropout multiplies the weights with (B, H, Lq, m + Lk)."""
     B, H, Lq, Lk, _, _, m = sizes
-    keys = m + Lk
-    values = torch.eye(keys, device=seed.device, dtype=dtype).expand(B, H, keys, keys)
-    prefix: dict[str, Tensor] = {}
-    if m:
-        prefix_value = values[:, :, :m]
-        ids = torch.arange(B, device=seed.device)
-        prefix = {"prefix_key": torch.zeros_like(prefix_value), "prefix_value": prefix_value, "task_ids": ids}
-    own = values[:, :, m:]
-    options: dict[str, Any] = {**prefix, "dropout": dropout, "seed": seed, "backend": "triton"}
-    weights = functional.attention(own.new_zeros(B, H, Lq, keys), torch.zeros_like(own), own, **options)
-    return (weights.double() * keys).transpose(1, 2)
+    return dropped.keep_factors((B, H, Lq, Lk, m), dropout, seed, dtype).double()
 
 
 def attended(x: Inputs, backend: Any) -> Tensor:

@@ -8,7 +8,6 @@ JSON: the kernels launched by each step, and how many compilations all of them t
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -20,8 +19,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from crosspt import CrossPTConfig, CrossPTEmbedding, CrossPTModel
 from crosspt.functional import library
-from crosspt.kernels import launch
-from crosspt.kernels.tools.absent_gpu import absent_gpu, parse_target
+from crosspt.kernels.tools.launches import count_launches
 
 TASKS = ["a", "b"]
 
@@ -112,18 +110,10 @@ def steps() -> Iterator[tuple[str, Callable[[], None]]]:
 
 def compile_all(target: str) -> dict[str, Any]:
     """Run every step for a target such as ``cuda:90``."""
-    launched: Counter[str] = Counter()
-    kernels: set[Any] = set()
-    start = launch.start
-
-    def spy(kernel: Any, *arguments: Any) -> None:
-        launched[kernel.__name__] += 1
-        kernels.add(kernel)
-        start(kernel, *arguments)
-
     found: dict[str, dict[str, int]] = {}
+    kernels: set[Any] = set()
     on_cpu = mock.patch.object(library._load(), "interpreted", True)  # kernels may be launched on CPU tensors
-    with on_cpu, mock.patch.object(launch, "start", spy), absent_gpu(parse_target(target)):
+    with on_cpu, count_launches(target) as launched:
         for name, step in steps():
             torch.manual_seed(0)
             launched.clear()
@@ -131,7 +121,8 @@ def compile_all(target: str) -> dict[str, Any]:
                 step()
             except Exception as error:
                 raise RuntimeError(f"{name}: {error}") from error
-            found[name] = dict(launched)
+            found[name] = {kernel.__name__: count for kernel, count in launched.items()}
+            kernels |= launched.keys()
     compilations = {
         kernel.__name__: sum(len(cache[0]) for cache in kernel.device_caches.values()) for kernel in kernels
     }

@@ -158,6 +158,12 @@ def record() -> Iterator[Recording]:
     recorder = _Recorder()
     call, convert = interpreter.GridExecutor.__call__, interpreter._implicit_cvt
     masked_load, masked_store = BUILDER.create_masked_load, BUILDER.create_masked_store
+    patch_tensor = interpreter._patch_lang_tensor
+
+    def patch_index(tensor: Any, *scope: Any) -> None:
+        patch_tensor(tensor, *scope)
+        for one in scope:  # before Triton 3.7 the interpreter asks NumPy for what NumPy 2.4 refuses
+            one.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
 
     def launch(self: Any, *args: Any, **kwargs: Any) -> None:
         recorder.begin(self, args, kwargs)
@@ -185,6 +191,7 @@ def record() -> Iterator[Recording]:
     with (
         mock.patch.object(interpreter.GridExecutor, "__call__", launch),
         mock.patch.object(interpreter, "_implicit_cvt", implicit_cvt),
+        mock.patch.object(interpreter, "_patch_lang_tensor", patch_index),
         mock.patch.object(BUILDER, "create_masked_load", create_masked_load),
         mock.patch.object(BUILDER, "create_masked_store", create_masked_store),
         mock.patch.object(BUILDER, "create_atomic_rmw", refuse_atomic),
