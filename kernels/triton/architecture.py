@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import torch
 
-CLASSES = ("sm_80", "sm_86", "sm_90", "sm_100", "gfx942")
-"""The classes of GPUs, each with tiles of its own; sm_86 are all that have 99 KiB of shared memory a program."""
-WITHOUT_GPU = "sm_80"
-"""The class of tensors on no GPU: the interpreter takes the tiles of one. Tools put another in its place."""
+CLASSES = ("any", "sm_80", "sm_86", "sm_90", "sm_100", "gfx942")
+"""Classes of GPUs with tiles of their own; sm_86 are all that have 99 KiB of shared memory a program."""
+WITHOUT_GPU = "any"
+"""The class of tensors on no GPU, which the interpreter's results come from. Tools put another in its place."""
 
 
 class Architecture(NamedTuple):

@@ -34,7 +34,7 @@ def compose_tiles(length: int, width: int, sources: int, dtype: torch.dtype, arc
         width: d.
         sources: n.
         dtype: of the operands of matrix products.
-        architecture: one of ``crosspt.kernels.architecture.CLASSES``.
+        architecture: a class of ``crosspt.kernels.architecture``.
     """
     many = 16 if sources <= 16 or architecture == "sm_86" else 32
     if dtype.itemsize == 2:
@@ -126,17 +126,26 @@ class AttentionTiles(NamedTuple):
     num_stages: int
 
 
-_OF_HALF_TYPES = {
-    "sm_80": {
-        "attention": ((64, 64, 4, 2), (64, 32, 8, 2)),
-        "attention_query": ((64, 32, 4, 1), (64, 16, 8, 1)),
-        "attention_key": ((32, 64, 8, 1), (16, 64, 4, 1)),
-        "attention_bias": ((64, 32, 4, 1), (64, 16, 8, 1)),
-    },
+_ANY = {
+    "attention": ((64, 64, 4, 2), (64, 32, 8, 2)),
+    "attention_query": ((64, 32, 4, 1), (64, 16, 8, 1)),
+    "attention_key": ((32, 64, 8, 1), (16, 64, 4, 1)),
+    "attention_bias": ((64, 32, 4, 1), (64, 16, 8, 1)),
 }
-for _c in ("sm_86", "sm_90", "sm_100", "gfx942"):
-    _OF_HALF_TYPES[_c] = _OF_HALF_TYPES["sm_80"]
-"""BM, BN, warps and stages for heads of up to 64 columns and for wider ones, found by ``tools/search.py``."""
+ATTENTION = {
+    "any": _ANY,
+    "sm_80": _ANY,
+    "sm_86": _ANY,
+    "sm_90": {
+        **_ANY,
+        "attention": ((64, 64, 4, 2), (64, 32, 4, 1)),
+        "attention_query": ((64, 32, 4, 1), (128, 32, 8, 1)),
+        "attention_key": ((32, 64, 4, 1), (32, 128, 8, 2)),
+    },
+    "sm_100": _ANY,
+    "gfx942": _ANY,
+}
+"""BM, BN, warps and stages of half types, for heads of up to 64 columns and of up to 128; by ``tools/search.py``."""
 
 
 @lru_cache(maxsize=64)
@@ -148,12 +157,13 @@ def attention_tiles(launch: str, width: int, dtype: torch.dtype, architecture: s
             BM is a multiple of its BN.
         width: D, of a head.
         dtype: of queries, keys and values.
-        architecture: one of ``crosspt.kernels.architecture.CLASSES``.
+        architecture: a class of ``crosspt.kernels.architecture``.
     """
     columns = max(16, triton.next_power_of_2(width))  # whole rows of a head
     narrow = columns <= 64
     if dtype.itemsize == 2:
-        rows, keys, warps, stages = _OF_HALF_TYPES[architecture][launch][0 if narrow else 1]
+        tiles = ATTENTION[architecture if columns <= 128 else "any"]
+        rows, keys, warps, stages = tiles[launch][0 if narrow else 1]
     elif launch == "attention":
         rows, keys, warps, stages = 16, 16, 4, 2
     elif launch == "attention_query":
