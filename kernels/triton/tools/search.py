@@ -19,7 +19,7 @@ from crosspt.kernels.tools.inspection import DEFAULT_TARGETS, TARGETS, Row, insp
 from crosspt.kernels.tools.variants import BFLOAT16, Variant, attended, record
 
 WARPS = 12
-KERNELS = ("attention_kernel", "attention_query_kernel", "attention_key_kernel")
+KERNELS = ("attention_kernel", "attention_query_kernel", "attention_key_kernel", "attention_bias_kernel")
 DROPOUTS = (0.0, 0.1)
 ACROSS, ALONG = (64, 128), (16, 32, 64)
 """Rows of a tile, which a program keeps, and those of a step: queries and keys, or keys and queries."""
