@@ -134,7 +134,11 @@ _ANY = {
 }
 ATTENTION = {
     "any": _ANY,
-    "sm_80": _ANY,
+    "sm_80": {
+        **_ANY,
+        "attention": ((64, 64, 4, 2), (64, 32, 4, 1)),
+        "attention_query": ((64, 32, 4, 1), (128, 16, 8, 1)),
+    },
     "sm_86": _ANY,
     "sm_90": {
         **_ANY,

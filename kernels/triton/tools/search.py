@@ -23,7 +23,7 @@ KERNELS = ("attention_kernel", "attention_query_kernel", "attention_key_kernel",
 DROPOUTS = (0.0, 0.1)
 ACROSS, ALONG = (64, 128), (16, 32, 64)
 """Rows of a tile, which a program keeps, and those of a step: queries and keys, or keys and queries."""
-SCORES = (16, 32)
+SCORES = (8, 32)
 """Fewest and most scores a thread: fewer repeat what a step costs, more do not fit into registers."""
 
 
