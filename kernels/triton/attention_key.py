@@ -84,10 +84,10 @@ def key_gradients(
     for i_i in range(i_lo, i_hi, BM):
         o_i = i_i + tl.arange(0, BM)  # [BM]
         b_q = load_rows(p_query, o_i, Lq, x.stride_qi, 1, D, BD)  # [BM, BD]
+        b_s = scores(block.b_k, b_q, head, keys, o_i[None, :], o_j[:, None], CAUSAL, ACC, PRECISION)  # [BN, BM]
         b_do = load_rows(p_grad, o_i, Lq, x.stride_gi, x.stride_gd, D, BD)  # [BM, BD]
         b_max = tl.load(p_stats + o_i, mask=o_i < Lq, other=0.0)  # [BM]
         b_inv = tl.load(p_stats + Lq + o_i, mask=o_i < Lq, other=0.0)  # [BM]
-        b_s = scores(block.b_k, b_q, head, keys, o_i[None, :], o_j[:, None], CAUSAL, ACC, PRECISION)  # [BN, BM]
         b_p = exp(b_s - b_max[None, :]) * b_inv[None, :]  # [BN, BM]
         b_zp = b_p  # [BN, BM]
         if head.p_seed is not None:

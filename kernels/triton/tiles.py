@@ -1,4 +1,4 @@
-"""Tile sizes, from the prompt length, the widths, the number of sources and the dtype alone.
+"""Tile sizes, from the prompt length, the widths, the number of sources, the dtype and the class of the GPU alone.
 
 Batch size, input length and number of tasks never enter, so training never compiles a kernel twice.
 """
@@ -90,7 +90,7 @@ class SpreadTiles(NamedTuple):
 @lru_cache(maxsize=512)
 def spread_tiles(length: int, width: int, dtype: torch.dtype, architecture: str) -> SpreadTiles:
     """Tiles of the backward's last launch; the arguments are those of :func:`compose_tiles`."""
-    warps = 8 if architecture == "sm_86" else 4
+    warps = 8 if architecture == "sm_86" and dtype.itemsize < 8 else 4
     if dtype.itemsize == 2:
         return SpreadTiles(16, _fit(length, 4), _fit(width, 64, 16), 16, 64, warps)
     return SpreadTiles(16, _fit(length, 2), _fit(width, 32, 16), 16, 64, warps)
@@ -134,19 +134,15 @@ _ANY = {
 }
 ATTENTION = {
     "any": _ANY,
-    "sm_80": {
-        **_ANY,
-        "attention": ((64, 64, 4, 2), (64, 32, 4, 1)),
-        "attention_query": ((64, 32, 4, 1), (128, 16, 8, 1)),
-    },
-    "sm_86": _ANY,
+    "sm_80": {**_ANY, "attention_query": ((64, 32, 4, 1), (128, 16, 8, 1))},
+    "sm_86": {**_ANY, "attention_key": ((32, 64, 8, 1), (32, 32, 4, 1))},
     "sm_90": {
         **_ANY,
         "attention": ((64, 64, 4, 2), (64, 32, 4, 1)),
         "attention_query": ((64, 32, 4, 1), (128, 32, 8, 1)),
         "attention_key": ((32, 64, 4, 1), (32, 128, 8, 2)),
     },
-    "sm_100": _ANY,
+    "sm_100": {**_ANY, "attention_query": ((64, 32, 4, 2), (64, 16, 8, 1))},
     "gfx942": _ANY,
 }
 """BM, BN, warps and stages of half types, for heads of up to 64 columns and of up to 128; by ``tools/search.py``."""
@@ -171,7 +167,8 @@ def attention_tiles(launch: str, width: int, dtype: torch.dtype, architecture: s
     elif launch == "attention":
         rows, keys, warps, stages = 16, 16, 4, 2
     elif launch == "attention_query":
-        rows, keys, warps, stages = 16, 16, 4 if narrow else 8, 1 if architecture == "sm_86" else 2
+        spills = architecture == "sm_86" and dtype.itemsize == 4
+        rows, keys, warps, stages = 16, 16, 4 if narrow else 8, 1 if spills else 2
     elif launch == "attention_key":
         rows, keys, warps, stages = 16, 32, 4 if narrow else 8, 1
     else:
