@@ -65,7 +65,10 @@ def examine(seed: int = 0) -> dict[str, Any]:
     checks.append({"check": "GPU", "finding": gpu, "ok": None})
     checks += [_check_backend(backend, device, seed) for backend, device in _runnable()]
     if not any(check["check"].startswith("triton backend") for check in checks):
-        finding = "not checked: needs a GPU, or TRITON_INTERPRET=1 to interpret the kernels on the CPU"
+        if torch.cuda.is_available():
+            finding = f"not checked: {_refusal()}, which 'auto' does here"
+        else:
+            finding = "not checked: needs a GPU, or TRITON_INTERPRET=1 to interpret the kernels on the CPU"
         checks.append({"check": "triton backend", "finding": finding, "ok": None})
     return {
         "schema": 1,
@@ -82,10 +85,21 @@ def _runnable() -> list[tuple[Backend, str]]:
 
     runnable: list[tuple[Backend, str]] = [("torch", "cpu")]
     if torch.cuda.is_available():
-        runnable += [("torch", "cuda"), ("triton", "cuda")]
+        runnable.append(("torch", "cuda"))
+        if not _refusal():
+            runnable.append(("triton", "cuda"))
     elif os.environ.get("TRITON_INTERPRET") == "1":
         runnable.append(("triton", "cpu"))
     return runnable
+
+
+def _refusal() -> str:
+    """Why the kernels do not run on the current GPU, if they do not."""
+    import torch
+
+    from crosspt.kernels.architecture import refusal
+
+    return refusal(torch.device("cuda", torch.cuda.current_device()))
 
 
 def _check_backend(backend: Backend, device: str, seed: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from crosspt.functional import operators, torch_attention, torch_composition
 from crosspt.functional.validation import check_attention, check_batch, check_floating, check_mixture, check_weights
+from crosspt.kernels.architecture import refusal
 from crosspt.kernels.mixture import Mixture
 
 Backend = Literal["auto", "torch", "triton"]
@@ -63,7 +64,8 @@ def compose_prompts(
         mask: (T, N) bool, True where the candidate may be used; see :func:`mixing_weights`.
         encode_sources: False when the sources are encoded already and bypass W and b.
         encode_privates: the same for the private prompts.
-        backend: ``"auto"``, ``"torch"`` or ``"triton"``; a forced backend that cannot run raises.
+        backend: ``"auto"`` (Triton on GPUs that its kernels run on, else torch), ``"torch"`` or ``"triton"``;
+            a forced backend that cannot run raises.
 
     Returns:
         P (T, m, d) in the dtype that the floating-point arguments promote to.
@@ -197,7 +199,7 @@ def attention(
 
 
 def _use_triton(operation: str, backend: str, tensor: Tensor) -> bool:
-    """Whether the Triton kernels are to run. They raise where they cannot; nothing falls back silently."""
+    """Whether the Triton kernels are to run: where forced, and on GPUs that they are made for. They raise elsewhere."""
     if backend not in BACKENDS:
         raise ValueError(f"{operation}: backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    return backend == "triton" or (backend == "auto" and tensor.is_cuda)
+    return backend == "triton" or (backend == "auto" and tensor.is_cuda and not refusal(tensor.device))

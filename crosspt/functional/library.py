@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crosspt.kernels.architecture import refusal
+
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 MIN_TRITON = (3, 5)
 
@@ -131,6 +133,8 @@ def _launchers(name: str, arguments: Sequence[Any], checked: Sequence[int]) -> d
                 f"needs tensors on a GPU, got {tensor.device}; use backend='torch', or set TRITON_INTERPRET=1 before "
                 "Triton is imported to interpret the kernels on the CPU",
             )
+        if tensor.is_cuda and (reason := refusal(tensor.device)):
+            raise _unusable(name, reason)
         if tensor.dtype not in DTYPES:
             raise _unusable(
                 name,

@@ -12,12 +12,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.attention import Attention
 from crosspt.kernels.attention_key import Rows
 from crosspt.kernels.attention_query import Queries, score_gradient
 from crosspt.kernels.launch import launch, precision
 from crosspt.kernels.scores import Head, Keys, load_rows, offset
-from crosspt.kernels.tiles import attention_bias_tiles
+from crosspt.kernels.tiles import attention_tiles
 
 PROGRAMS = 512
 """Programs of the first launch that diagonals are split for; part of the order of sums, so the same on every device."""
@@ -224,7 +225,7 @@ def attention_bias(grad: Tensor, stats: Tensor, x: Attention, delta: Tensor, dbi
     if not (batch and queries):
         dbias.zero_()
         return
-    tiles = attention_bias_tiles(width, grad.dtype)
+    tiles = attention_tiles("attention_bias", width, grad.dtype, tile_class(grad.device))
     blocks = -(-queries // tiles.BM)
     diagonals = sum((blocks - 1) * (tiles.BM // tiles.BN) - (-n // tiles.BN) for n in (length, keys) if n)
     longest = batch * min(blocks, -(-max(length, keys) // tiles.BM))

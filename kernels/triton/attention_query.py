@@ -6,11 +6,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.attention import Attention
 from crosspt.kernels.launch import launch, precision
 from crosspt.kernels.mixing import dot
-from crosspt.kernels.scores import Head, Keys, kept, load_rows, offset, scores, seen_keys, store_rows
-from crosspt.kernels.tiles import attention_query_tiles
+from crosspt.kernels.scores import Head, Keys, exp, kept, load_rows, offset, scores, seen_keys, store_rows
+from crosspt.kernels.tiles import attention_tiles
 
 
 class Queries(NamedTuple):
@@ -42,7 +43,7 @@ def score_gradient(x, b_k, b_v, head, keys, i_j, CAUSAL: tl.constexpr, PRECISION
     BN: tl.constexpr = b_k.shape[0]
     o_j = i_j + tl.arange(0, BN)  # [BN]
     b_s = scores(x.b_q, b_k, head, keys, x.o_i[:, None], o_j[None, :], CAUSAL, ACC, PRECISION)  # [BM, BN]
-    b_p = tl.exp(b_s - x.b_max[:, None]) * x.b_inv[:, None]  # [BM, BN]
+    b_p = exp(b_s - x.b_max[:, None]) * x.b_inv[:, None]  # [BM, BN]
     b_dp = dot(x.b_do, tl.trans(b_v), tl.zeros_like(b_p), PRECISION)  # [BM, BN]
     if head.p_seed is not None:
         m_kept = kept(head, keys.i_place, x.o_i, i_j, BN)  # [BM, BN]
@@ -131,7 +132,7 @@ def attention_query(
         delta: written; or None.
     """
     batch, heads, queries, width = x.query.shape
-    tiles = attention_query_tiles(width, grad.dtype)
+    tiles = attention_tiles("attention_query", width, grad.dtype, tile_class(grad.device))
     programs = -(-queries // tiles.BM) * batch * heads
     if programs and (dquery is not None or delta is not None):
         launch(

@@ -5,6 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixing import (
     Operands,
@@ -123,7 +124,7 @@ def compose_prompts(mixture: Composition) -> Tensor:
     """P (T, m, d) in the dtype of the mixture's tensors."""
     x = mixture
     out = torch.empty((x.tasks, x.length, x.width), dtype=x.logits.dtype, device=x.logits.device)
-    tiles = compose_tiles(x.length, x.width, x.num_sources, x.operand)
+    tiles = compose_tiles(x.length, x.width, x.num_sources, x.operand, tile_class(out.device))
     grid = (x.programs(x.tasks, tiles),)
     launch(
         compose_prompts_kernel, grid, out,

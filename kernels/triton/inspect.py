@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from crosspt.kernels.tools.inspection import TARGETS, Provider, Row, inspect
+from crosspt.kernels.tools.inspection import DEFAULT_TARGETS, TARGETS, Provider, Row, inspect
 from crosspt.kernels.tools.variants import variants
 
 
@@ -53,7 +53,9 @@ def _show_progress(done: int, total: int) -> None:
 def main(arguments: Sequence[str] | None = None, provider: Provider = variants) -> int:
     """Run the command line and return its exit status."""
     parser = _Parser(prog="python -m crosspt.kernels.inspect", description="Compile every kernel for GPU targets.")
-    parser.add_argument("--target", nargs="+", default=list(TARGETS), metavar="NAME", help=f"of {', '.join(TARGETS)}")
+    parser.add_argument(
+        "--target", nargs="+", default=list(DEFAULT_TARGETS), metavar="NAME", help=f"of {', '.join(TARGETS)}"
+    )
     parser.add_argument("--kernel", nargs="+", default=[], metavar="NAME", help="only these kernels")
     parser.add_argument("--dtype", nargs="+", default=[], metavar="NAME", help="only these dtypes")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes; one for each CPU by default")

@@ -5,6 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.compose_prompts import compose_tile
 from crosspt.kernels.compose_prompts_backward import Gradients, Needs, compose_prompts_backward
 from crosspt.kernels.launch import Composition, launch
@@ -110,7 +111,7 @@ def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixtu
     out = table.new_empty(batch, x.length + tokens, x.width)
     if batch == 0:
         return out
-    tiles = compose_tiles(x.length, x.width, x.num_sources, x.operand)
+    tiles = compose_tiles(x.length, x.width, x.num_sources, x.operand, tile_class(out.device))
     copy = copy_tiles(x.width, table.dtype)
     grid = (x.programs(min(batch, x.tasks), tiles) + -(-batch * tokens // copy.BR),)
     launch(

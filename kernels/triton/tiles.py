@@ -1,4 +1,4 @@
-"""Tile sizes, from the prompt length, the widths, the number of sources and the dtype alone.
+"""Tile sizes, from the prompt length, the widths, the number of sources, the dtype and the class of the GPU alone.
 
 Batch size, input length and number of tasks never enter, so training never compiles a kernel twice.
 """
@@ -23,7 +23,7 @@ class Tiles(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def compose_tiles(length: int, width: int, sources: int, dtype: torch.dtype) -> Tiles:
+def compose_tiles(length: int, width: int, sources: int, dtype: torch.dtype, architecture: str) -> Tiles:
     """Tiles for prompts (., m, d) mixed from n sources.
 
     Half precision takes 64 rows, the smallest block of the matrix units of sm_90 and sm_100. Float32 and float64
@@ -34,8 +34,9 @@ def compose_tiles(length: int, width: int, sources: int, dtype: torch.dtype) -> 
         width: d.
         sources: n.
         dtype: of the operands of matrix products.
+        architecture: a class of ``crosspt.kernels.architecture``.
     """
-    many = 16 if sources <= 16 else 32
+    many = 16 if sources <= 16 or architecture == "sm_86" else 32
     if dtype.itemsize == 2:
         positions = _fit(length, 4)
         return Tiles(
@@ -87,11 +88,12 @@ class SpreadTiles(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def spread_tiles(length: int, width: int, dtype: torch.dtype) -> SpreadTiles:
+def spread_tiles(length: int, width: int, dtype: torch.dtype, architecture: str) -> SpreadTiles:
     """Tiles of the backward's last launch; the arguments are those of :func:`compose_tiles`."""
+    warps = 8 if architecture == "sm_86" and dtype.itemsize < 8 else 4
     if dtype.itemsize == 2:
-        return SpreadTiles(16, _fit(length, 4), _fit(width, 64, 16), 16, 64, 4)
-    return SpreadTiles(16, _fit(length, 2), _fit(width, 32, 16), 16, 64, 4)
+        return SpreadTiles(16, _fit(length, 4), _fit(width, 64, 16), 16, 64, warps)
+    return SpreadTiles(16, _fit(length, 2), _fit(width, 32, 16), 16, 64, warps)
 
 
 def _fit(size: int, most: int, least: int = 1) -> int:
@@ -124,46 +126,51 @@ class AttentionTiles(NamedTuple):
     num_stages: int
 
 
+_ANY = {
+    "attention": ((64, 64, 4, 2), (64, 32, 8, 2)),
+    "attention_query": ((64, 32, 4, 1), (64, 16, 8, 1)),
+    "attention_key": ((32, 64, 8, 1), (16, 64, 4, 1)),
+    "attention_bias": ((64, 32, 4, 1), (64, 16, 8, 1)),
+}
+ATTENTION = {
+    "any": _ANY,
+    "sm_80": {**_ANY, "attention_query": ((64, 32, 4, 1), (128, 16, 8, 1))},
+    "sm_86": {**_ANY, "attention_key": ((32, 64, 8, 1), (32, 32, 4, 1))},
+    "sm_90": {
+        **_ANY,
+        "attention": ((64, 64, 4, 2), (64, 32, 4, 1)),
+        "attention_query": ((64, 32, 4, 1), (128, 32, 8, 1)),
+        "attention_key": ((32, 64, 4, 1), (32, 128, 8, 2)),
+    },
+    "sm_100": {**_ANY, "attention_query": ((64, 32, 4, 2), (64, 16, 8, 1))},
+    "gfx942": _ANY,
+}
+"""BM, BN, warps and stages of half types, for heads of up to 64 columns and of up to 128; by ``tools/search.py``."""
+
+
 @lru_cache(maxsize=64)
-def attention_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
-    """Tiles of the attention's forward launch: 64 rows for half precision, as in :func:`compose_tiles`.
+def attention_tiles(launch: str, width: int, dtype: torch.dtype, architecture: str) -> AttentionTiles:
+    """Tiles of a launch of the attention.
 
     Args:
+        launch: "attention", or "attention_query", "attention_key" or "attention_bias" of the backward; the last one's
+            BM is a multiple of its BN.
         width: D, of a head.
         dtype: of queries, keys and values.
+        architecture: a class of ``crosspt.kernels.architecture``.
     """
-    columns = _columns(width)
+    columns = max(16, triton.next_power_of_2(width))  # whole rows of a head
+    narrow = columns <= 64
     if dtype.itemsize == 2:
-        return AttentionTiles(64, 64, columns, 4, 2) if columns <= 64 else AttentionTiles(64, 32, columns, 8, 2)
-    return AttentionTiles(16, 16, columns, 4, 2)
-
-
-@lru_cache(maxsize=64)
-def attention_query_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
-    """Tiles of the launch that gives the queries' gradient; the arguments are those of :func:`attention_tiles`."""
-    columns = _columns(width)
-    if dtype.itemsize == 2:
-        return AttentionTiles(64, 32, columns, 4, 1) if columns <= 64 else AttentionTiles(64, 16, columns, 8, 1)
-    return AttentionTiles(16, 16, columns, 4 if columns <= 64 else 8, 2)
-
-
-@lru_cache(maxsize=64)
-def attention_key_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
-    """Tiles of the launch that gives the keys' and values' gradients, likewise."""
-    columns = _columns(width)
-    if dtype.itemsize == 2:
-        return AttentionTiles(32, 64, columns, 8, 1) if columns <= 64 else AttentionTiles(16, 64, columns, 4, 1)
-    return AttentionTiles(16, 32, columns, 4 if columns <= 64 else 8, 1)
-
-
-@lru_cache(maxsize=64)
-def attention_bias_tiles(width: int, dtype: torch.dtype) -> AttentionTiles:
-    """Tiles of the launch behind the gradient of the bias, likewise; BM is a multiple of BN."""
-    if dtype.itemsize == 2:
-        return attention_query_tiles(width, dtype)
-    return AttentionTiles(16, 16, _columns(width), 8, 1)
-
-
-def _columns(width: int) -> int:
-    """Columns of a tile that holds whole rows of a head."""
-    return max(16, triton.next_power_of_2(width))
+        tiles = ATTENTION[architecture if columns <= 128 else "any"]
+        rows, keys, warps, stages = tiles[launch][0 if narrow else 1]
+    elif launch == "attention":
+        rows, keys, warps, stages = 16, 16, 4, 2
+    elif launch == "attention_query":
+        spills = architecture == "sm_86" and dtype.itemsize == 4
+        rows, keys, warps, stages = 16, 16, 4 if narrow else 8, 1 if spills else 2
+    elif launch == "attention_key":
+        rows, keys, warps, stages = 16, 32, 4 if narrow else 8, 1
+    else:
+        rows, keys, warps, stages = 16, 16, 8, 1
+    return AttentionTiles(rows, keys, columns, warps, stages)

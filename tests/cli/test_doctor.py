@@ -8,6 +8,7 @@ import torch
 from crosspt import functional
 from crosspt.cli import doctor
 from crosspt.evaluation import results
+from crosspt.kernels import architecture
 from tests.workspace import crosspt, mistake
 
 
@@ -58,6 +59,25 @@ def test_without_a_gpu_the_kernels_are_not_checked(monkeypatch: pytest.MonkeyPat
     (check,) = [check for check in content["checks"] if check["check"].startswith("triton backend")]
     assert check["ok"] is None
     assert content["healthy"] is True
+
+
+def test_a_gpu_that_the_kernels_do_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"is_available": True, "current_device": 0, "get_device_name": "Tesla T4"}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    refused = architecture.Architecture("sm_75", "sm_86", "needs a newer GPU, got sm_75; use backend='torch'")
+    monkeypatch.setattr(architecture, "architecture", lambda device: refused)
+    checked = []
+
+    def check_backend(backend: str, device: str, seed: int) -> dict[str, Any]:
+        checked.append((backend, device))
+        return {"check": backend, "ok": True}
+
+    monkeypatch.setattr(doctor, "_check_backend", check_backend)
+    content = doctor.examine()
+    (check,) = [check for check in content["checks"] if check["check"] == "triton backend"]
+    assert check["finding"] == f"not checked: {refused.refusal}, which 'auto' does here"
+    assert (check["ok"], content["healthy"]) == (None, True)
+    assert checked == [("torch", "cpu"), ("torch", "cuda")]
 
 
 def test_a_backend_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,11 @@
 """How many launches an operation takes, what a frozen parameter costs, and which backend ran."""
 
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import pytest
 import torch
 
-from crosspt import functional
 from crosspt.functional import torch_composition, validation
 from crosspt.kernels import launch
 from tests.kernels.cases import (
@@ -145,14 +143,6 @@ def test_which_backend_runs(
     on_triton = backend == "triton" or (backend == "auto" and device == "cuda")
     assert [kernel for kernel, _ in started] == ([f"{name}_kernel"] if on_triton else [])
     assert spy.called != on_triton
-
-
-def test_auto_takes_triton_for_gpu_tensors() -> None:
-    on_gpu: Any = SimpleNamespace(is_cuda=True)
-    on_cpu: Any = SimpleNamespace(is_cuda=False)
-    assert functional._use_triton("compose_prompts", "auto", on_gpu)
-    assert not functional._use_triton("compose_prompts", "torch", on_gpu)
-    assert not functional._use_triton("compose_prompts", "auto", on_cpu)
 
 
 def test_sizes_of_the_batch_are_never_compiled_in() -> None:

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
+
+from crosspt.kernels import architecture
 
 
 class _Utilities:
@@ -67,13 +70,15 @@ def parse_target(text: str) -> GPUTarget:
 
 @contextmanager
 def absent_gpu(target: GPUTarget) -> Iterator[None]:
-    """Compile for the target whatever is launched inside the block; tensors stay on the CPU, and keep what they hold.
+    """Compile for the target, with its tiles, what the block launches; tensors stay on the CPU and keep what they hold.
 
     Needs a process in which Triton does not interpret.
     """
     before = driver._active
     driver.set_active(_Driver(target))
+    tiles = architecture.nvidia_tiles(*divmod(target.arch, 10)) if target.backend == "cuda" else "gfx942"
     try:
-        yield
+        with mock.patch.object(architecture, "WITHOUT_GPU", tiles):
+            yield
     finally:
         driver._active = before

@@ -1,4 +1,4 @@
-"""Compile a variant for a GPU, and read what it uses out of the NVIDIA binary or the AMD assembly.
+"""Compile a variant for a GPU, and read what it is made of out of the NVIDIA binary or the AMD assembly.
 
 Triton's own wheel carries the disassembler for NVIDIA binaries, so no CUDA installation is needed.
 """
@@ -32,7 +32,7 @@ def source_of(variant: Variant) -> ASTSource:
 
 
 def compile_variant(variant: Variant, gpu: GPUTarget) -> dict[str, Any]:
-    """Compile a variant and read registers, memory, widths of global accesses and matrix instructions.
+    """Compile a variant and read registers, memory, widths of global accesses, matrix instructions and its inner loop.
 
     Raises:
         RuntimeError: It does not compile; the message is the compiler's, in one line.
@@ -76,7 +76,7 @@ def _complaint(error: BaseException, said: str) -> str:
 
 
 def read_cubin(cubin: bytes) -> dict[str, Any]:
-    """Read registers, memory, widths of global accesses and matrix instructions of an NVIDIA binary."""
+    """Read registers, memory and what :func:`read_sass` reads of an NVIDIA binary."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
@@ -106,10 +106,18 @@ def read_resource_usage(text: str) -> dict[str, Any]:
 
 
 def read_sass(text: str) -> dict[str, Any]:
-    """Read NVIDIA assembly: widths of global accesses and matrix instructions. Bulk (TMA) copies count as 128 bits."""
-    opcodes = re.findall(r"^\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", text, re.MULTILINE)
+    """Read NVIDIA assembly: global accesses, matrix instructions, inner loop. Bulk (TMA) copies count as 128 bits."""
+    pattern = r"^\s*/\*([0-9a-f]+)\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)(.*)"
+    instructions = re.findall(pattern, text, re.MULTILINE)
+    at = {int(address, 16): i for i, (address, _, _) in enumerate(instructions)}
     loads, stores, matrix = Counter[int](), Counter[int](), set[str]()
-    for opcode in opcodes:
+    jumps, ends = [], []
+    for i, (_, opcode, operands) in enumerate(instructions):
+        target = re.search(r"0x([0-9a-f]+)", operands) if opcode.startswith("BRA") else None
+        if target is not None:
+            jumps.append((i, at.get(int(target[1], 16), i)))
+        elif opcode == "EXIT":
+            ends.append(i)
         name, *modifiers = opcode.split(".")
         if name in ("LDG", "LD", "LDGSTS", "UBLKCP", "UTMALDG"):
             loads[_sass_bits(name, modifiers)] += 1
@@ -117,7 +125,31 @@ def read_sass(text: str) -> dict[str, Any]:
             stores[_sass_bits(name, modifiers)] += 1
         elif name.endswith("MMA"):
             matrix.add(opcode)
-    return _accesses(loads, stores, matrix)
+    return _accesses(loads, stores, matrix) | {"loop_instructions": _inner_loop(jumps, ends)}
+
+
+WAIT = 16
+"""Instructions; a shorter loop waits for a copy or a product, and is part of the loop around it."""
+
+
+def _inner_loop(jumps: Sequence[tuple[int, int]], ends: Sequence[int]) -> int:
+    """Instructions of the longest loop that holds no other; 0 if nothing loops.
+
+    Args:
+        jumps: numbers of each branch and of the instruction it goes to.
+        ends: numbers of the instructions that end the program; what lies behind one and jumps back is no loop.
+    """
+    last: dict[int, int] = {}
+    for branch, target in jumps:
+        if branch - target >= WAIT and not any(target <= end <= branch for end in ends):
+            last[target] = max(branch, last.get(target, 0))
+    loops = list(last.items())
+    inner = [
+        (start, end)
+        for start, end in loops
+        if not any(start <= other and until <= end for other, until in loops if (other, until) != (start, end))
+    ]
+    return max((end - start + 1 for start, end in inner), default=0)
 
 
 def _sass_bits(name: str, modifiers: Sequence[str]) -> int:
@@ -146,12 +178,25 @@ def read_amdgcn(text: str) -> dict[str, Any]:
     for verb, width in re.findall(r"^\s*(?:global|buffer|flat)_(load|store)_([a-z0-9_]+)", text, re.MULTILINE):
         (loads if verb == "load" else stores)[_amdgcn_bits(width)] += 1
     matrix = set(re.findall(r"^\s*(v_s?mfmac?_\w+)", text, re.MULTILINE))
+    lines = re.findall(r"^(?:(\.L\w+):|[ \t]+([a-z]\w+)[ \t]*(.*))", text, re.MULTILINE)
+    labels, jumps, ends = dict[str, int](), list[tuple[int, int]](), list[int]()
+    count = 0
+    for label, opcode, operands in lines:
+        if label:
+            labels[label] = count
+            continue
+        if opcode.startswith(("s_cbranch", "s_branch")) and operands in labels:
+            jumps.append((count, labels[operands]))
+        elif opcode == "s_endpgm":
+            ends.append(count)
+        count += 1
     return {
         "registers": numbers["vgpr_count"],
         "stack_bytes": numbers["private_segment_fixed_size"],
         "local_bytes": 4 * numbers["vgpr_spill_count"],
         "shared_bytes": numbers["group_segment_fixed_size"],
         "scalar_spills": numbers["sgpr_spill_count"],
+        "loop_instructions": _inner_loop(jumps, ends),
     } | _accesses(loads, stores, matrix)
 
 

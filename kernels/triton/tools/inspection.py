@@ -9,9 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
+from unittest import mock
 
 from triton.backends.compiler import GPUTarget
 
+from crosspt.kernels import architecture
 from crosspt.kernels.tools.assembly import compile_variant
 from crosspt.kernels.tools.variants import Variant, variants
 
@@ -19,18 +21,47 @@ Provider = Callable[[], Iterable[Variant]]
 
 
 class Target(NamedTuple):
-    """A GPU to compile for, and the shared memory one program may use there, in bytes."""
+    """A GPU to compile for, and what its multiprocessors hold."""
 
     gpu: GPUTarget
-    shared_limit: int
+    tiles: str  # one of crosspt.kernels.architecture.CLASSES
+    shared_limit: int  # bytes of shared memory that one program may use
+    shared_reserved: int  # bytes that each program uses besides
+    warps: int
+    registers: int  # of 32 bits
+
+    def programs(self, warps: int, registers: int, shared_bytes: int) -> int:
+        """How many programs a multiprocessor holds at a time.
+
+        Args:
+            warps: of a program.
+            registers: of a thread.
+            shared_bytes: of a program.
+        """
+        threads = warps * self.gpu.warp_size
+        shared = self.shared_limit + self.shared_reserved
+        return min(
+            self.registers // max(-(-registers // 8) * 8 * threads, 1),
+            self.warps // warps,
+            shared // max(shared_bytes + self.shared_reserved, 1),
+        )
+
+
+def _nvidia(capability: int, shared_limit: int, warps: int) -> Target:
+    tiles = architecture.nvidia_tiles(*divmod(capability, 10))
+    return Target(GPUTarget("cuda", capability, 32), tiles, shared_limit * 1024, 1024, warps, 65536)
 
 
 TARGETS = {
-    "sm_80": Target(GPUTarget("cuda", 80, 32), 163 * 1024),
-    "sm_90": Target(GPUTarget("cuda", 90, 32), 227 * 1024),
-    "sm_100": Target(GPUTarget("cuda", 100, 32), 227 * 1024),
-    "gfx942": Target(GPUTarget("hip", "gfx942", 64), 64 * 1024),
+    "sm_80": _nvidia(80, 163, 64),
+    "sm_90": _nvidia(90, 227, 64),
+    "sm_100": _nvidia(100, 227, 64),
+    "gfx942": Target(GPUTarget("hip", "gfx942", 64), "gfx942", 64 * 1024, 0, 32, 131072),
+    "sm_86": _nvidia(86, 99, 48),
+    "sm_89": _nvidia(89, 99, 48),
+    "sm_120": _nvidia(120, 99, 48),
 }
+DEFAULT_TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
 
 
 @dataclass(frozen=True)
@@ -51,6 +82,7 @@ class Row:
         matrix_instructions: Distinct matrix instructions.
         loads: Number of load instructions of each width in bits.
         stores: Number of store instructions of each width in bits.
+        loop_instructions: Instructions of the longest loop that holds no other; 0 if nothing loops.
         scalar_spills: Scalar registers that an AMD target keeps in lanes of vector registers, which costs no memory.
         error: Why the variant did not compile; empty if it did.
     """
@@ -68,6 +100,7 @@ class Row:
     matrix_instructions: tuple[str, ...] = ()
     loads: dict[int, int] = field(default_factory=dict)
     stores: dict[int, int] = field(default_factory=dict)
+    loop_instructions: int = 0
     scalar_spills: int = 0
     error: str = ""
 
@@ -85,7 +118,7 @@ class Row:
 
 
 def inspect(
-    targets: Sequence[str] = tuple(TARGETS),
+    targets: Sequence[str] = DEFAULT_TARGETS,
     kernels: Sequence[str] = (),
     dtypes: Sequence[str] = (),
     *,
@@ -111,7 +144,7 @@ def inspect(
     """
     _require_known("target", targets, TARGETS)
     with _pool(jobs or os.cpu_count() or 1) as pool:
-        subjects = _submit(pool, _describe, provider).result()
+        subjects = _submit(pool, _describe, provider, next(iter(targets), "sm_80")).result()
         _require_known("kernel", kernels, [kernel for kernel, _, _ in subjects])
         _require_known("dtype", dtypes, [dtype for _, _, dtype in subjects])
         tasks = [
@@ -170,16 +203,18 @@ def _compile_all(
 
 
 @lru_cache
-def _provided(provider: Provider) -> list[Variant]:
-    return list(provider())
+def _provided(provider: Provider, target: str) -> list[Variant]:
+    """The variants with a target's tiles."""
+    with mock.patch.object(architecture, "WITHOUT_GPU", TARGETS[target].tiles):
+        return list(provider())
 
 
-def _describe(provider: Provider) -> list[tuple[str, str, str]]:
-    return [(str(variant.kernel.__name__), variant.name, variant.dtype) for variant in _provided(provider)]
+def _describe(provider: Provider, target: str) -> list[tuple[str, str, str]]:
+    return [(str(variant.kernel.__name__), variant.name, variant.dtype) for variant in _provided(provider, target)]
 
 
 def _compile(provider: Provider, index: int, target: str) -> dict[str, Any]:
     try:
-        return compile_variant(_provided(provider)[index], TARGETS[target].gpu)
+        return compile_variant(_provided(provider, target)[index], TARGETS[target].gpu)
     except RuntimeError as error:
         return {"error": str(error)}

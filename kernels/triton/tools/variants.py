@@ -88,11 +88,11 @@ def variants() -> Iterator[Variant]:
     yield from record("no encoder", half, _backward, _mixture(half, encoder=False))
     yield from record("encoded sources, rows", half, _backward, _mixture(half, raw_sources=False), 4)
     for dtype in (half, FLOAT32):
-        yield from record("prefix, mask, dropout", dtype, _attended, dtype)
-    yield from record("prefix, mask, dropout, no bias", half, _attended, half, bias=False)
-    yield from record("prefix, mask", FLOAT64, _attended, FLOAT64, dropout=0.0)
-    yield from record("causal, heads of 32", FLOAT16, _attended, FLOAT16, width=32, bare=True)
-    yield from record("heads of 128", half, _attended, half, width=128)
+        yield from record("prefix, mask, dropout", dtype, attended, dtype)
+    yield from record("prefix, mask, dropout, no bias", half, attended, half, bias=False)
+    yield from record("prefix, mask", FLOAT64, attended, FLOAT64, dropout=0.0)
+    yield from record("causal, heads of 32", FLOAT16, attended, FLOAT16, width=32, bare=True)
+    yield from record("heads of 128", half, attended, half, width=128)
 
 
 def launch_kernel() -> object:
@@ -160,7 +160,7 @@ def _backward(mixture: Composition, rows: int | None = None) -> None:
         compose_prompts_backward(_rows(mixture.operand)[:rows], mixture, needs, _ids(rows))
 
 
-def _attended(
+def attended(
     dtype: torch.dtype, *, width: int = 64, dropout: float = 0.1, bias: bool = True, bare: bool = False
 ) -> None:
     """With all there is, or, without ``bias``, what cross-attention has, or, ``bare``, causal with a bias alone."""
