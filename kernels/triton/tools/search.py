@@ -21,7 +21,7 @@ from crosspt.kernels.tools.variants import BFLOAT16, Variant, attended, record
 WARPS = 12
 KERNELS = ("attention_kernel", "attention_query_kernel", "attention_key_kernel", "attention_bias_kernel")
 DROPOUTS = (0.0, 0.1)
-ACROSS, ALONG = (64, 128), (16, 32, 64)
+ACROSS, ALONG = (32, 64, 128), (16, 32, 64)
 """Rows of a tile, which a program keeps, and those of a step: queries and keys, or keys and queries."""
 SCORES = (8, 32)
 """Fewest and most scores a thread: fewer repeat what a step costs, more do not fit into registers."""
@@ -46,7 +46,7 @@ def candidates(kernel: str) -> list[Tile]:
     """What is compiled beside the tile in use."""
     found = []
     for across, along, warps, stages in product(ACROSS, ALONG, (4, 8), (1, 2)):
-        if SCORES[0] <= across * along // (32 * warps) <= SCORES[1]:
+        if along <= across and SCORES[0] <= across * along // (32 * warps) <= SCORES[1]:
             block = (along, across) if kernel == "attention_key_kernel" else (across, along)
             found.append(Tile(*block, warps, stages))
     return found
