@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,26 +44,50 @@ SAME_ARITHMETIC = {
 """Operations that torch's own counter of operations knows by another name."""
 
 
+class Launch(NamedTuple):
+    """What one launch does."""
+
+    name: str
+    bytes: int  # read and written, each time they were asked for
+    unique_bytes: int  # distinct bytes read plus distinct bytes written
+    flops: int = 0  # of matrix products 2 M N K; of other arithmetic one an element of the largest operand
+    depth: int = 0  # elements of each sum of a matrix product, K, or keys of an attention; 0 for what is neither
+
+
 @dataclass
 class Count:
     """What was counted."""
 
-    bytes: int = 0  # read and written, each time they were asked for
-    unique_bytes: int = 0  # distinct bytes read plus distinct bytes written, launch by launch
-    flops: int = 0  # of matrix products 2 M N K; of other arithmetic one an element of the largest operand
-    operations: list[str] = field(default_factory=list)  # the launches by name, in order
+    launched: list[Launch] = field(default_factory=list)  # in order
 
     @property
     def launches(self) -> int:
         """Number of launches."""
-        return len(self.operations)
+        return len(self.launched)
 
-    def add(self, name: str, requested: int, unique: int, flops: int = 0) -> None:
+    @property
+    def operations(self) -> list[str]:
+        """The launches by name."""
+        return [launch.name for launch in self.launched]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes asked for."""
+        return sum(launch.bytes for launch in self.launched)
+
+    @property
+    def unique_bytes(self) -> int:
+        """Distinct bytes, launch by launch."""
+        return sum(launch.unique_bytes for launch in self.launched)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations."""
+        return sum(launch.flops for launch in self.launched)
+
+    def add(self, *launch: Any) -> None:
         """Add one launch."""
-        self.operations.append(name)
-        self.bytes += requested
-        self.unique_bytes += unique
-        self.flops += flops
+        self.launched.append(Launch(*launch))
 
 
 class OperationCounter(TorchDispatchMode):
@@ -111,15 +135,15 @@ def count_operation(count: Count, func: Any, args: Sequence[Any], kwargs: dict[s
         read, unique_read = _gathered(name, func, args, result)
         written = [result]
     elif name in SCATTERS:
-        count.add(name, *_scattered(name, args, kwargs, result, bool(mutated)), 0)
+        count.add(name, *_scattered(name, args, kwargs, result, bool(mutated)))
         return
     else:
         skipped = mutated if name in OVERWRITES or kwargs.get("out") is not None else []
         reads = [] if name in FILLS else [x for x in operands if not any(x is s for s in skipped)]
         read, unique_read = _requested(reads), _unique(reads)
         written = mutated or results
-    flops = _flops(name, func, args, kwargs, result, operands)
-    count.add(name, read + _requested(written), unique_read + _unique(written), flops)
+    flops, depth = _flops(name, func, args, kwargs, result, operands)
+    count.add(name, read + _requested(written), unique_read + _unique(written), flops, depth)
 
 
 def _tensors(values: Any) -> list[Tensor]:
@@ -181,13 +205,15 @@ def _scattered(name: str, args: Sequence[Any], kwargs: Any, result: Tensor, in_p
     return read + passes * values.nbytes, _unique(operands) + passes * distinct
 
 
-def _flops(name: str, func: Any, args: Any, kwargs: Any, result: Any, operands: Sequence[Tensor]) -> int:
+def _flops(name: str, func: Any, args: Any, kwargs: Any, result: Any, operands: Sequence[Tensor]) -> tuple[int, int]:
+    """Floating-point operations, and of a matrix product K, of an attention its keys."""
     packet = func.overloadpacket
     formula: Callable[..., int] | None = flop_registry.get(SAME_ARITHMETIC.get(packet, packet))
     if formula is not None:
-        return formula(*args, **kwargs, out_val=result)
+        wide = [x.shape for x in operands if x.dim() > 1]
+        return formula(*args, **kwargs, out_val=result), wide[1][2] if "attention" in name else wide[0][-1]
     if name in MOVES:
-        return 0
+        return 0, 0
     if name.startswith("_foreach_"):
-        return sum(x.numel() for x in _tensors(args[0]))
-    return max((x.numel() for x in (*operands, *_tensors(result)) if x.is_floating_point()), default=0)
+        return sum(x.numel() for x in _tensors(args[0])), 0
+    return max((x.numel() for x in (*operands, *_tensors(result)) if x.is_floating_point()), default=0), 0

@@ -1,4 +1,4 @@
-"""The least that a device must do: bytes computed from shapes alone, and the time a named GPU needs at best.
+"""The least that a device must do: bytes computed from shapes alone.
 
 The floor of a pass reads each of its inputs once, of the token table only the gathered rows, of the parameters only
 those that the batch's tasks use, and writes each result once. Token rows need no gradient: the table is frozen.
@@ -59,31 +59,3 @@ def embedding_floors(traffic: Callable[[Shape], Traffic], shape: Shape) -> dict[
     if touched.gradients:
         floors["backward"] = itemsize * (rows * shape.d + touched.reread + touched.gradients) + INDEX_BYTES * ids
     return floors
-
-
-class Gpu(NamedTuple):
-    """Peak rates of a GPU."""
-
-    name: str
-    bytes_per_second: float
-    flops_per_second: dict[str, float]  # dense matrix products by type; other types take float32's
-    launch_seconds: float  # what one kernel launch costs when the host is no bottleneck
-    source: str
-
-    def best_seconds(self, launches: int, unique_bytes: int, flops: int, dtype: str) -> float:
-        """Time at best: the launches, and either the distinct bytes or the operations at peak rate."""
-        rate = self.flops_per_second.get(dtype, self.flops_per_second["float32"])
-        return launches * self.launch_seconds + max(unique_bytes / self.bytes_per_second, flops / rate)
-
-
-def _gpu(name: str, bytes_per_second: float, half: float, single: float, sheet: str) -> Gpu:
-    rates = {"bfloat16": half, "float16": half, "float32": single, "float64": single}
-    source = f"NVIDIA {sheet} data sheet (dense rates); 3 microseconds a launch is assumed"
-    return Gpu(name, bytes_per_second, rates, 3e-6, source)
-
-
-GPUS = {
-    "H200": _gpu("H200 SXM 141 GB", 4.8e12, 989e12, 67e12, "H200 Tensor Core GPU"),
-    "H100": _gpu("H100 SXM 80 GB", 3.35e12, 989e12, 67e12, "H100 Tensor Core GPU"),
-    "A100": _gpu("A100 SXM 80 GB", 2.039e12, 312e12, 19.5e12, "A100 80 GB"),
-}

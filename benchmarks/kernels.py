@@ -23,6 +23,8 @@ from benchmarks.counter import Count, OperationCounter
 from crosspt.kernels.tools.recorder import record
 
 BUILDER = interpreter.InterpreterBuilder
+TEMPLATE = "template"
+"""Name of a launch of one of Inductor's own kernels."""
 
 
 @contextmanager
@@ -31,7 +33,8 @@ def count_compilations() -> Iterator[dict[str, Count]]:
 
     Each node that is left after fusion is a launch, with the bytes of the buffers it reads and writes; Inductor has no
     other figure for requested bytes. Those of a template, such as flex attention's, are counted whole: Inductor's own
-    figure takes every operand for one of the output's size. Yields counts of ``forward`` and ``backward``.
+    figure takes every operand for one of the output's size. Operations are those of library calls; Inductor counts no
+    others. Yields counts of ``forward`` and ``backward``.
     """
     counts = {"forward": Count(), "backward": Count()}
     compile_to_module: Callable[..., Any] = GraphLowering.compile_to_module
@@ -42,7 +45,9 @@ def count_compilations() -> Iterator[dict[str, Count]]:
         for node in self.scheduler.nodes:
             if not isinstance(node, NopKernelSchedulerNode):
                 moved = _template_bytes(self, node) if node.is_template() else node.get_read_write_buffers_sizes()
-                count.add(node.get_name(), moved, moved)
+                flops = node.estimate_flops() or 0 if node.is_extern() else 0
+                depth = flops // (2 * int(node.node.get_numel())) if flops else 0
+                count.add(TEMPLATE if node.is_template() else node.get_name(), moved, moved, flops, depth)
         return module
 
     torch._dynamo.reset()

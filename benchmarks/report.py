@@ -46,10 +46,21 @@ COUNTS: Columns = {
     "MFLOP": lambda row: f"{row['flops'] / 1e6:.3g}",
     "floor MB": lambda row: f"{row['floor_bytes'] / 1e6:.3g}",
     "ratio": lambda row: f"{row['ratio']:.2f}",
-    "best µs": lambda row: f"{1e6 * row['best_seconds']:.1f}",
+    "estimated µs": lambda row: f"{1e6 * row['estimated_seconds']:.1f}",
     "counted by": itemgetter("counted_by"),
 }
-WORDS = {"peer", "pass", "operation", "model", "beside", "does not do", "counted by"}
+VERDICTS: Columns = {
+    "shape": itemgetter("title"),
+    "pass": itemgetter("pass"),
+    "triton µs": lambda row: f"{1e6 * row['seconds']:.0f}",
+    **{
+        name: lambda row, name=name: f"{1e6 * row['peers'][name]:.0f}" if name in row["peers"] else "-"
+        for name in ("literal", "torch", "torch.compile", "eager", "sdpa", "flex attention", "flash-attention")
+    },
+    "verdict": itemgetter("verdict"),
+    "auto": itemgetter("auto"),
+}
+WORDS = {"peer", "pass", "shape", "verdict", "auto", "operation", "model", "beside", "does not do", "counted by"}
 
 
 def cells(columns: Columns, row: Row) -> list[str]:
@@ -101,9 +112,9 @@ def markdown(results: dict[str, Any]) -> str:
         f"## {operation}, measured, {shape}\n\nRatios are to: {rows[0]['baseline']}.\n\n{_table(timings, rows)}"
         for operation, shape, rows in groups(results["comparisons"])
     ]
-    best = f"Best time is that of a {ledger['gpu']['name']} ({ledger['gpu']['source']}). Nothing here is measured."
+    estimated = f"Estimated for a {ledger['gpu']['assumptions']} Nothing here is measured."
     counted = [
-        f"## {operation}, counted, {shape}\n\n{best}\n\n{_table(COUNTS, rows)}"
+        f"## {operation}, counted, {shape}\n\n{estimated}\n\n{_table(COUNTS, rows)}"
         for operation, shape, rows in groups(ledger["rows"])
     ]
     parts = [

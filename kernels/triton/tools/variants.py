@@ -188,14 +188,14 @@ def record(
     found: list[Variant] = []
 
     def start(kernel: triton.JITFunction, grid: object, values: tuple[object, ...], warps: int, stages: int) -> None:
-        found.append(_variant(kernel, name, str(dtype).removeprefix("torch."), values, warps, stages))
+        found.append(describe(kernel, name, str(dtype).removeprefix("torch."), values, warps, stages))
 
     with mock.patch.object(launch, "start", start):
         launcher(*args, **options)
     yield from found
 
 
-def _variant(
+def describe(
     kernel: triton.JITFunction, name: str, dtype: str, args: tuple[object, ...], warps: int, stages: int
 ) -> Variant:
     """Describe a launch as Triton's own specialization would."""

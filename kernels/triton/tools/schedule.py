@@ -1,0 +1,259 @@
+"""How long a warp takes through an NVIDIA binary: its instructions issued in order, with the compiler's own waits.
+
+Every instruction carries how many cycles the next one must wait, the scoreboard that its result clears and those that
+it waits for; results take the latencies below. Nothing contends: what warps share is counted apart, as the cycles for
+which each unit is busy, without bank conflicts. How often a line runs is told by the interpreter; a loop turns as often
+as most of its instructions' lines run, and an ``if`` in it is taken where it is in half of the turns.
+"""
+
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import triton
+
+from crosspt.kernels.tools.assembly import WAIT
+
+Place = tuple[str, int]
+"""File and line."""
+
+LATENCY = {"LDG": 41, "LDG.128": 273, "LDGSTS": 273, "HMMA": 33, "HGMMA": 64, "LDC": 41, "ULDC": 41, "BAR": 30, "LDS": 30}
+"""Cycles until a result is there, of an H100 (https://arxiv.org/abs/2501.12084): tiles, loaded in 16 bytes a thread, are
+taken from the L2 cache, and what is loaded in fewer, such as ids and logits, from the L1."""
+OTHER_LATENCY = 25
+MATRIX_RATE = {"HGMMA": 512.0, "HMMA": 320.0}
+"""Products of half types and their sums in a cycle by a quarter's matrix unit; of TF32 half as many, float64 an eighth.
+HMMA reaches 62 % of HGMMA's."""
+FLOATING = ("FADD", "FMUL", "FFMA", "IMAD", "HFMA2", "HADD2", "HMUL2")
+"""On units of 32 lanes a quarter; other arithmetic has 16."""
+CONTROL = ("BRA", "EXIT", "BSSY", "BSYNC", "BAR", "DEPBAR", "LDGDEPBAR", "WARPGROUP", "WARPSYNC", "NOP", "MOV", "CS2R")
+MEMORY = ("LDG", "STG", "LDGSTS", "LDS", "LDSM", "STS", "STSM", "SHFL", "LD", "ST")
+FOLLOWED = 4
+"""Turns of a loop that are followed; the others take as long as the last of them."""
+
+
+class Instruction(NamedTuple):
+    """One instruction, with the compiler's control bits."""
+
+    place: Place | None  # of what it was compiled from
+    opcode: str
+    stall: int  # cycles until the next may issue
+    sets: int  # scoreboard that its result clears; 7 for none
+    waits: int  # bit mask of scoreboards
+    pending: int  # copies or products that may still run behind it, if it waits for those; -1 otherwise
+    target: int  # number of the instruction that a branch goes to; -1 for none
+
+    @property
+    def stem(self) -> str:
+        """The opcode up to its first dot."""
+        return self.opcode.partition(".")[0]
+
+    def busy(self) -> tuple[str, float]:
+        """The unit that an instruction of a warp occupies, and for how many cycles. Memory's is one for all quarters."""
+        stem = self.stem
+        shape = re.match(r"HGMMA\.(\d+)x(\d+)x(\d+)|[HD]MMA\.(16|8)8?(16|8|4)", self.opcode)
+        if shape is not None:
+            return "matrix", self._products(shape) / MATRIX_RATE.get(stem, 64.0) * (2 if "TF32" in self.opcode else 1)
+        if stem in MEMORY:
+            width = re.search(r"\.(64|128)\b", self.opcode)
+            return "memory", int(width[1]) / 32 if width else 4.0 if stem.endswith("SM") else 1.0
+        if stem == "MUFU":
+            return "special", 8.0
+        if stem in FLOATING or stem in CONTROL or stem.startswith("U"):
+            return "float", 1.0
+        return "integer", 2.0
+
+    def _products(self, shape: re.Match[str]) -> float:
+        """Multiply-adds of a matrix instruction; a warp's share, for those that four warps issue together."""
+        if shape[1]:
+            return int(shape[1]) * int(shape[2]) * int(shape[3]) / 4
+        return int(shape[4]) * 8 * int(shape[5])
+
+
+def disassemble(cubin: bytes) -> list[Instruction]:
+    """The instructions of a binary's only kernel."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        command = [triton.knobs.nvidia.nvdisasm.path, "-g", "-hex", "-c", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"nvdisasm failed: {' '.join(done.stderr.split())}")
+    return parse(done.stdout)
+
+
+_LINE = re.compile(
+    r"""//\#\#\ File\ "(?P<file>[^"]+)",\ line\ (?P<line>\d+)
+    | ^(?P<label>\.L_\w+):
+    | ^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(?P<opcode>[A-Z][\w.]*)(?P<operands>[^;]*);\s+/\*\ 0x[0-9a-f]+\ \*/
+      \s+/\*\ 0x(?P<control>[0-9a-f]+)\ \*/""",
+    re.MULTILINE | re.VERBOSE,
+)
+
+
+def parse(text: str) -> list[Instruction]:
+    """Read what ``nvdisasm -g -hex -c`` prints."""
+    place: Place | None = None
+    labels: dict[str, int] = {}
+    jumps: dict[int, str] = {}
+    found: list[Instruction] = []
+    for match in _LINE.finditer(text):
+        if match["file"]:
+            place = Path(match["file"]).name, int(match["line"])
+        elif match["label"]:
+            labels[match["label"]] = len(found)
+        else:
+            control, opcode = int(match["control"], 16) >> 41, match["opcode"]
+            label = re.search(r"\((\.L_\w+)\)", match["operands"]) if opcode.startswith("BRA") else None
+            if label is not None:
+                jumps[len(found)] = label[1]
+            left = re.search(r"(?:SB0|gsb0), 0x([0-9a-f]+)", match["operands"]) if "DEPBAR.LE" in opcode else None
+            pending = int(left[1], 16) if left else -1
+            bits = control & 15, control >> 5 & 7, control >> 11 & 63
+            found.append(Instruction(place, opcode, *bits, pending, -1))
+    return [one._replace(target=labels.get(jumps.get(number, ""), -1)) for number, one in enumerate(found)]
+
+
+class Spent(NamedTuple):
+    """What a warp of a program takes."""
+
+    cycles: float  # from its first instruction to its last
+    units: Counter[str]  # cycles for which it keeps each unit busy
+
+
+class _Warp:
+    """A warp on its way."""
+
+    def __init__(self, instructions: Sequence[Instruction], runs: Mapping[Place, int], known: set[str]) -> None:
+        self.instructions = instructions
+        self.now = 0.0
+        self.ready = [0.0] * 8  # when each scoreboard is clear
+        self.copies: list[float] = []  # when each group of asynchronous copies is there
+        self.products = self.copied = 0.0  # when the last asynchronous product, the last copy is there
+        self.units: Counter[str] = Counter()
+        places = [one.place if one.place is not None and one.place[0] in known else None for one in instructions]
+        self.runs = [None if place is None else runs.get(place, 0) for place in places]
+        self.loops = _loops(instructions)
+        self.blocks = _blocks(instructions)
+
+    def total(self, start: int, end: int, skipped: Sequence[tuple[int, int]] = ()) -> float:
+        """How often most of the instructions from ``start`` to ``end`` run, those in ``skipped`` left out."""
+        votes = Counter[int]()
+        for number in range(start, end):
+            runs = self.runs[number]
+            if runs is not None and not any(first <= number < last for first, last in skipped):
+                votes[runs] += 1
+        return float(max(votes, key=lambda runs: (votes[runs], -runs))) if votes else -1.0
+
+    def walk(self, start: int, end: int, times: float) -> None:
+        """Take the instructions from ``start`` to ``end`` once; the program does so ``times`` in all."""
+        number = start
+        while number < end:
+            last = self.loops.get(number)
+            if last is not None and (number, last) != (start, end):
+                self.turn(number, last, times)
+                number = last
+                continue
+            until = min(self.blocks[number], end, *(loop for loop in self.loops if loop > number), end)
+            votes = self.total(number, until)
+            if votes < 0 or votes >= times / 2:
+                for one in self.instructions[number:until]:
+                    self.step(one)
+            number = until
+
+    def turn(self, start: int, end: int, times: float) -> None:
+        """Go through a loop that is met ``times``."""
+        inner = [(first, last) for first, last in self.loops.items() if start <= first and last <= end]
+        inner.remove((start, end))
+        total = self.total(start, end, inner)
+        turns = 1 if total < 0 else round(total / times)
+        copies, unrolled = self.copies_of(start, end)
+        turns = turns // copies if copies > 1 else turns % unrolled if unrolled > 1 else turns
+        before = self.now, Counter(self.units)
+        for _ in range(min(turns, FOLLOWED)):
+            before = self.now, Counter(self.units)
+            self.walk(start, end, max(total, times))
+        if turns > FOLLOWED:
+            more, then = turns - FOLLOWED, self.now
+            shift = more * (then - before[0])
+            for unit, cycles in list(self.units.items()):
+                self.units[unit] = cycles + more * (cycles - before[1][unit])
+            self.now += shift
+            self.ready = [at + shift for at in self.ready]
+            self.copies = [at + shift for at in self.copies]
+            self.products, self.copied = self.products + shift, self.copied + shift
+
+    def copies_of(self, start: int, end: int) -> tuple[int, int]:
+        """How many turns of the source a turn holds, and those of another loop of the same lines that holds the most."""
+        sizes = {}
+        for first, last in self.loops.items():
+            accesses = [one.place for one in self.instructions[first:last] if one.stem in MEMORY or "MMA" in one.stem]
+            sizes[first] = len(accesses), frozenset(accesses)
+        same = [size for size, places in sizes.values() if places == sizes[start][1]] if sizes[start][0] else []
+        own, least = sizes[start][0], min(same, default=1)
+        return (round(own / least), round(max(same) / least)) if same else (1, 1)
+
+    def step(self, one: Instruction) -> None:
+        """Issue an instruction."""
+        stem = one.stem
+        for scoreboard in range(6):
+            if one.waits >> scoreboard & 1:
+                self.now = max(self.now, self.ready[scoreboard])
+        if stem == "DEPBAR" and one.pending >= 0:
+            done = self.copies[: len(self.copies) - one.pending]
+            self.now, self.copies = max([self.now, *done]), self.copies[len(done) :]
+        elif stem == "WARPGROUP" and one.pending >= 0:
+            self.now = max(self.now, self.products)
+        elif stem == "LDGDEPBAR":
+            self.copies.append(self.copied)
+        unit, busy = one.busy()
+        self.units["issue"] += 1
+        self.units[unit] += busy
+        wide = "LDG.128" if stem == "LDG" and ".128" in one.opcode else stem
+        result = self.now + LATENCY.get(wide, OTHER_LATENCY)
+        if stem == "HGMMA":
+            result = self.products = max(self.products, result) + busy
+        elif stem == "LDGSTS":
+            self.copied = result
+        if one.sets < 6:
+            self.ready[one.sets] = max(self.ready[one.sets], result)
+        self.now += max(one.stall, 1)
+
+
+def _loops(instructions: Sequence[Instruction]) -> dict[int, int]:
+    """First instruction of each loop, and the one behind its last; those that only wait are none."""
+    ends = [number for number, one in enumerate(instructions) if one.opcode == "EXIT"]
+    loops: dict[int, int] = {}
+    for number, one in enumerate(instructions):
+        if 0 <= one.target and number - one.target >= WAIT and not any(one.target <= e <= number for e in ends):
+            loops[one.target] = max(number + 1, loops.get(one.target, 0))
+    return loops
+
+
+def _blocks(instructions: Sequence[Instruction]) -> list[int]:
+    """For each instruction, the first of the next block."""
+    starts = {one.target for one in instructions if one.target >= 0}
+    starts |= {number + 1 for number, one in enumerate(instructions) if one.target >= 0 or one.stem == "EXIT"}
+    after, blocks = len(instructions), []
+    for number in reversed(range(len(instructions))):
+        blocks.append(after)
+        if number in starts:
+            after = number
+    return blocks[::-1]
+
+
+def spend(instructions: Sequence[Instruction], runs: Mapping[Place, int], known: set[str]) -> Spent:
+    """What a warp takes of a program.
+
+    Args:
+        instructions: of the kernel.
+        runs: how often the program runs each line.
+        known: names of the files whose lines ``runs`` counts.
+    """
+    warp = _Warp(instructions, runs, known)
+    warp.walk(0, len(instructions), 1.0)
+    return Spent(warp.now, warp.units)
