@@ -13,7 +13,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +30,8 @@ from crosspt.kernels import architecture, launch
 PROGRAMS = 12
 """Programs of a launch that are interpreted, evenly over its grid."""
 KERNELS = Path(launch.__file__).parent
-Runs = Counter[tuple[str, int]]
+Place = tuple[str, int]
+Runs = dict[Place, Counter[tuple[Place, ...]]]
 
 
 class Sampled(NamedTuple):
@@ -77,7 +78,7 @@ def sample_launches(gpu: Gpu, programs: int = PROGRAMS) -> Iterator[list[Sampled
             set_dim(self, *whole)
 
         def grid_idx(self: Any, number: int, *_: int) -> None:
-            runs.append(Counter())
+            runs.append(defaultdict(Counter))
             set_idx(self, *(int(i) for i in np.unravel_index(picks[number], whole)))
 
         with (
@@ -107,16 +108,30 @@ def sample_launches(gpu: Gpu, programs: int = PROGRAMS) -> Iterator[list[Sampled
 
 @contextmanager
 def _count_lines(runs: Sequence[Runs]) -> Iterator[None]:
-    """Count the lines of kernels that are run into the last of ``runs``."""
-    folder = str(KERNELS)
+    """Count the lines of kernels that are run into the last of ``runs``, by the lines that call their function."""
+    folder, start = str(KERNELS), launch.launch.__code__
 
-    def line(frame: FrameType, event: str, _: Any) -> Any:
-        if event == "line" and runs:
-            runs[-1][os.path.basename(frame.f_code.co_filename), frame.f_lineno] += 1
-        return line
+    def place(frame: FrameType) -> Place | None:
+        """The file and line of a frame; None outside of kernels."""
+        path, name = os.path.split(frame.f_code.co_filename)
+        return (name, frame.f_lineno) if path == folder else None
 
     def call(frame: FrameType, *_: Any) -> Any:
-        return line if os.path.dirname(frame.f_code.co_filename) == folder else None
+        if not runs or place(frame) is None:
+            return None
+        through: list[Place] = []
+        caller = frame.f_back
+        while caller is not None and caller.f_code is not start:
+            through += [at for at in (place(caller),) if at is not None]
+            caller = caller.f_back
+        called = tuple(reversed(through))
+
+        def line(frame: FrameType, event: str, _: Any) -> Any:
+            if event == "line":
+                runs[-1][place(frame)][called] += 1  # type: ignore[index]
+            return line
+
+        return line
 
     before = sys.gettrace()
     sys.settrace(call)

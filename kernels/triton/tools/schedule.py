@@ -3,7 +3,7 @@
 Every instruction carries how many cycles the next one must wait, the scoreboard that its result clears and those that
 it waits for; results take the latencies below. Nothing contends: what warps share is counted apart, as the cycles for
 which each unit is busy, without bank conflicts. How often a line runs is told by the interpreter; a loop turns as often
-as most of its instructions' lines run, and an ``if`` in it is taken where it is in half of the turns.
+as the rarest of its lines, and an ``if`` in it is taken where it is in half of the turns.
 """
 
 import re
@@ -20,6 +20,8 @@ from crosspt.kernels.tools.assembly import WAIT
 
 Place = tuple[str, int]
 """File and line."""
+Runs = Mapping[Place, Mapping[tuple[Place, ...], int]]
+"""How often a program runs each line, by the lines that its function is called through, from the kernel on."""
 
 LATENCY = {"LDG": 41, "LDG.128": 273, "LDGSTS": 273, "HMMA": 33, "HGMMA": 64, "LDC": 41, "ULDC": 41, "BAR": 30, "LDS": 30}
 """Cycles until a result is there, of an H100 (https://arxiv.org/abs/2501.12084): tiles, loaded in 16 bytes a thread, are
@@ -44,6 +46,7 @@ class Instruction(NamedTuple):
     stall: int  # cycles until the next may issue
     sets: int  # scoreboard that its result clears; 7 for none
     waits: int  # bit mask of scoreboards
+    conditional: bool  # whether a predicate decides if it runs
     pending: int  # copies or products that may still run behind it, if it waits for those; -1 otherwise
     target: int  # number of the instruction that a branch goes to; -1 for none
 
@@ -89,7 +92,7 @@ def disassemble(cubin: bytes) -> list[Instruction]:
 _LINE = re.compile(
     r"""//\#\#\ File\ "(?P<file>[^"]+)",\ line\ (?P<line>\d+)
     | ^(?P<label>\.L_\w+):
-    | ^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(?P<opcode>[A-Z][\w.]*)(?P<operands>[^;]*);\s+/\*\ 0x[0-9a-f]+\ \*/
+    | ^\s*/\*[0-9a-f]{4,}\*/\s+(?P<if>@!?U?P\w+\s+)?(?P<opcode>[A-Z][\w.]*)(?P<operands>[^;]*);\s+/\*\ 0x[0-9a-f]+\ \*/
       \s+/\*\ 0x(?P<control>[0-9a-f]+)\ \*/""",
     re.MULTILINE | re.VERBOSE,
 )
@@ -114,7 +117,7 @@ def parse(text: str) -> list[Instruction]:
             left = re.search(r"(?:SB0|gsb0), 0x([0-9a-f]+)", match["operands"]) if "DEPBAR.LE" in opcode else None
             pending = int(left[1], 16) if left else -1
             bits = control & 15, control >> 5 & 7, control >> 11 & 63
-            found.append(Instruction(place, opcode, *bits, pending, -1))
+            found.append(Instruction(place, opcode, *bits, bool(match["if"]), pending, -1))
     return [one._replace(target=labels.get(jumps.get(number, ""), -1)) for number, one in enumerate(found)]
 
 
@@ -128,7 +131,7 @@ class Spent(NamedTuple):
 class _Warp:
     """A warp on its way."""
 
-    def __init__(self, instructions: Sequence[Instruction], runs: Mapping[Place, int], known: set[str]) -> None:
+    def __init__(self, instructions: Sequence[Instruction], runs: Runs, known: set[str]) -> None:
         self.instructions = instructions
         self.now = 0.0
         self.ready = [0.0] * 8  # when each scoreboard is clear
@@ -136,43 +139,84 @@ class _Warp:
         self.products = self.copied = 0.0  # when the last asynchronous product, the last copy is there
         self.units: Counter[str] = Counter()
         places = [one.place if one.place is not None and one.place[0] in known else None for one in instructions]
-        self.runs = [None if place is None else runs.get(place, 0) for place in places]
+        self.by_caller = runs
+        self.runs = [None if place is None else sum(runs.get(place, {}).values()) for place in places]
+        self.span: dict[Place, tuple[int, int]] = {}  # first and last instruction of each line
+        for number, place in enumerate(places):
+            if place is not None:
+                self.span[place] = self.span.get(place, (number, 0))[0], number
+        self.done = False
         self.loops = _loops(instructions)
         self.blocks = _blocks(instructions)
 
-    def total(self, start: int, end: int, skipped: Sequence[tuple[int, int]] = ()) -> float:
-        """How often most of the instructions from ``start`` to ``end`` run, those in ``skipped`` left out."""
-        votes = Counter[int]()
+    def rarest(self, start: int, end: int, skipped: Sequence[tuple[int, int]] = ()) -> tuple[float, Place | None]:
+        """How often the instructions from ``start`` to ``end`` run, those in ``skipped`` left out, and the line that tells.
+
+        It is the line that runs least of those that a twentieth of them or more come from; -1 and None without a line.
+        """
+        votes = Counter[tuple[int, Place | None]]()
         for number in range(start, end):
             runs = self.runs[number]
             if runs is not None and not any(first <= number < last for first, last in skipped):
-                votes[runs] += 1
-        return float(max(votes, key=lambda runs: (votes[runs], -runs))) if votes else -1.0
+                votes[runs, self.instructions[number].place] += 1
+        often = [vote for vote in votes if vote[0] and 20 * votes[vote] >= votes.total()]
+        return min(often, key=lambda vote: vote[0], default=(-1 + any(not runs for runs, _ in votes), None))
+
+    def own(self, start: int, end: int) -> list[int]:
+        """How often the lines run that are found from ``start`` to ``end`` alone."""
+        spans = self.span.values()
+        return [self.runs[first] or 0 for first, last in spans if start <= first and last < end]
+
+    def entered(self, start: int, end: int) -> bool:
+        """Whether what a branch goes around runs: its own lines tell, or, if it has none, the other side's.
+
+        A function that both sides call leaves its lines in both. Of what is there for a loop without turns and of the
+        loop, the loop runs.
+        """
+        own = self.own(start, end)
+        if own:
+            return sum(map(bool, own)) * 2 >= len(own)
+        leave = self.instructions[end - 1]
+        if leave.target <= end or leave.conditional:
+            return True
+        looped = any(end <= first < leave.target and self.rarest(first, last)[0] > 0 for first, last in self.loops.items())
+        return not (looped or any(self.own(end, leave.target)))
 
     def walk(self, start: int, end: int, times: float) -> None:
         """Take the instructions from ``start`` to ``end`` once; the program does so ``times`` in all."""
         number = start
-        while number < end:
+        while number < end and not self.done:
             last = self.loops.get(number)
             if last is not None and (number, last) != (start, end):
                 self.turn(number, last, times)
                 number = last
                 continue
-            until = min(self.blocks[number], end, *(loop for loop in self.loops if loop > number), end)
-            votes = self.total(number, until)
-            if votes < 0 or votes >= times / 2:
-                for one in self.instructions[number:until]:
-                    self.step(one)
-            number = until
+            until = min([self.blocks[number], end, *(loop for loop in self.loops if loop > number)])
+            votes, _ = self.rarest(number, until)
+            runs = votes < 0 or votes >= times / 2
+            for one in self.instructions[number:until] if runs else ():
+                self.step(one)
+            last_one, number = self.instructions[until - 1], until
+            if last_one.target > until - 1 and last_one.conditional:
+                number = until if self.entered(until, min(last_one.target, end)) else min(last_one.target, end)
+            elif last_one.target > until - 1 and runs:
+                number = min(last_one.target, end)
+            elif last_one.opcode == "EXIT" and not last_one.conditional and runs:
+                self.done = True
 
     def turn(self, start: int, end: int, times: float) -> None:
         """Go through a loop that is met ``times``."""
-        inner = [(first, last) for first, last in self.loops.items() if start <= first and last <= end]
-        inner.remove((start, end))
-        total = self.total(start, end, inner)
+        total, place = self.rarest(start, end, self.inner(start))
+        copies = self.twins(start, place)
+        size, largest = copies[start], max(copies.values())
+        same = [first for first, other in copies.items() if other == size]
+        callers = sorted(self.by_caller.get(place, {}).items()) if place is not None else []
+        if len(callers) == len(same):
+            total = callers[same.index(start)][1]
+        elif len(callers) > 1:
+            total /= len(same)
         turns = 1 if total < 0 else round(total / times)
-        copies, unrolled = self.copies_of(start, end)
-        turns = turns // copies if copies > 1 else turns % unrolled if unrolled > 1 else turns
+        turns = turns // size if size > 1 else turns % largest if largest > 1 else turns
         before = self.now, Counter(self.units)
         for _ in range(min(turns, FOLLOWED)):
             before = self.now, Counter(self.units)
@@ -187,15 +231,26 @@ class _Warp:
             self.copies = [at + shift for at in self.copies]
             self.products, self.copied = self.products + shift, self.copied + shift
 
-    def copies_of(self, start: int, end: int) -> tuple[int, int]:
-        """How many turns of the source a turn holds, and those of another loop of the same lines that holds the most."""
-        sizes = {}
-        for first, last in self.loops.items():
-            accesses = [one.place for one in self.instructions[first:last] if one.stem in MEMORY or "MMA" in one.stem]
-            sizes[first] = len(accesses), frozenset(accesses)
-        same = [size for size, places in sizes.values() if places == sizes[start][1]] if sizes[start][0] else []
-        own, least = sizes[start][0], min(same, default=1)
-        return (round(own / least), round(max(same) / least)) if same else (1, 1)
+    def inner(self, start: int) -> list[tuple[int, int]]:
+        """The loops inside of a loop."""
+        return [(first, last) for first, last in self.loops.items() if start < first and last <= self.loops[start]]
+
+    def twins(self, start: int, place: Place | None) -> dict[int, int]:
+        """The loops that a line is in, of functions compiled more than once, and how many turns of the source a turn holds.
+
+        Loops of the same line are copies for several callers, and, where they are larger, unrolled.
+        """
+        numbers = {}
+        for first, last in sorted(self.loops.items()):
+            skipped = self.inner(first)
+            numbers[first] = [i for i in range(first, last) if not any(lo <= i < hi for lo, hi in skipped)]
+        places = {first: {self.instructions[i].place for i in some} for first, some in numbers.items()}
+        own, sizes = places[start], {}
+        for first, some in numbers.items():
+            if first == start or (place in places[first] and 2 * len(own & places[first]) > len(own | places[first])):
+                stems = [self.instructions[i].stem for i in some]
+                sizes[first] = max(sum(stem in MEMORY or "MMA" in stem for stem in stems), 1)
+        return {first: round(size / min(sizes.values())) for first, size in sizes.items()}
 
     def step(self, one: Instruction) -> None:
         """Issue an instruction."""
@@ -246,7 +301,7 @@ def _blocks(instructions: Sequence[Instruction]) -> list[int]:
     return blocks[::-1]
 
 
-def spend(instructions: Sequence[Instruction], runs: Mapping[Place, int], known: set[str]) -> Spent:
+def spend(instructions: Sequence[Instruction], runs: Runs, known: set[str]) -> Spent:
     """What a warp takes of a program.
 
     Args:
