@@ -54,7 +54,7 @@ def make_batch(shape: Shape, device: torch.device | str = "cpu") -> Batch:
 def build_crosspt(function: Callable[..., Tensor], batch: Batch) -> Built:
     """The operation by a function that takes what ``prompted_embedding`` takes."""
     shape = batch.shape
-    make = partial(normal, dtype=shape.torch_dtype, device=batch.table.device)
+    make = partial(normal, dtype=shape.parameter_dtype, device=batch.table.device)
     parameters = {
         "logits": make((shape.T, shape.n + 1), seed=0),
         "sources": make((shape.n, shape.m, shape.d), seed=1),

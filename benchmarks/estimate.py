@@ -3,7 +3,7 @@
 Some programs of each launch are interpreted, which tells how often they run each line and what they load and store; a
 process that compiles for the GPU follows a warp of each through the machine code (``crosspt.kernels.tools.schedule``).
 Programs start in order wherever a multiprocessor has room. A launch takes the longest of: the last program's end, the
-cycles of the busiest unit, the distinct bytes from memory, all bytes from the L2 cache.
+cycles of the busiest unit, the distinct bytes from memory, the bytes of tiles and results through the L2 cache.
 """
 
 import heapq
@@ -54,7 +54,7 @@ class Followed(NamedTuple):
 
     resident: int  # programs on a multiprocessor
     cycles: list[float]  # of each program that was interpreted
-    units: list[dict[str, float]]  # cycles of a multiprocessor's units for each
+    units: list[dict[str, float]]  # cycles of a multiprocessor's units for each, and bytes of the "cache"
 
 
 @contextmanager
@@ -165,8 +165,9 @@ def _seconds(one: Sampled, followed: Followed, gpu: Gpu) -> float:
     for number, times in Counter(nearest.tolist()).items():
         for unit, cycles in followed.units[number].items():
             busy[unit] += times * cycles
+    cached = min(one.bytes, busy.pop("cache"))  # lanes that are masked move nothing
     cycles = max(*room, max(busy.values()) / gpu.multiprocessors)
-    moved = max(one.unique_bytes / gpu.bytes_per_second, one.bytes / gpu.cache_bytes_per_second)
+    moved = max(one.unique_bytes / gpu.bytes_per_second, cached / gpu.cache_bytes_per_second)
     return gpu.launch_seconds + max(cycles / gpu.clock, moved)
 
 
@@ -188,8 +189,8 @@ def follow(one: Sampled, target: str) -> Followed:
     shared = max(facts["shared_bytes"], compiled.metadata.shared)
     known = {path.name for path in KERNELS.glob("*.py")}
     spent = [spend(instructions, runs, known) for runs in one.runs]
-    # The units of a quarter take a quarter of the warps; memory's takes all.
-    units = [{u: c * one.warps / (1 if u == "memory" else 4) for u, c in s.units.items()} for s in spent]
+    whole = ("memory", "cache")  # not of a quarter, which takes a quarter of the warps
+    units = [{u: c * one.warps / (1 if u in whole else 4) for u, c in s.units.items()} for s in spent]
     return Followed(TARGETS[target].programs(one.warps, facts["registers"], shared), [s.cycles for s in spent], units)
 
 

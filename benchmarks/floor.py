@@ -53,9 +53,11 @@ def prompt_encoder_traffic(shape: Shape) -> Traffic:
 def embedding_floors(traffic: Callable[[Shape], Traffic], shape: Shape) -> dict[str, int]:
     """Bytes of forward, and of backward from the prompt rows of the output's gradient, where anything needs one."""
     touched, tokens = traffic(shape), shape.B * shape.L
-    rows, ids, itemsize = shape.B * touched.length, shape.B * touched.task_ids, shape.torch_dtype.itemsize
-    moved = touched.read + (min(tokens, shape.V) + rows + tokens) * shape.d
-    floors = {"forward": itemsize * moved + INDEX_BYTES * (tokens + ids)}
+    rows, ids = shape.B * touched.length, shape.B * touched.task_ids
+    itemsize, parameter = shape.torch_dtype.itemsize, shape.parameter_dtype.itemsize
+    moved = itemsize * (min(tokens, shape.V) + rows + tokens) * shape.d + parameter * touched.read
+    floors = {"forward": moved + INDEX_BYTES * (tokens + ids)}
     if touched.gradients:
-        floors["backward"] = itemsize * (rows * shape.d + touched.reread + touched.gradients) + INDEX_BYTES * ids
+        learned = parameter * (touched.reread + touched.gradients)
+        floors["backward"] = itemsize * rows * shape.d + learned + INDEX_BYTES * ids
     return floors

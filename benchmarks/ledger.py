@@ -47,7 +47,7 @@ def peer_rows(operation: Operation, peer: Peer, shape: Dimensions, gpu: Gpu) -> 
     try:
         with ids_unseen():
             counts = _count_step(peer, batch) if operation is TRAINING_STEP else _count_peer(operation, peer, batch)
-            sampled = _sample(peer, batch, gpu) if peer.counted_by == "interpreted addresses" else {}
+            sampled = sample(peer, batch, gpu) if peer.counted_by == "interpreted addresses" else {}
     except UnavailableError as reason:
         return [{**about, "missing": str(reason)}]
     return [
@@ -81,7 +81,7 @@ def add_estimates(rows: Sequence[dict[str, Any]], gpu: Gpu) -> None:
             )
 
 
-def _sample(peer: Peer, batch: Any, gpu: Gpu) -> dict[str, list[Sampled]]:
+def sample(peer: Peer, batch: Any, gpu: Gpu) -> dict[str, list[Sampled]]:
     """The launches of a peer of ours by pass."""
     built = peer.build(batch)
     with sample_launches(gpu) as forward:
@@ -100,7 +100,7 @@ def _count_peer(operation: Operation, peer: Peer, batch: Any) -> dict[str, Count
             peer.checked(batch)
         eager = _count_peer(operation, operation.peers[operation.baseline], batch)
         for name, count in planned.items():
-            _add_flops(count, eager[name].flops)
+            add_flops(count, eager[name].flops)
         return {name: count for name, count in planned.items() if count.launches}
     counter: Callable[[], Any] = count_operations
     if peer.counted_by == "interpreted addresses":
@@ -117,7 +117,7 @@ def _count_peer(operation: Operation, peer: Peer, batch: Any) -> dict[str, Count
     return counts
 
 
-def _add_flops(count: Count, flops: int) -> None:
+def add_flops(count: Count, flops: int) -> None:
     """Give what Inductor does not count of all operations to its own kernel that moves the most, a template if any."""
     own = [number for number, launch in enumerate(count.launched) if not launch.depth]
     if own:

@@ -55,7 +55,7 @@ VERDICTS: Columns = {
     "triton µs": lambda row: f"{1e6 * row['seconds']:.0f}",
     **{
         name: lambda row, name=name: f"{1e6 * row['peers'][name]:.0f}" if name in row["peers"] else "-"
-        for name in ("literal", "torch", "torch.compile", "eager", "sdpa", "flex attention", "flash-attention")
+        for name in ("literal", "torch", "torch.compile", "eager", "sdpa", "flex attention")
     },
     "verdict": itemgetter("verdict"),
     "auto": itemgetter("auto"),

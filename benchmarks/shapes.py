@@ -13,7 +13,9 @@ D = TypeVar("D", bound="Dimensions")
 
 def label(sizes: Mapping[str, Any]) -> str:
     """The sizes of a shape in one word, such as B16-L64-float32; that of the vocabulary is left out."""
-    return "-".join(f"{name}{size}" if name != "dtype" else size for name, size in sizes.items() if name != "V")
+    types = sizes.get("parameters"), sizes["dtype"]
+    named = [f"{name}{size}" for name, size in sizes.items() if name not in ("V", "dtype", "parameters")]
+    return "-".join([*named, *(name for name in types if name)])
 
 
 class Dimensions:
@@ -55,8 +57,14 @@ class Shape(Dimensions):
     d: int = 768  # model width
     n: int = 8  # source prompts
     T: int = 8  # target tasks, each with a private prompt
-    dtype: str = "float32"  # of the table and of every parameter
+    dtype: str = "float32"  # of the token table, and of every parameter
     V: int = 32128  # rows of the token table
+    parameters: str = ""  # dtype of the parameters of CrossPT, if another
+
+    @property
+    def parameter_dtype(self) -> torch.dtype:
+        """The floating-point type of CrossPT's parameters."""
+        return getattr(torch, self.parameters or self.dtype)
 
 
 @dataclass(frozen=True)

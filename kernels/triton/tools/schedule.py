@@ -70,6 +70,14 @@ class Instruction(NamedTuple):
             return "float", 1.0
         return "integer", 2.0
 
+    def cached(self) -> int:
+        """Bytes that a warp moves through the L2 cache: of global memory all that it stores, and tiles that it loads."""
+        stem = self.stem
+        width = re.search(r"\.(64|128)\b", self.opcode)
+        if stem in ("STG", "ST"):
+            return 32 * int(width[1]) // 8 if width else 128
+        return 512 if stem in ("LDG", "LD", "LDGSTS") and width is not None and width[1] == "128" else 0
+
     def _products(self, shape: re.Match[str]) -> float:
         """Multiply-adds of a matrix instruction; a warp's share, for those that four warps issue together."""
         if shape[1]:
@@ -125,7 +133,7 @@ class Spent(NamedTuple):
     """What a warp of a program takes."""
 
     cycles: float  # from its first instruction to its last
-    units: Counter[str]  # cycles for which it keeps each unit busy
+    units: Counter[str]  # cycles for which it keeps each unit busy, and bytes of the "cache", see Instruction.cached
 
 
 class _Warp:
@@ -268,6 +276,7 @@ class _Warp:
         unit, busy = one.busy()
         self.units["issue"] += 1
         self.units[unit] += busy
+        self.units["cache"] += one.cached()
         wide = "LDG.128" if stem == "LDG" and ".128" in one.opcode else stem
         result = self.now + LATENCY.get(wide, OTHER_LATENCY)
         if stem == "HGMMA":

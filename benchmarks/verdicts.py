@@ -1,0 +1,152 @@
+"""Where the kernels win, tie or lose on a GPU that need not be there: ``python -m benchmarks.verdicts [--json] [--gpu H100]``.
+
+Estimated times of forward and backward at four shapes, beside those of the peers that compute the same, and what
+``backend="auto"`` takes there. Within a tenth of the best peer is a tie.
+"""
+
+import os
+
+# Interpreted kernels run on any machine; see benchmarks.estimate.
+os.environ["TRITON_INTERPRET"] = "1"
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks import report
+from benchmarks.attention import ATTENTION
+from benchmarks.counter import Count, Launch, count_operations
+from benchmarks.embedding import EMBEDDING
+from benchmarks.estimate import Sampled, estimate
+from benchmarks.gpus import GPUS, Gpu
+from benchmarks.kernels import count_compilations
+from benchmarks.ledger import add_flops, ids_unseen, sample
+from benchmarks.peers import Operation, Peer
+from benchmarks.shapes import REFERENCE, AttentionShape, Dimensions, Shape
+from crosspt.functional.routing import suits_attention, suits_composition
+from crosspt.kernels.mixture import Mixture
+
+TIE = 0.1
+LARGE = Shape(B=256, L=256, m=100, d=1024)
+MANY = LARGE.moved(n=256, T=64)
+HEADS = AttentionShape(B=32, H=32, Lq=512, Lk=512, m=100, T=8)
+DTYPES: tuple[dict[str, str], ...] = (
+    {"dtype": "bfloat16"}, {"dtype": "bfloat16", "parameters": "float32"}, {"dtype": "float32"},
+)  # fmt: skip
+SHAPES: dict[str, tuple[Operation, Dimensions]] = {
+    **{
+        f"({name}) {' in '.join(reversed(types.values()))}": (EMBEDDING, shape.moved(**types))
+        for name, shape in {"a": REFERENCE, "b": LARGE, "c": MANY}.items()
+        for types in DTYPES
+    },
+    **{
+        f"(d) D={width} {dtype}": (ATTENTION, HEADS.moved(D=width, dtype=dtype))
+        for width in (64, 128)
+        for dtype in ("bfloat16", "float32")
+    },
+}
+"""What is compared; float16 takes the instructions of bfloat16."""
+SAME = ("literal", "torch", "torch.compile", "eager", "sdpa", "flex attention")
+"""Peers that compute the same."""
+
+
+def count(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, Count]:
+    """What a peer launches, unchecked. An attention's grows with the batch by the same for every row: two tell."""
+    if operation is ATTENTION:
+        one, two = (_count(operation, peer, shape.moved(B=rows, T=1)) for rows in (1, 2))
+        return {name: _grown(one[name], two[name], shape.B) for name in one}
+    return _count(operation, peer, shape)
+
+
+def _grown(one: Count, two: Count, rows: int) -> Count:
+    """The count of so many rows, from those of one and of two."""
+    pairs = zip(one.launched, two.launched, strict=True)
+    return Count([
+        Launch(a.name, *(int(x + (rows - 1) * (y - x)) for x, y in zip(a[1:4], b[1:4], strict=True)), a.depth)
+        for a, b in pairs
+    ])  # fmt: skip
+
+
+def _count(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, Count]:
+    batch = operation.make_batch(shape)
+    if peer.counted_by == "Inductor's scheduler":
+        with count_compilations() as planned:
+            _run(peer, batch)
+        eager = _count(operation, operation.peers[operation.baseline], shape)
+        for name, counted in planned.items():
+            add_flops(counted, eager[name].flops)
+        return {name: counted for name, counted in planned.items() if counted.launches}
+    built = peer.build(batch)
+    with count_operations() as forward:
+        output = built.forward()
+    with count_operations() as backward:
+        output.backward(torch.ones_like(output))
+    return {"forward": forward, "backward": backward}
+
+
+def _run(peer: Peer, batch: Any) -> None:
+    output = peer.build(batch).forward()
+    if output.requires_grad:
+        output.backward(torch.ones_like(output))
+
+
+def judge(names: Sequence[str], gpu: Gpu) -> list[dict[str, Any]]:
+    """A row for each shape and pass."""
+    found: list[tuple[str, str, list[Sampled], dict[str, float]]] = []
+    for name in track(names, "counting", transient=True, console=Console(stderr=True)):
+        operation, shape = SHAPES[name]
+        with ids_unseen():
+            counts = {peer: count(operation, operation.peers[peer], shape) for peer in SAME if peer in operation.peers}
+            ours = sample(operation.peers["triton"], operation.make_batch(shape), gpu)
+        for what, launches in ours.items():
+            peers = {
+                peer: sum(gpu.library_seconds(launch, shape.dtype) for launch in counted[what].launched)
+                for peer, counted in counts.items()
+                if what in counted
+            }
+            found.append((name, what, launches, peers))
+    seconds = iter(estimate([launch for _, _, launches, _ in found for launch in launches], gpu))
+    return [_verdict(name, what, sum(next(seconds) for _ in launches), peers) for name, what, launches, peers in found]
+
+
+def _verdict(name: str, what: str, seconds: float, peers: dict[str, float]) -> dict[str, Any]:
+    operation, shape = SHAPES[name]
+    ratio = seconds / min(peers.values())
+    verdict = "win" if ratio < 1 - TIE else "lose" if ratio > 1 + TIE else "tie"
+    row = {"title": name, "shape": shape.to_json(), "pass": what, "seconds": seconds, "peers": peers}
+    return {**row, "ratio": ratio, "verdict": verdict, "auto": "triton" if _suits(operation, shape) else "torch"}
+
+
+def _suits(operation: Operation, shape: Any) -> bool:
+    """Whether ``backend="auto"`` takes the kernels on a GPU that they run on."""
+    if operation is ATTENTION:
+        return suits_attention(shape.torch_dtype, shape.Lq, shape.D, prefixed=shape.m > 0, seeded=False)
+    sizes = (shape.T, shape.n + 1), (shape.n, shape.m, shape.d), (shape.T, shape.m, shape.d), (shape.d, shape.d)
+    mixture = Mixture(*(torch.empty(size, dtype=shape.parameter_dtype, device="meta") for size in sizes))
+    return suits_composition(mixture, shape.torch_dtype)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--gpu", choices=list(GPUS), default="H100", help="whose time is estimated")
+    parser.add_argument("--shape", choices=list(SHAPES), action="append", help="one of the table's; repeatable")
+    options = parser.parse_args()
+    gpu = GPUS[options.gpu]
+    rows = judge(options.shape or list(SHAPES), gpu)
+    if options.json:
+        print(json.dumps({"schema": 1, "assumptions": gpu.assumptions, "rows": rows}, indent=2))
+        return
+    console = Console(width=max(140, Console().width))
+    console.print(report.rich_table(f"Estimated for a {gpu.name}, microseconds", report.VERDICTS, rows))
+    console.print(gpu.assumptions)
+
+
+if __name__ == "__main__":
+    main()
