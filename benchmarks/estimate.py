@@ -177,7 +177,8 @@ def follow(one: Sampled, target: str) -> Followed:
 
     from crosspt.kernels.tools.assembly import read_cubin, source_of
     from crosspt.kernels.tools.inspection import TARGETS
-    from crosspt.kernels.tools.schedule import disassemble, spend
+    from crosspt.kernels.tools.sass import disassemble
+    from crosspt.kernels.tools.schedule import spend
     from crosspt.kernels.tools.variants import describe, without_storage
 
     kernel = getattr(importlib.import_module(one.module), one.kernel)
@@ -198,4 +199,3 @@ def answer() -> None:
     """Follow the launches that come, pickled, on the standard input."""
     target, launches = pickle.load(sys.stdin.buffer)
     pickle.dump([follow(one, target) for one in launches], sys.stdout.buffer)
-

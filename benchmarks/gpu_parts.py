@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks import attention, embedding, floor, models, prefix_modes, shapes, suites
+from benchmarks import attention, embedding, gpus, models, prefix_modes, shapes, suites
 from benchmarks.peers import Built, Operation
 from benchmarks.timing import DEVICE, Work, synchronize
 from crosspt import functional, reference
@@ -38,7 +38,7 @@ COUNTED: dict[str, tuple[Operation, Any, Any]] = {
     "attention": (attention.ATTENTION, attention.REFERENCE, attention.LEDGER[0]),
     "prefix attention": (attention.ATTENTION, attention.PREFIX, attention.LEDGER[1]),
 }
-"""Operations, the shapes that are profiled, and those that are counted, whose counts grow as the floor does."""
+"""Operations, the shapes that are profiled and whose time is estimated, and smaller ones that are counted."""
 
 
 @contextmanager
@@ -169,22 +169,27 @@ def kernels(target: str | None) -> Pieces:
 
 
 def ledger(_: str | None) -> Pieces:
-    """What the ledger counts of the kernels, and the time at best on the GPU; needs a process that interprets."""
-    from benchmarks.ledger import peer_rows
+    """What the ledger counts of the kernels, and estimates of their times; needs a process that interprets."""
+    from benchmarks.ledger import add_estimates, peer_rows, sample
 
     there = torch.cuda.get_device_name() if torch.cuda.is_available() else "H100"
-    gpu = next((gpu for name, gpu in floor.GPUS.items() if name in there), floor.GPUS["H100"])
+    gpu = next((gpu for name, gpu in gpus.GPUS.items() if name in there), gpus.GPUS["H100"])
 
     def estimate(operation: Operation, shape: Any, counted: Any) -> Row:
         peer, texts = operation.peers["triton"], []
-        for row in (rows := peer_rows(operation, peer, counted, gpu)):
-            if "missing" in row:
-                return {"failed": row["missing"]}
-            growth = peer.floors(shape)[row["pass"]] / row["floor_bytes"]
-            moved, flops = (int(growth * row[name]) for name in ("unique_bytes", "flops"))
-            row["best_us"] = 1e6 * gpu.best_seconds(row["launches"], moved, flops, shape.dtype)
-            texts.append("{pass} {best_us:.1f} µs, launches {launches}, bytes over the floor {ratio:.2f}".format(**row))
-        return {"result": f"at best on a {gpu.name}: {'; '.join(texts)}", "rows": rows}
+        rows = peer_rows(operation, peer, counted, gpu)
+        if "missing" in rows[0]:
+            return {"failed": rows[0]["missing"]}
+        launches = sample(peer, operation.make_batch(shape), gpu)
+        for row in rows:
+            row["launched"] = launches[row["pass"]]
+        add_estimates(rows, gpu)
+        for row in rows:
+            took = 1e6 * row["estimated_seconds"]
+            texts.append(
+                f"{row['pass']} {took:.1f} µs, launches {row['launches']}, bytes over the floor {row['ratio']:.2f}"
+            )
+        return {"result": f"estimated for a {gpu.name}: {'; '.join(texts)}", "rows": rows}
 
     yield from ((case, partial(estimate, *counted)) for case, counted in COUNTED.items())
 

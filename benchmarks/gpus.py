@@ -37,12 +37,13 @@ class Gpu(NamedTuple):
     @property
     def assumptions(self) -> str:
         """What estimates rest on."""
+        sdpa, flex = ATTENTION_SHARE["_scaled_dot_product_"][0], ATTENTION_SHARE["template"][0]
         return (
             f"{self.name}, NVIDIA {self.sheet} data sheet (dense rates, {1e-9 * self.clock:.3g} GHz). Assumed: "
             f"{1e6 * self.launch_seconds:.1f} µs a launch, launches one after the other; of peak rates, "
-            f"{PRODUCT_SHARE:.0%} in large products of libraries, {ATTENTION_SHARE['_scaled_dot_product_'][0]:.1%} and "
-            f"{ATTENTION_SHARE['template'][0]:.0%} in sdpa with a bias and in flex attention, {self.cache_share:.0%} of "
-            "the L2 cache's; a launch of PyTorch's or Inductor's streams its bytes. Good to about 40 %."
+            f"{PRODUCT_SHARE:.0%} in libraries' large products, forward {sdpa:.1%} in sdpa with a bias, {flex:.0%} in "
+            f"flex attention, {self.cache_share:.0%} of the L2 cache's; others' launches stream their "
+            "bytes. Good to about 40 %."
         )
 
     def _chain(self, what: str, steps: int) -> float:

@@ -1,6 +1,7 @@
 """Renders ``results.json`` as Markdown tables and one figure, and rows as tables of a terminal."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ from benchmarks.shapes import label
 
 Row = dict[str, Any]
 Columns = Mapping[str, Callable[[Row], str]]
+
+
+def _of_peer(name: str, row: Row) -> str:
+    """The time of a peer, in microseconds."""
+    return f"{1e6 * row['peers'][name]:.0f}" if name in row["peers"] else "-"
+
 
 PEER: Columns = {"peer": itemgetter("peer"), "pass": itemgetter("pass")}
 TIMINGS: Columns = {
@@ -54,7 +61,7 @@ VERDICTS: Columns = {
     "pass": itemgetter("pass"),
     "triton µs": lambda row: f"{1e6 * row['seconds']:.0f}",
     **{
-        name: lambda row, name=name: f"{1e6 * row['peers'][name]:.0f}" if name in row["peers"] else "-"
+        name: partial(_of_peer, name)
         for name in ("literal", "torch", "torch.compile", "eager", "sdpa", "flex attention")
     },
     "verdict": itemgetter("verdict"),

@@ -1,4 +1,4 @@
-"""Where the kernels win, tie or lose on a GPU that need not be there: ``python -m benchmarks.verdicts [--json] [--gpu H100]``.
+"""Where the kernels win, tie or lose on a GPU that need not be there: ``python -m benchmarks.verdicts [--json]``.
 
 Estimated times of forward and backward at four shapes, beside those of the peers that compute the same, and what
 ``backend="auto"`` takes there. Within a tenth of the best peer is a tie.
@@ -12,6 +12,7 @@ os.environ["TRITON_INTERPRET"] = "1"
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -65,11 +66,12 @@ def count(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, Coun
 
 def _grown(one: Count, two: Count, rows: int) -> Count:
     """The count of so many rows, from those of one and of two."""
-    pairs = zip(one.launched, two.launched, strict=True)
-    return Count([
-        Launch(a.name, *(int(x + (rows - 1) * (y - x)) for x, y in zip(a[1:4], b[1:4], strict=True)), a.depth)
-        for a, b in pairs
-    ])  # fmt: skip
+
+    def grow(a: Launch, b: Launch) -> Launch:
+        moved, unique, flops = (x + (rows - 1) * (y - x) for x, y in zip(a[1:4], b[1:4], strict=True))
+        return Launch(a.name, moved, unique, flops, a.depth)
+
+    return Count([grow(*pair) for pair in zip(one.launched, two.launched, strict=True)])
 
 
 def _count(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, Count]:
@@ -126,9 +128,9 @@ def _suits(operation: Operation, shape: Any) -> bool:
     """Whether ``backend="auto"`` takes the kernels on a GPU that they run on."""
     if operation is ATTENTION:
         return suits_attention(shape.torch_dtype, shape.Lq, shape.D, prefixed=shape.m > 0, seeded=False)
-    sizes = (shape.T, shape.n + 1), (shape.n, shape.m, shape.d), (shape.T, shape.m, shape.d), (shape.d, shape.d)
-    mixture = Mixture(*(torch.empty(size, dtype=shape.parameter_dtype, device="meta") for size in sizes))
-    return suits_composition(mixture, shape.torch_dtype)
+    make = partial(torch.empty, dtype=shape.parameter_dtype, device="meta")
+    prompts = (make(shape.n, shape.m, shape.d), make(shape.T, shape.m, shape.d), make(shape.d, shape.d))
+    return suits_composition(Mixture(make(shape.T, shape.n + 1), *prompts), shape.torch_dtype)
 
 
 def main() -> None:

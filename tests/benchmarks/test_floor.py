@@ -54,12 +54,3 @@ def test_no_peer_goes_below_its_floor(name: str, shape: Shape) -> None:
         with count_operations() as backward:
             output.backward(gradient)
         assert backward.unique_bytes >= least["backward"]
-
-
-def test_best_time() -> None:
-    gpu = floor.Gpu("toy", 100.0, {"float32": 10.0, "bfloat16": 20.0}, 0.5, "made up")
-    assert gpu.best_seconds(2, unique_bytes=300, flops=10, dtype="float32") == 1.0 + 3.0
-    assert gpu.best_seconds(2, unique_bytes=300, flops=80, dtype="float32") == 1.0 + 8.0
-    assert gpu.best_seconds(2, unique_bytes=300, flops=80, dtype="bfloat16") == 1.0 + 4.0
-    assert gpu.best_seconds(0, unique_bytes=0, flops=10, dtype="int8") == 1.0
-    assert all(gpu.source and gpu.bytes_per_second > 1e12 for gpu in floor.GPUS.values())

@@ -2,38 +2,24 @@
 
 Every instruction carries how many cycles the next one must wait, the scoreboard that its result clears and those that
 it waits for; results take the latencies below. Nothing contends: what warps share is counted apart, as the cycles for
-which each unit is busy. How often a line runs is told by the interpreter; a loop turns as often
-as the rarest of its lines, and an ``if`` in it is taken where it is in half of the turns.
+which each unit is busy. How often a line runs is told by the interpreter; a loop turns as often as the rarest of its
+lines, and an ``if`` in it is taken where it is in half of the turns.
 """
 
-import re
-import subprocess
-import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-import triton
-
 from crosspt.kernels.tools.assembly import WAIT
+from crosspt.kernels.tools.sass import MEMORY, Instruction, Place
 
-Place = tuple[str, int]
-"""File and line."""
 Runs = Mapping[Place, Mapping[tuple[Place, ...], int]]
 """How often a program runs each line, by the lines that its function is called through, from the kernel on."""
 
-LATENCY = {"LDG": 41, "LDG.128": 273, "LDGSTS": 273, "HMMA": 33, "HGMMA": 64, "LDC": 41, "ULDC": 41, "BAR": 30, "LDS": 30}
-"""Cycles until a result is there, of an H100 (https://arxiv.org/abs/2501.12084): tiles, loaded in 16 bytes a thread, are
-taken from the L2 cache, and what is loaded in fewer, such as ids and logits, from the L1."""
-OTHER_LATENCY = 25
-MATRIX_RATE = {"HGMMA": 512.0, "HMMA": 320.0}
-"""Products of half types and their sums in a cycle by a quarter's matrix unit; of TF32 half as many, float64 an eighth.
-HMMA reaches 62 % of HGMMA's."""
-FLOATING = ("FADD", "FMUL", "FFMA", "IMAD", "HFMA2", "HADD2", "HMUL2")
-"""On units of 32 lanes a quarter; other arithmetic has 16."""
-CONTROL = ("BRA", "EXIT", "BSSY", "BSYNC", "BAR", "DEPBAR", "LDGDEPBAR", "WARPGROUP", "WARPSYNC", "NOP", "MOV", "CS2R")
-MEMORY = ("LDG", "STG", "LDGSTS", "LDS", "LDSM", "STS", "STSM", "SHFL", "LD", "ST")
+LATENCY = {"LDG": 41, "LDG.128": 273, "LDGSTS": 273, "HMMA": 33, "HGMMA": 64, "LDC": 41, "ULDC": 41, "BAR": 30}
+"""Cycles until a result is there, of an H100 (https://arxiv.org/abs/2501.12084): tiles, loaded in 16 bytes a thread,
+come from the L2 cache, and what is loaded in fewer, such as ids and logits, from the L1."""
+OTHER_LATENCY = 27
 CONFLICTS = 4
 """Turns that a load from shared memory takes in products without matrix units: Triton lays their operands out so that
 the lanes of a warp meet in few banks. Emulated addresses of compose_prompts_kernel in float32 gave 364 turns for 92.
@@ -42,102 +28,11 @@ FOLLOWED = 4
 """Turns of a loop that are followed; the others take as long as the last of them."""
 
 
-class Instruction(NamedTuple):
-    """One instruction, with the compiler's control bits."""
-
-    place: Place | None  # of what it was compiled from
-    opcode: str
-    stall: int  # cycles until the next may issue
-    sets: int  # scoreboard that its result clears; 7 for none
-    waits: int  # bit mask of scoreboards
-    conditional: bool  # whether a predicate decides if it runs
-    pending: int  # copies or products that may still run behind it, if it waits for those; -1 otherwise
-    target: int  # number of the instruction that a branch goes to; -1 for none
-
-    @property
-    def stem(self) -> str:
-        """The opcode up to its first dot."""
-        return self.opcode.partition(".")[0]
-
-    def busy(self) -> tuple[str, float]:
-        """The unit that an instruction of a warp occupies, and for how many cycles. Memory's is one for all quarters."""
-        stem = self.stem
-        shape = re.match(r"HGMMA\.(\d+)x(\d+)x(\d+)|[HD]MMA\.(16|8)8?(16|8|4)", self.opcode)
-        if shape is not None:
-            return "matrix", self._products(shape) / MATRIX_RATE.get(stem, 64.0) * (2 if "TF32" in self.opcode else 1)
-        if stem in MEMORY:
-            width = re.search(r"\.(64|128)\b", self.opcode)
-            return "memory", int(width[1]) / 32 if width else 4.0 if stem.endswith("SM") else 1.0
-        if stem == "MUFU":
-            return "special", 8.0
-        if stem in FLOATING or stem in CONTROL or stem.startswith("U"):
-            return "float", 1.0
-        return "integer", 2.0
-
-    def cached(self) -> int:
-        """Bytes that a warp moves through the L2 cache: of global memory all that it stores, and tiles that it loads."""
-        stem = self.stem
-        width = re.search(r"\.(64|128)\b", self.opcode)
-        if stem in ("STG", "ST"):
-            return 32 * int(width[1]) // 8 if width else 128
-        return 512 if stem in ("LDG", "LD", "LDGSTS") and width is not None and width[1] == "128" else 0
-
-    def _products(self, shape: re.Match[str]) -> float:
-        """Multiply-adds of a matrix instruction; a warp's share, for those that four warps issue together."""
-        if shape[1]:
-            return int(shape[1]) * int(shape[2]) * int(shape[3]) / 4
-        return int(shape[4]) * 8 * int(shape[5])
-
-
-def disassemble(cubin: bytes) -> list[Instruction]:
-    """The instructions of a binary's only kernel."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "kernel.cubin")
-        path.write_bytes(cubin)
-        command = [triton.knobs.nvidia.nvdisasm.path, "-g", "-hex", "-c", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"nvdisasm failed: {' '.join(done.stderr.split())}")
-    return parse(done.stdout)
-
-
-_LINE = re.compile(
-    r"""//\#\#\ File\ "(?P<file>[^"]+)",\ line\ (?P<line>\d+)
-    | ^(?P<label>\.L_\w+):
-    | ^\s*/\*[0-9a-f]{4,}\*/\s+(?P<if>@!?U?P\w+\s+)?(?P<opcode>[A-Z][\w.]*)(?P<operands>[^;]*);\s+/\*\ 0x[0-9a-f]+\ \*/
-      \s+/\*\ 0x(?P<control>[0-9a-f]+)\ \*/""",
-    re.MULTILINE | re.VERBOSE,
-)
-
-
-def parse(text: str) -> list[Instruction]:
-    """Read what ``nvdisasm -g -hex -c`` prints."""
-    place: Place | None = None
-    labels: dict[str, int] = {}
-    jumps: dict[int, str] = {}
-    found: list[Instruction] = []
-    for match in _LINE.finditer(text):
-        if match["file"]:
-            place = Path(match["file"]).name, int(match["line"])
-        elif match["label"]:
-            labels[match["label"]] = len(found)
-        else:
-            control, opcode = int(match["control"], 16) >> 41, match["opcode"]
-            label = re.search(r"\((\.L_\w+)\)", match["operands"]) if opcode.startswith("BRA") else None
-            if label is not None:
-                jumps[len(found)] = label[1]
-            left = re.search(r"(?:SB0|gsb0), 0x([0-9a-f]+)", match["operands"]) if "DEPBAR.LE" in opcode else None
-            pending = int(left[1], 16) if left else -1
-            bits = control & 15, control >> 5 & 7, control >> 11 & 63
-            found.append(Instruction(place, opcode, *bits, bool(match["if"]), pending, -1))
-    return [one._replace(target=labels.get(jumps.get(number, ""), -1)) for number, one in enumerate(found)]
-
-
 class Spent(NamedTuple):
     """What a warp of a program takes."""
 
     cycles: float  # from its first instruction to its last
-    units: Counter[str]  # cycles for which it keeps each unit busy, and bytes of the "cache", see Instruction.cached
+    units: dict[str, float]  # cycles for which it keeps each busy, and bytes of the "cache"
 
 
 class _Warp:
@@ -149,7 +44,7 @@ class _Warp:
         self.ready = [0.0] * 8  # when each scoreboard is clear
         self.copies: list[float] = []  # when each group of asynchronous copies is there
         self.products = self.copied = 0.0  # when the last asynchronous product, the last copy is there
-        self.units: Counter[str] = Counter()
+        self.units: dict[str, float] = defaultdict(float)
         places = [one.place if one.place is not None and one.place[0] in known else None for one in instructions]
         self.by_caller = runs
         self.runs = [None if place is None else sum(runs.get(place, {}).values()) for place in places]
@@ -163,7 +58,7 @@ class _Warp:
         self.blocks = _blocks(instructions)
 
     def rarest(self, start: int, end: int, skipped: Sequence[tuple[int, int]] = ()) -> tuple[float, Place | None]:
-        """How often the instructions from ``start`` to ``end`` run, those in ``skipped`` left out, and the line that tells.
+        """How often the instructions from ``start`` to ``end`` but those in ``skipped`` run, and the line that tells.
 
         It is the line that runs least of those that a twentieth of them or more come from; -1 and None without a line.
         """
@@ -192,19 +87,19 @@ class _Warp:
         leave = self.instructions[end - 1]
         if leave.target <= end or leave.conditional:
             return True
-        looped = any(end <= first < leave.target and self.rarest(first, last)[0] > 0 for first, last in self.loops.items())
-        return not (looped or any(self.own(end, leave.target)))
+        loops = [(first, last) for first, last in self.loops.items() if end <= first < leave.target]
+        return not (any(self.rarest(*loop)[0] > 0 for loop in loops) or any(self.own(end, leave.target)))
 
-    def walk(self, start: int, end: int, times: float) -> None:
-        """Take the instructions from ``start`` to ``end`` once; the program does so ``times`` in all."""
+    def walk(self, start: int, end: int, times: float, loop: int = -1) -> None:
+        """Take the instructions from ``start`` to ``end`` once of ``times``; ``loop`` is where their own starts."""
         number = start
         while number < end and not self.done:
             last = self.loops.get(number)
-            if last is not None and (number, last) != (start, end):
+            if last is not None and number != loop:
                 self.turn(number, last, times)
                 number = last
                 continue
-            until = min([self.blocks[number], end, *(loop for loop in self.loops if loop > number)])
+            until = min([self.blocks[number], end, *(first for first in self.loops if first > number)])
             votes, _ = self.rarest(number, until)
             runs = votes < 0 or votes >= times / 2
             for one in self.instructions[number:until] if runs else ():
@@ -230,15 +125,15 @@ class _Warp:
             total /= len(same)
         turns = 1 if total < 0 else round(total / times)
         turns = turns // size if size > 1 else turns % largest if largest > 1 else turns
-        before = self.now, Counter(self.units)
+        before = self.now, dict(self.units)
         for _ in range(min(turns, FOLLOWED)):
-            before = self.now, Counter(self.units)
-            self.walk(start, end, max(total, times))
+            before = self.now, dict(self.units)
+            self.walk(start, end, max(total, times), start)
         if turns > FOLLOWED:
             more, then = turns - FOLLOWED, self.now
             shift = more * (then - before[0])
             for unit, cycles in list(self.units.items()):
-                self.units[unit] = cycles + more * (cycles - before[1][unit])
+                self.units[unit] = cycles + more * (cycles - before[1].get(unit, 0.0))
             self.now += shift
             self.ready = [at + shift for at in self.ready]
             self.copies = [at + shift for at in self.copies]
@@ -249,9 +144,9 @@ class _Warp:
         return [(first, last) for first, last in self.loops.items() if start < first and last <= self.loops[start]]
 
     def twins(self, start: int, place: Place | None) -> dict[int, int]:
-        """The loops that a line is in, of functions compiled more than once, and how many turns of the source a turn holds.
+        """Loops of the same lines as the one at ``start``, and how many turns of the source a turn of each holds.
 
-        Loops of the same line are copies for several callers, and, where they are larger, unrolled.
+        They are copies of a function for several callers, and, where they are larger, unrolled.
         """
         numbers = {}
         for first, last in sorted(self.loops.items()):
@@ -298,7 +193,7 @@ def _loops(instructions: Sequence[Instruction]) -> dict[int, int]:
     ends = [number for number, one in enumerate(instructions) if one.opcode == "EXIT"]
     loops: dict[int, int] = {}
     for number, one in enumerate(instructions):
-        if 0 <= one.target and number - one.target >= WAIT and not any(one.target <= e <= number for e in ends):
+        if one.target >= 0 and number - one.target >= WAIT and not any(one.target <= e <= number for e in ends):
             loops[one.target] = max(number + 1, loops.get(one.target, 0))
     return loops
 
