@@ -1,8 +1,8 @@
 """``attn_implementation="crosspt"``: T5's attention through ``crosspt.functional.attention``.
 
 Importing this module registers three names with transformers and changes nothing else, but for ``stacks.py`` before
-transformers 5.20: ``"crosspt"`` runs the Triton kernels on GPU tensors and PyTorch on others; ``"crosspt_torch"`` and
-``"crosspt_triton"`` force one of them. They work for T5, mT5 and UMT5, frozen or not.
+transformers 5.20: ``"crosspt"`` runs the Triton kernels on GPU tensors where they win, and PyTorch on others;
+``"crosspt_torch"`` and ``"crosspt_triton"`` force one of them. They work for T5, mT5 and UMT5, frozen or not.
 
 The operation takes the bias as a vector over the distance of key and query, and a mask (B, Lk). At the first call of
 an attention of T5 or mT5 a hook is put on that one module, which hands it vectors from then on, so that nothing of
