@@ -16,6 +16,7 @@ from transformers import (
 )
 
 import crosspt.models.t5.attention
+import crosspt.models.t5.masks
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.models.t5.attention import IMPLEMENTATIONS
 from tests.conftest import VOCABULARY, make_t5
@@ -256,3 +257,31 @@ def test_errors(batch: Batch) -> None:
     states = torch.zeros(1, 1, 1, 1)
     with pytest.raises(TypeError, match=r"expected the attention of a T5, mT5 or UMT5, got Linear"):
         crosspt.models.t5.attention.attention_forward(torch.nn.Linear(1, 1), states, states, states, None)
+
+
+def test_rows_without_a_visible_token_are_found_once_a_mask(monkeypatch: pytest.MonkeyPatch, batch: Batch) -> None:
+    """And anew in every call, also where a mask has changed in place."""
+    calls = []
+    theirs = crosspt.models.t5.masks._find_blind
+
+    def spy(mask: Tensor, causal: int | None) -> Tensor | None:
+        found = theirs(mask, causal)
+        calls.append((causal, None if found is None else tuple(found.shape)))
+        return found
+
+    monkeypatch.setattr(crosspt.models.t5.masks, "_find_blind", spy)
+    rows = batch()
+    rows.pop("task_ids")
+    rows |= {"decoder_input_ids": rows.pop("labels").clamp(min=0)}
+    rows["decoder_attention_mask"] = torch.ones_like(rows["decoder_input_ids"]).bool()
+    rows["attention_mask"] = rows["attention_mask"].bool()
+    eager, ours = frozen("1.0", "eager"), frozen("1.0", "crosspt")
+    for hidden in (None, "decoder_attention_mask", "attention_mask"):
+        if hidden is not None:
+            rows[hidden][1] = False
+        calls.clear()
+        with torch.no_grad():
+            torch.testing.assert_close(ours(**rows).logits, eager(**rows).logits, rtol=1e-4, atol=1e-5)
+        encoder = (None, (4, 1, 1, 1) if hidden == "attention_mask" else None)
+        decoder = (3, (4, 3, 1, 1) if hidden else None)
+        assert calls == [encoder, decoder, encoder]  # the last of cross-attention
