@@ -270,18 +270,13 @@ def test_rows_without_a_visible_token_are_found_once_a_mask(monkeypatch: pytest.
         return found
 
     monkeypatch.setattr(crosspt.models.t5.masks, "_find_blind", spy)
-    rows = batch()
-    rows.pop("task_ids")
-    rows |= {"decoder_input_ids": rows.pop("labels").clamp(min=0)}
-    rows["decoder_attention_mask"] = torch.ones_like(rows["decoder_input_ids"]).bool()
-    rows["attention_mask"] = rows["attention_mask"].bool()
+    ids, mask = batch()["input_ids"], torch.ones(4, 7, dtype=torch.bool)
+    rows = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": ids, "decoder_attention_mask": mask}
     eager, ours = frozen("1.0", "eager"), frozen("1.0", "crosspt")
-    for hidden in (None, "decoder_attention_mask", "attention_mask"):
-        if hidden is not None:
-            rows[hidden][1] = False
+    for hidden in (0, 2, 7):
+        mask[1, :hidden] = False
         calls.clear()
         with torch.no_grad():
             torch.testing.assert_close(ours(**rows).logits, eager(**rows).logits, rtol=1e-4, atol=1e-5)
-        encoder = (None, (4, 1, 1, 1) if hidden == "attention_mask" else None)
-        decoder = (3, (4, 3, 1, 1) if hidden else None)
-        assert calls == [encoder, decoder, encoder]  # the last of cross-attention
+        row = (None, (4, 1, 1, 1) if hidden == 7 else None)
+        assert calls == [row, (7, (4, 7, 1, 1) if hidden else None), row]  # the last of cross-attention

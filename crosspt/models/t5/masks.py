@@ -9,7 +9,7 @@ from transformers.masking_utils import bidirectional_mask_function, causal_mask_
 from crosspt.functional.validation import values_are_visible
 
 FOUND = "crosspt_blind_queries"
-"""The attribute of a mask that keeps what :func:`blind_queries` finds for the first of the layers that read the mask."""
+"""The attribute of a mask that keeps what :func:`blind_queries` finds for the first of the layers that read it."""
 
 
 def padding_mask(
