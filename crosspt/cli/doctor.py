@@ -102,7 +102,9 @@ def _automatic() -> str:
         return "torch: there is no GPU"
     if _refusal():
         return f"torch: triton {_refusal()}"
-    return "triton; torch for attention in float32 or of single queries and for large compositions in float32"
+    return (
+        "triton; torch for attention in float32 or of one query without a mask, and for large compositions in float32"
+    )
 
 
 def _refusal() -> str:

@@ -180,15 +180,16 @@ def attention(
         seed: (1,) int64, decides what the Triton backend drops; by default drawn from torch's generator. The torch
             backend drops by torch's generator and takes none: with a seed ``"auto"`` is Triton on every GPU that it
             runs on.
-        backend: see :func:`compose_prompts`. On a GPU ``"auto"`` leaves to torch float32 and float64, one query
-            without a prefix, and heads of more than 128 columns.
+        backend: see :func:`compose_prompts`. On a GPU ``"auto"`` leaves to torch float32 and float64 (but for one
+            query with a prefix), one query without a mask or prefix, and heads of more than 128 columns.
 
     Returns:
         (B, Lq, H, D) in the dtype of ``query``. A query that sees no key gets zero.
     """
     task_ids = check_attention(query, key, value, bias, mask, prefix_key, prefix_value, task_ids, dropout, seed)
     _, _, queries, width = query.shape
-    suits = suits_attention(query.dtype, queries, width, prefixed=prefix_key is not None, seeded=seed is not None)
+    given = {"masked": mask is not None, "prefixed": prefix_key is not None, "seeded": seed is not None}
+    suits = suits_attention(query.dtype, queries, width, **given)
     if runs_triton("attention", backend, query, suits):
         if dropout > 0 and seed is None:
             seed = torch.randint(2**63 - 1, (1,), device=query.device)

@@ -59,16 +59,20 @@ def suits_composition(mixture: Mixture, table: torch.dtype) -> bool:
     return mixture.logits.shape[0] * length * width * inner <= MOST_WIDE_PRODUCTS
 
 
-def suits_attention(dtype: torch.dtype, queries: int, width: int, *, prefixed: bool, seeded: bool) -> bool:
+def suits_attention(
+    dtype: torch.dtype, queries: int, width: int, *, masked: bool, prefixed: bool, seeded: bool
+) -> bool:
     """Whether the kernels of the attention are the faster ones, or the only ones that do what is asked.
 
-    A seed is the kernels' own. One query of a row leaves them nothing to win: its biases are no matrix, and PyTorch's
-    call takes less of the host. With a prefix they read it in place, where PyTorch copies it for every row and step.
+    A seed is the kernels' own. One query of a row that sees all its keys leaves them nothing to win: its biases are no
+    matrix, and PyTorch's call is one launch as well and takes less of the host. A mask makes it three or more, a prefix
+    is copied for every row and step.
 
     Args:
         dtype: of queries, keys and values.
         queries: Lq.
         width: D.
+        masked: whether keys are hidden by a mask.
         prefixed: whether rows see the prefix of a task.
         seeded: whether a seed says what is dropped.
     """
@@ -76,6 +80,6 @@ def suits_attention(dtype: torch.dtype, queries: int, width: int, *, prefixed: b
         return True
     if width > MOST_COLUMNS:
         return False
-    if queries == 1:
-        return prefixed
-    return dtype.itemsize < 4
+    if queries == 1 and prefixed:
+        return True
+    return dtype.itemsize < 4 and (queries > 1 or masked)

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.mark.slow
 def test_command() -> None:
-    """In a process that compiles kernels; a call costs the host no more than a few of PyTorch's."""
+    """In a process that compiles kernels; a call costs the host no more than a few of those that transformers makes."""
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     command = [sys.executable, "-m", "benchmarks.host_time", "--rounds", "20", "--json"]
     root = Path(__file__).parents[2]
@@ -17,5 +17,5 @@ def test_command() -> None:
     rows = json.loads(done.stdout)["rows"]
     assert len(rows) == 20
     assert all(0 < row["least"] <= row["median"] for row in rows)
-    for what, most in (("inference", 4.5), ("training", 6.5)):
-        assert max(row["ratios"][0] for row in rows if row["pass"] == what) < most
+    for what, most in (("inference", 4), ("training", 6)):
+        assert max(row["ratios"][1] for row in rows if row["pass"] == what) < most

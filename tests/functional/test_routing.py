@@ -49,26 +49,32 @@ def test_compositions(
 
 
 ATTENTIONS = [
-    # dtype, Lq, D, prefix, seed
-    (HALF, 64, 64, False, False, True),
-    (HALF, 64, 64, True, False, True),
-    (HALF, 64, 128, False, False, True),
-    (HALF, 64, 129, False, False, False),
-    (HALF, 64, 256, True, False, False),
-    (HALF, 1, 64, False, False, False),
-    (HALF, 1, 64, True, False, True),
-    (SINGLE, 64, 64, False, False, False),
-    (SINGLE, 64, 64, True, False, False),
-    (SINGLE, 64, 64, False, True, True),
-    (SINGLE, 1, 64, True, False, True),
-    (SINGLE, 1, 64, False, False, False),
-    (DOUBLE, 64, 64, False, False, False),
+    # dtype, Lq, D, mask, prefix, seed
+    (HALF, 64, 64, False, False, False, True),
+    (HALF, 64, 64, True, True, False, True),
+    (HALF, 64, 128, False, False, False, True),
+    (HALF, 64, 129, False, False, False, False),
+    (HALF, 64, 256, True, True, False, False),
+    (HALF, 64, 256, True, True, True, True),
+    (HALF, 1, 64, False, False, False, False),
+    (HALF, 1, 64, True, False, False, True),
+    (HALF, 1, 64, False, True, False, True),
+    (SINGLE, 64, 64, False, False, False, False),
+    (SINGLE, 64, 64, True, True, False, False),
+    (SINGLE, 64, 64, False, False, True, True),
+    (SINGLE, 1, 64, True, True, False, True),
+    (SINGLE, 1, 64, True, False, False, False),
+    (SINGLE, 1, 64, False, False, False, False),
+    (DOUBLE, 64, 64, False, False, False, False),
 ]
 
 
-@pytest.mark.parametrize(("dtype", "queries", "width", "prefixed", "seeded", "suits"), ATTENTIONS)
-def test_attentions(dtype: Any, queries: int, width: int, prefixed: bool, seeded: bool, suits: bool) -> None:
-    assert routing.suits_attention(dtype, queries, width, prefixed=prefixed, seeded=seeded) is suits
+@pytest.mark.parametrize(("dtype", "queries", "width", "masked", "prefixed", "seeded", "suits"), ATTENTIONS)
+def test_attentions(
+    dtype: Any, queries: int, width: int, masked: bool, prefixed: bool, seeded: bool, suits: bool
+) -> None:
+    given = {"masked": masked, "prefixed": prefixed, "seeded": seeded}
+    assert routing.suits_attention(dtype, queries, width, **given) is suits
 
 
 @pytest.mark.parametrize("refused", ["", "needs another GPU"])
@@ -115,16 +121,17 @@ def test_operations_ask_the_rule(as_on_gpu: list[str]) -> None:
     )
     seed = torch.tensor([1])
     attend(2)
+    attend(1, mask=torch.ones(1, 3, dtype=torch.bool))
     attend(1, SINGLE, **prefix)
     attend(2, SINGLE, dropout=0.1, seed=seed)
-    assert as_on_gpu == ["attention"] * 3
+    assert as_on_gpu == ["attention"] * 4
     attend(1)
     attend(2, SINGLE)
     attend(2, SINGLE, dropout=0.1)
     attend(2, SINGLE, **prefix)
-    assert as_on_gpu == ["attention"] * 3
-    attend(1, SINGLE, backend="triton")
     assert as_on_gpu == ["attention"] * 4
+    attend(1, SINGLE, backend="triton")
+    assert as_on_gpu == ["attention"] * 5
 
     as_on_gpu.clear()
     logits, sources, table = torch.zeros(2, 2), torch.zeros(2, 3, 4), torch.zeros(5, 4)

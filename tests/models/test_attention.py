@@ -249,6 +249,15 @@ def test_no_matrix_of_biases_is_made(monkeypatch: pytest.MonkeyPatch, batch: Bat
     assert shapes == [[(4, 13), (4, 7)], [(4, 5), None], [None, (4, 7)]]
 
 
+def test_biases_of_one_query_lie_as_torch_takes_them_on_a_gpu() -> None:
+    attention = frozen("1.0", "crosspt").decoder.block[0].layer[0].SelfAttention
+    for keys in (8, 13):
+        bias = crosspt.models.t5.attention.relative_bias(attention, 1, keys, "cpu", keys - 1)
+        assert torch.equal(bias[None, :, None], attention.compute_bias(keys, keys)[:, :, -1:])
+        assert bias.stride() == (keys + -keys % 8, 1)
+    assert crosspt.models.t5.attention.relative_bias(attention, 3, 5, "cpu").is_contiguous()
+
+
 def test_errors(batch: Batch) -> None:
     rows = batch()
     t5 = frozen("1.0", "crosspt")

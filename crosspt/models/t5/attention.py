@@ -134,15 +134,17 @@ def relative_bias(module: Any, query_length: int, key_length: int, device: Any, 
         past: keys that lie before the first query.
 
     Returns:
-        (H, Lq + Lk - 1): the bias of key j for query i is at ``j - i + Lq - 1``.
+        (H, Lq + Lk - 1): the bias of key j for query i is at ``j - i + Lq - 1``. Rows for one query are a multiple of 8
+        apart, as PyTorch's attention on a GPU takes them without a copy.
     """
+    apart = key_length + (-key_length % 8 if query_length == 1 else 0)
     bucket = module._relative_position_bucket(
-        torch.arange(1 - query_length, key_length, device=device) - past,
+        torch.arange(1 - query_length, apart, device=device) - past,
         bidirectional=not module.is_decoder,
         num_buckets=module.relative_attention_num_buckets,
         max_distance=module.relative_attention_max_distance,
     )
-    return module.relative_attention_bias(bucket).T.contiguous()
+    return module.relative_attention_bias(bucket).T.contiguous()[:, : query_length + key_length - 1]
 
 
 class HandVector:
