@@ -113,7 +113,10 @@ def steps() -> Iterator[tuple[str, Callable[[], None]]]:
 def launch_and_compare(kernel: Any, grid: Any, args: Any, warps: int, stages: int) -> None:
     """Launch, and raise unless the compiled kernel that is kept for these arguments is Triton's own choice."""
     START(kernel, grid, args, warps, stages)
-    kept = launch._KEPT.get(launch._variant(kernel, args, warps, stages))
+    variant = launch._variant(kernel, args, warps, stages)
+    if variant and any(isinstance(value, Tensor) for value in variant[-1]):
+        raise RuntimeError(f"{kernel.__name__}: a tensor comes after a number")
+    kept = launch._KEPT.get(variant)
     options = {"num_warps": warps, "num_stages": stages, "debug": launch.DEBUG}
     if kept not in (None, kernel.run(*args, grid=grid, warmup=True, **options)):
         raise RuntimeError(f"{kernel.__name__}: another compilation was kept for {args}")
