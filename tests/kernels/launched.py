@@ -113,7 +113,7 @@ def steps() -> Iterator[tuple[str, Callable[[], None]]]:
 def launch_and_compare(kernel: Any, grid: Any, args: Any, warps: int, stages: int) -> None:
     """Launch, and raise unless the compiled kernel that is kept for these arguments is Triton's own choice."""
     START(kernel, grid, args, warps, stages)
-    variant = launch._variant(kernel, args, warps, stages)
+    variant: Any = launch._variant(kernel, args, warps, stages)
     if variant and any(isinstance(value, Tensor) for value in variant[-1]):
         raise RuntimeError(f"{kernel.__name__}: a tensor comes after a number")
     kept = launch._KEPT.get(variant)
