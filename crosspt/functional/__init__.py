@@ -188,8 +188,8 @@ def attention(
     """
     task_ids = check_attention(query, key, value, bias, mask, prefix_key, prefix_value, task_ids, dropout, seed)
     _, _, queries, width = query.shape
-    given = {"masked": mask is not None, "prefixed": prefix_key is not None, "seeded": seed is not None}
-    suits = suits_attention(query.dtype, queries, width, **given)
+    masked, prefixed = mask is not None, prefix_key is not None
+    suits = suits_attention(query.dtype, queries, width, masked=masked, prefixed=prefixed, seeded=seed is not None)
     if runs_triton("attention", backend, query, suits):
         if dropout > 0 and seed is None:
             seed = torch.randint(2**63 - 1, (1,), device=query.device)
