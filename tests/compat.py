@@ -23,7 +23,10 @@ PYTEST = ["pytest", "--numprocesses", "auto", "--maxprocesses", "8", "-m", "not 
 COMMANDS = {
     "transformers": [[*PYTEST, "tests/models", "tests/prompts", "tests/training"]],
     "triton": [
-        [*PYTEST, *(f"tests/kernels/test_{part}.py" for part in ("attention", "interpreter", "operators", "values"))],
+        [
+            *PYTEST,
+            *(f"tests/kernels/test_{part}.py" for part in ("attention", "interpreter", "kept", "operators", "values")),
+        ],
         ["crosspt.kernels.tools.combinations"],
     ],
 }

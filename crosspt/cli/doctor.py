@@ -63,10 +63,11 @@ def examine(seed: int = 0) -> dict[str, Any]:
     ]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none that torch sees"
     checks.append({"check": "GPU", "finding": gpu, "ok": None})
+    checks.append({"check": "backend 'auto'", "finding": _automatic(), "ok": None})
     checks += [_check_backend(backend, device, seed) for backend, device in _runnable()]
     if not any(check["check"].startswith("triton backend") for check in checks):
         if torch.cuda.is_available():
-            finding = f"not checked: {_refusal()}, which 'auto' does here"
+            finding = f"not checked: {_refusal()}"
         else:
             finding = "not checked: needs a GPU, or TRITON_INTERPRET=1 to interpret the kernels on the CPU"
         checks.append({"check": "triton backend", "finding": finding, "ok": None})
@@ -91,6 +92,19 @@ def _runnable() -> list[tuple[Backend, str]]:
     elif os.environ.get("TRITON_INTERPRET") == "1":
         runnable.append(("triton", "cpu"))
     return runnable
+
+
+def _automatic() -> str:
+    """What ``backend="auto"`` runs here."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "torch: there is no GPU"
+    if _refusal():
+        return f"torch: triton {_refusal()}"
+    return (
+        "triton; torch for attention in float32 or of one query without a mask, and for large compositions in float32"
+    )
 
 
 def _refusal() -> str:

@@ -6,18 +6,15 @@ arguments once and raises ``ValueError``, ``TypeError`` or ``RuntimeError`` with
 what came. Ids out of range raise on CPU tensors.
 """
 
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor
 
 from crosspt.functional import operators, torch_attention, torch_composition
+from crosspt.functional.routing import BACKENDS as BACKENDS
+from crosspt.functional.routing import Backend as Backend
+from crosspt.functional.routing import runs_triton, suits_attention, suits_composition
 from crosspt.functional.validation import check_attention, check_batch, check_floating, check_mixture, check_weights
-from crosspt.kernels.architecture import refusal
 from crosspt.kernels.mixture import Mixture
-
-Backend = Literal["auto", "torch", "triton"]
-BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 def mixing_weights(logits: Tensor, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:
@@ -64,8 +61,9 @@ def compose_prompts(
         mask: (T, N) bool, True where the candidate may be used; see :func:`mixing_weights`.
         encode_sources: False when the sources are encoded already and bypass W and b.
         encode_privates: the same for the private prompts.
-        backend: ``"auto"`` (Triton on GPUs that its kernels run on, else torch), ``"torch"`` or ``"triton"``;
-            a forced backend that cannot run raises.
+        backend: ``"auto"`` (Triton on GPUs that its kernels run on, unless they lose: large compositions beside a
+            table of float32 or float64; else torch), ``"torch"`` or ``"triton"``; a forced backend that cannot run
+            raises.
 
     Returns:
         P (T, m, d) in the dtype that the floating-point arguments promote to.
@@ -73,7 +71,7 @@ def compose_prompts(
     mixture = Mixture(logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates)
     check_mixture("compose_prompts", mixture)
     mixture = mixture.promoted()
-    if _use_triton("compose_prompts", backend, logits):
+    if runs_triton("compose_prompts", backend, logits, suits_composition(mixture, mixture.logits.dtype)):
         return operators.compose_prompts(*mixture)
     return torch_composition.compose_prompts(mixture)
 
@@ -95,7 +93,7 @@ def prepend_prompts(
     """
     check_floating("prepend_prompts", "prompts", prompts, "(T, m, d)")
     input_ids, task_ids = check_batch("prepend_prompts", input_ids, task_ids, table, prompts.shape[0], prompts)
-    if _use_triton("prepend_prompts", backend, table):
+    if runs_triton("prepend_prompts", backend, table):
         return operators.prepend_prompts(prompts, task_ids, input_ids, table)
     return torch_composition.prepend_prompts(prompts, task_ids, input_ids, table)
 
@@ -142,7 +140,7 @@ def prompted_embedding(
         "prompted_embedding", input_ids, task_ids, table, logits.shape[0], mixture.prompts
     )
     mixture = mixture.promoted()
-    if _use_triton("prompted_embedding", backend, table):
+    if runs_triton("prompted_embedding", backend, table, suits_composition(mixture, table.dtype)):
         return operators.prompted_embedding(input_ids, task_ids, table, *mixture)
     return torch_composition.prompted_embedding(input_ids, task_ids, table, mixture)
 
@@ -180,14 +178,19 @@ def attention(
         causal: hide key j from query i where ``j > i + m + Lk - Lq``.
         dropout: probability in [0, 1) with which a weight is dropped.
         seed: (1,) int64, decides what the Triton backend drops; by default drawn from torch's generator. The torch
-            backend drops by torch's generator and takes none.
-        backend: see :func:`compose_prompts`.
+            backend drops by torch's generator and takes none: with a seed ``"auto"`` is Triton on every GPU that it
+            runs on.
+        backend: see :func:`compose_prompts`. On a GPU ``"auto"`` leaves to torch float32 and float64 (but for one
+            query with a prefix), one query without a mask or prefix, and heads of more than 128 columns.
 
     Returns:
         (B, Lq, H, D) in the dtype of ``query``. A query that sees no key gets zero.
     """
     task_ids = check_attention(query, key, value, bias, mask, prefix_key, prefix_value, task_ids, dropout, seed)
-    if _use_triton("attention", backend, query):
+    _, _, queries, width = query.shape
+    masked, prefixed = mask is not None, prefix_key is not None
+    suits = suits_attention(query.dtype, queries, width, masked=masked, prefixed=prefixed, seeded=seed is not None)
+    if runs_triton("attention", backend, query, suits):
         if dropout > 0 and seed is None:
             seed = torch.randint(2**63 - 1, (1,), device=query.device)
         return operators.attention(
@@ -196,10 +199,3 @@ def attention(
     if seed is not None:
         raise ValueError("attention: backend 'torch' takes no seed; use torch.manual_seed")
     return torch_attention.attention(query, key, value, bias, mask, prefix_key, prefix_value, task_ids, causal, dropout)
-
-
-def _use_triton(operation: str, backend: str, tensor: Tensor) -> bool:
-    """Whether the Triton kernels are to run: where forced, and on GPUs that they are made for. They raise elsewhere."""
-    if backend not in BACKENDS:
-        raise ValueError(f"{operation}: backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    return backend == "triton" or (backend == "auto" and tensor.is_cuda and not refusal(tensor.device))

@@ -1,6 +1,5 @@
 """Attention over a task's prefix and a row's own keys in plain PyTorch."""
 
-import functools
 from collections import Counter
 from itertools import pairwise
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from crosspt.functional import validation
+from crosspt.functional.torch_composition import gather_prompts
 
 
 def attention(
@@ -26,39 +26,53 @@ def attention(
 ) -> Tensor:
     """(B, Lq, H, D); the arguments are those of ``crosspt.functional.attention``.
 
-    On CPU tensors the rows of one task are multiplied with its prefix together, and no prefix is copied.
+    On CPU tensors the rows of one task are multiplied with its prefix together, and no prefix is copied; not where
+    causality or the bias may hide all of it, because that softmax has no zeros for a query that sees no key.
     """
     if prefix_key is not None and prefix_value is not None and task_ids is not None:
-        if validation.values_are_visible(task_ids):
-            terms = _score_terms(query, prefix_key.shape[2] + key.shape[2], bias, mask, causal)
-            return _attend_by_task(query, key, value, terms, prefix_key, prefix_value, _Tasks.of(task_ids), dropout)
-        key = torch.cat([prefix_key[task_ids], key], dim=2)
-        value = torch.cat([prefix_value[task_ids], value], dim=2)
-    terms = _score_terms(query, key.shape[2], bias, mask, causal)
-    visible = functools.reduce(torch.add, terms) if terms else None
-    return F.scaled_dot_product_attention(query, key, value, visible, dropout, scale=1.0).transpose(1, 2)
+        length = prefix_key.shape[2]
+        if validation.values_are_visible(task_ids) and length and not causal and _is_finite(bias):
+            terms = _matrix(query, length + key.shape[2], bias), _seen(query, length + key.shape[2], mask, causal)
+            return _attend_by_task(query, key, value, *terms, prefix_key, prefix_value, _Tasks.of(task_ids), dropout)
+        key = torch.cat([gather_prompts(prefix_key, task_ids), key], dim=2)
+        value = torch.cat([gather_prompts(prefix_value, task_ids), value], dim=2)
+    matrix, seen = _matrix(query, key.shape[2], bias), _seen(query, key.shape[2], mask, causal)
+    if matrix is None:
+        matrix = seen
+    elif seen is not None:
+        matrix = torch.where(seen, matrix, float("-inf"))
+    return F.scaled_dot_product_attention(query, key, value, matrix, dropout, scale=1.0).transpose(1, 2)
 
 
-def _score_terms(query: Tensor, keys: int, bias: Tensor | None, mask: Tensor | None, causal: bool) -> list[Tensor]:
-    """What is added to the scores, each broadcastable to (B, H, Lq, m + Lk): the bias, and -inf for hidden keys."""
+def _is_finite(bias: Tensor | None) -> bool:
+    return bias is None or bool(bias.isfinite().all())
+
+
+def _matrix(query: Tensor, keys: int, bias: Tensor | None) -> Tensor | None:
+    """The biases (1, H, Lq, m + Lk) in the query's dtype; those of one query are a view of the vector."""
+    if bias is None:
+        return None
     queries = query.shape[2]
-    terms = []
-    if bias is not None:
-        # The gradient is a sum over the view, in its dtype: in half precision it would stop growing.
-        wide = torch.promote_types(query.dtype, torch.float32) if bias.requires_grad else query.dtype
-        table = bias.to(wide).T.contiguous()
-        heads = table.shape[1]  # with strides of H alone the view is right for any length in a graph; unfold is not
-        matrix = table.as_strided((heads, queries, keys), (1, heads, heads)).flip(1)[None]
-        terms.append(matrix.to(query.dtype))
-    hidden = None
+    if queries == 1:
+        return bias.to(query.dtype)[None, :, None]
+    # The gradient is a sum over the view, in its dtype: in half precision it would stop growing.
+    wide = torch.promote_types(query.dtype, torch.float32) if bias.requires_grad else query.dtype
+    table = bias.to(wide).T.contiguous()
+    heads = table.shape[1]  # with strides of H alone the view is right for any length in a graph; unfold is not
+    return table.as_strided((heads, queries, keys), (1, heads, heads)).flip(1)[None].to(query.dtype)
+
+
+def _seen(query: Tensor, keys: int, mask: Tensor | None, causal: bool) -> Tensor | None:
+    """True where a query sees a key, broadcastable to (B, H, Lq, m + Lk), or None where all see all."""
+    queries = query.shape[2]
+    seen = None
     if mask is not None:
-        hidden = F.pad(~mask, (keys - mask.shape[1], 0))[:, None, None, :]
-    if causal:
-        later = torch.ones(queries, keys, dtype=torch.bool, device=query.device).triu(keys - queries + 1)
-        hidden = later if hidden is None else hidden | later
-    if hidden is not None:
-        terms.append(query.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf")))
-    return terms
+        missing = keys - mask.shape[1]
+        seen = (F.pad(mask, (missing, 0), value=True) if missing else mask)[:, None, None, :]
+    if causal and queries > 1:
+        earlier = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
+        seen = earlier if seen is None else seen & earlier
+    return seen
 
 
 class _Tasks(NamedTuple):
@@ -89,7 +103,8 @@ def _attend_by_task(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    terms: list[Tensor],
+    matrix: Tensor | None,
+    seen: Tensor | None,
     prefix_key: Tensor,
     prefix_value: Tensor,
     tasks: _Tasks,
@@ -98,8 +113,10 @@ def _attend_by_task(
     """One softmax over the scores of the prefix and of the row's own keys; (B, Lq, H, D)."""
     length = prefix_key.shape[2]
     scores = torch.cat([_product_by_task(query, prefix_key.mT, tasks), query @ key.mT], dim=3)
-    for term in terms:
-        scores.add_(term)
+    if matrix is not None:
+        scores.add_(matrix)
+    if seen is not None:
+        scores.masked_fill_(~seen, float("-inf"))
     weights = F.dropout(torch.softmax(scores, dim=3), dropout).to(value.dtype)
     prefix = _product_by_task(weights[..., :length], prefix_value, tasks)
     return (weights[..., length:] @ value + prefix).transpose(1, 2)

@@ -40,7 +40,7 @@ class CrossPTModel(nn.Module, PushToHubMixin):
         config: the prompts.
         source_prompts: encoded stage-1 prompts (m, d) by task, for schemes that start from them.
         tokenizer: for initialisation from text.
-        backend: ``"auto"``, ``"torch"`` or ``"triton"``.
+        backend: ``"auto"``, ``"torch"`` or ``"triton"``; see :func:`crosspt.functional.compose_prompts`.
         initialize: False leaves the prompts at zero, for a saved state to be loaded.
 
     What this class does not define is the T5's: ``generation_config``, ``gradient_checkpointing_enable``, ``dtype`` and

@@ -24,7 +24,7 @@ class CrossPTEmbedding(nn.Module):
         config: the prompts.
         source_prompts: encoded stage-1 prompts (m, d) by task, for schemes that start from them.
         tokenizer: for initialisation from text.
-        backend: ``"auto"``, ``"torch"`` or ``"triton"``.
+        backend: ``"auto"``, ``"torch"`` or ``"triton"``; see :func:`crosspt.functional.compose_prompts`.
         initialize: False leaves the prompts at zero, for a saved state to be loaded.
 
     The learned parameters are ``bank.sources``, ``bank.privates``, ``bank.logits`` and ``bank.encoder.*``. Nothing is

@@ -182,10 +182,14 @@ class Attention(NamedTuple):
     @property
     def strides(self) -> tuple[int, ...]:
         """Three strides each of queries, keys, values, prefix keys and prefix values."""
-        own = (*self.query.stride()[:3], *self.key.stride()[:3], *self.value.stride()[:3])
+        qb, qh, qi, _ = self.query.stride()
+        kb, kh, kj, _ = self.key.stride()
+        vb, vh, vj, _ = self.value.stride()
         if self.prefix_key is None or self.prefix_value is None:
-            return (*own, 0, 0, 0, 0, 0, 0)
-        return (*own, *self.prefix_key.stride()[:3], *self.prefix_value.stride()[:3])
+            return (qb, qh, qi, kb, kh, kj, vb, vh, vj, 0, 0, 0, 0, 0, 0)
+        pt, ph, pj, _ = self.prefix_key.stride()
+        rt, rh, rj, _ = self.prefix_value.stride()
+        return (qb, qh, qi, kb, kh, kj, vb, vh, vj, pt, ph, pj, rt, rh, rj)
 
 
 def attention_arguments(

@@ -7,6 +7,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton import knobs
+from triton.compiler import CompiledKernel
+from triton.runtime import driver
 
 from crosspt.kernels.mixture import Mixture
 from crosspt.kernels.tiles import Tiles
@@ -100,9 +103,48 @@ DEBUG = os.environ.get("CROSSPT_DEBUG", "0") not in ("", "0")
 """Whether kernels check ids with device asserts. Without them a row with an id out of range comes out as NaN."""
 
 
+_KEPT: dict[tuple[object, ...], CompiledKernel] = {}
+"""Compiled kernels by :func:`_variant`. One that is launched by itself is not looked for by each of its arguments."""
+MOST_KEPT = 4096
+
+
 def start(kernel: triton.JITFunction, grid: tuple[int, ...], args: tuple[object, ...], warps: int, stages: int) -> None:
     """Hand a kernel to Triton. Tests and tools/variants.py replace this function to see what is launched."""
-    kernel.run(*args, grid=grid, warmup=False, num_warps=warps, num_stages=stages, debug=DEBUG)
+    variant = _variant(kernel, args, warps, stages)
+    kept = _KEPT.get(variant)
+    if kept is not None:
+        kept[(*grid, 1, 1)](*args)
+        return
+    compiled = kernel.run(*args, grid=grid, warmup=False, num_warps=warps, num_stages=stages, debug=DEBUG)
+    if variant and isinstance(compiled, CompiledKernel):
+        if len(_KEPT) >= MOST_KEPT:
+            _KEPT.clear()
+        _KEPT[variant] = compiled
+
+
+def _variant(kernel: triton.JITFunction, args: tuple[object, ...], warps: int, stages: int) -> tuple[object, ...]:
+    """A key no coarser than Triton's own, or an empty one where a launch must be Triton's.
+
+    Tensors, which come first, enter by dtype and are aligned; all else enters by value, though Triton tells apart only
+    1, multiples of 16 and other numbers. For AMD's GPUs it also looks at the size of a tensor's storage.
+    """
+    if not isinstance(kernel, triton.JITFunction) or kernel.pre_run_hooks or torch.version.hip:
+        return ()
+    dtypes: list[torch.dtype | None] = []
+    addresses = 0
+    for argument in args:
+        if argument is None:
+            dtypes.append(None)
+        elif isinstance(argument, Tensor):
+            dtypes.append(argument.dtype)
+            addresses |= argument.data_ptr()
+        else:
+            break
+    if addresses % 16:
+        return ()
+    switches = knobs.runtime.debug, getattr(knobs.compilation, "instrumentation_mode", "")  # Triton 3.5 has one alone
+    device = driver.active.get_current_device()
+    return (id(kernel), device, warps, stages, DEBUG, *switches, *dtypes, args[len(dtypes) :])
 
 
 def launch(

@@ -75,9 +75,18 @@ def test_a_gpu_that_the_kernels_do_not_run_on(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(doctor, "_check_backend", check_backend)
     content = doctor.examine()
     (check,) = [check for check in content["checks"] if check["check"] == "triton backend"]
-    assert check["finding"] == f"not checked: {refused.refusal}, which 'auto' does here"
+    assert check["finding"] == f"not checked: {refused.refusal}"
+    (automatic,) = [check for check in content["checks"] if check["check"] == "backend 'auto'"]
+    assert automatic["finding"] == f"torch: triton {refused.refusal}"
     assert (check["ok"], content["healthy"]) == (None, True)
     assert checked == [("torch", "cpu"), ("torch", "cuda")]
+
+
+@pytest.mark.parametrize(("there", "finding"), [(True, "triton; torch for attention in float32"), (False, "torch")])
+def test_what_auto_does(there: bool, finding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(doctor, "_refusal", lambda: "")
+    assert doctor._automatic().startswith(finding)
 
 
 def test_a_backend_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,6 @@
 from collections.abc import Callable
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -57,3 +59,65 @@ def test_the_gradient_of_the_bias_is_summed_in_float32() -> None:
         output = attention(query.to(dtype), key.to(dtype), value.to(dtype), bias.to(dtype))
         gradients += torch.autograd.grad(output, bias, value.transpose(1, 2).to(dtype))
     assert (gradients[0] - gradients[1]).abs().max() < 0.01 * gradients[1].abs().max()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_one_query_of_a_row(masked: bool, biased: bool, causal: bool) -> None:
+    """As in decoding; a row with no key to see, and biases that hide all keys of a head, give zeros."""
+    torch.manual_seed(0)
+    inputs = [torch.randn(3, 2, length, 4, dtype=torch.float64, requires_grad=True) for length in (1, 5, 5)]
+    mask = torch.tensor([[True, False, True, True, False], [True] * 5, [False] * 5]) if masked else None
+    bias = torch.tensor([[0.5, -1, 2, 0, float("-inf")], [float("-inf")] * 5], dtype=torch.float64) if biased else None
+    results = []
+    for attention in (functional.attention, reference.attention):
+        output = attention(inputs[0], inputs[1], inputs[2], bias, mask, causal=causal)
+        results.append([output, *torch.autograd.grad(output, inputs, torch.ones_like(output).cumsum(1))])
+    for got, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(got, wanted)
+    assert not masked or (results[0][0][2] == 0).all()
+    assert not biased or (results[0][0][:, :, 1] == 0).all()
+
+
+def test_one_query_takes_its_biases_as_they_are() -> None:
+    """Nothing is copied before PyTorch's own attention but where a mask meets the biases."""
+    query, key, bias = torch.randn(2, 2, 1, 4), torch.randn(2, 2, 5, 4), torch.randn(2, 5)
+    seen: list[Any] = []
+    theirs = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(*args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.append(args[3])
+        return theirs(*args, **kwargs)
+
+    with mock.patch.object(torch.nn.functional, "scaled_dot_product_attention", spy):
+        functional.attention(query, key, key, bias, causal=True)
+        mask = torch.ones(2, 5, dtype=torch.bool)
+        functional.attention(query, key, key, None, mask)
+    assert [tensor.data_ptr() for tensor in seen] == [bias.data_ptr(), mask.data_ptr()]
+
+
+@pytest.mark.parametrize("hidden", ["later keys", "by the bias"])
+def test_a_query_that_sees_no_key_of_a_prefix_either(hidden: str) -> None:
+    torch.manual_seed(0)
+    query = torch.randn(2, 1, 4, 4, dtype=torch.float64)
+    key, prefix = torch.randn(2, 1, 1, 4, dtype=torch.float64), torch.randn(3, 1, 1, 4, dtype=torch.float64)
+    bias = torch.full((1, 5), 0.5, dtype=torch.float64)
+    if hidden == "by the bias":
+        bias[:, :3] = float("-inf")
+    outputs = [
+        attention(
+            query,
+            key,
+            key,
+            bias,
+            causal=hidden == "later keys",
+            prefix_key=prefix,
+            prefix_value=prefix,
+            task_ids=torch.tensor([2, 1]),
+        )
+        for attention in (functional.attention, reference.attention)
+    ]
+    torch.testing.assert_close(*outputs)
+    assert (outputs[0] == 0).all(dim=3).any()
+    assert outputs[0].isfinite().all()

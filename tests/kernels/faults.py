@@ -30,6 +30,7 @@ ADDRESSES = (
 )
 STRESS = ("tests/kernels/test_memory.py::test_order_poison_and_masked_lanes_change_no_bit",)
 STRIDES = ("tests/kernels/test_strides.py",)
+KEPT = ("tests/kernels/test_kept.py",)
 IDS = ("tests/kernels/test_operators.py::test_ids_out_of_range",)
 LAUNCHES = ("tests/kernels/test_launches.py::test_forward_is_one_launch_and_backward_at_most_three",)
 FROZEN = ("tests/kernels/test_launches.py::test_frozen_parameters_cost_nothing",)
@@ -164,6 +165,10 @@ FAULTS: list[Fault] = [
     # launch.py
     Fault(LAUNCH, "Composition.of", "1.0 / temperature", "temperature", VARIANTS),
     Fault(LAUNCH, "Composition.of", "_dense(weight)", "weight", STRIDES),
+    Fault(LAUNCH, "_variant", "addresses |= argument.data_ptr()", "pass", KEPT),
+    Fault(LAUNCH, "_variant", "args[len(dtypes) :]", "args[len(dtypes) : -1]", KEPT),
+    Fault(LAUNCH, "_variant", "dtypes.append(argument.dtype)", "dtypes.append(torch.half)", KEPT),
+    Fault(LAUNCH, "start", "(*grid, 1, 1)", "(1, 1, 1)", KEPT),
     # A bound, an index or a mask more.
     Fault(MIXING, "candidate_scores",
         "o_t[:, None] * x.N + o_j[None, :]",

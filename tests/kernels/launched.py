@@ -19,8 +19,10 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from crosspt import CrossPTConfig, CrossPTEmbedding, CrossPTModel
 from crosspt.functional import library
+from crosspt.kernels import launch
 from crosspt.kernels.tools.launches import count_launches
 
+START = launch.start
 TASKS = ["a", "b"]
 
 
@@ -108,12 +110,25 @@ def steps() -> Iterator[tuple[str, Callable[[], None]]]:
         yield f"answer {mode} static cache", partial(answer, mode, torch.float32, cache_implementation="static")
 
 
+def launch_and_compare(kernel: Any, grid: Any, args: Any, warps: int, stages: int) -> None:
+    """Launch, and raise unless the compiled kernel that is kept for these arguments is Triton's own choice."""
+    START(kernel, grid, args, warps, stages)
+    variant: Any = launch._variant(kernel, args, warps, stages)
+    if variant and any(isinstance(value, Tensor) for value in variant[-1]):
+        raise RuntimeError(f"{kernel.__name__}: a tensor comes after a number")
+    kept = launch._KEPT.get(variant)
+    options = {"num_warps": warps, "num_stages": stages, "debug": launch.DEBUG}
+    if kept not in (None, kernel.run(*args, grid=grid, warmup=True, **options)):
+        raise RuntimeError(f"{kernel.__name__}: another compilation was kept for {args}")
+
+
 def compile_all(target: str) -> dict[str, Any]:
     """Run every step for a target such as ``cuda:90``."""
     found: dict[str, dict[str, int]] = {}
     kernels: set[Any] = set()
     on_cpu = mock.patch.object(library._load(), "interpreted", True)  # kernels may be launched on CPU tensors
-    with on_cpu, count_launches(target) as launched:
+    compared = mock.patch.object(launch, "start", launch_and_compare)
+    with on_cpu, compared, count_launches(target) as launched:
         for name, step in steps():
             torch.manual_seed(0)
             launched.clear()

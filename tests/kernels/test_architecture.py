@@ -8,8 +8,7 @@ from unittest import mock
 import pytest
 import torch
 
-from crosspt import functional
-from crosspt.functional import library
+from crosspt.functional import library, routing
 from crosspt.kernels import architecture
 from crosspt.kernels.tiles import ATTENTION
 
@@ -47,9 +46,9 @@ def test_gpus_that_the_kernels_run_on(name: str, monkeypatch: pytest.MonkeyPatch
     assert architecture.tile_class(GPU) == TILES[name]
     on_gpu: Any = SimpleNamespace(is_cuda=True, device=GPU)
     on_cpu: Any = SimpleNamespace(is_cuda=False)
-    assert functional._use_triton("attention", "auto", on_gpu)
-    assert not functional._use_triton("attention", "torch", on_gpu)
-    assert not functional._use_triton("attention", "auto", on_cpu)
+    assert routing.runs_triton("attention", "auto", on_gpu)
+    assert not routing.runs_triton("attention", "torch", on_gpu)
+    assert not routing.runs_triton("attention", "auto", on_cpu)
 
 
 @pytest.mark.parametrize("name", ["sm_61", "sm_70", "sm_75", "gfx90a", "gfx950", "gfx1100", "gfx1201"])
@@ -59,8 +58,8 @@ def test_on_other_gpus_auto_takes_torch_and_triton_says_why(name: str, monkeypat
     assert reason.startswith("needs an NVIDIA GPU of compute capability 8.0 or newer or an AMD gfx942")
     assert reason.endswith(f"got {name}; use backend='torch'")
     on_gpu: Any = SimpleNamespace(is_cuda=True, device=GPU, dtype=torch.float32)
-    assert not functional._use_triton("attention", "auto", on_gpu)
-    assert functional._use_triton("attention", "triton", on_gpu)
+    assert not routing.runs_triton("attention", "auto", on_gpu)
+    assert routing.runs_triton("attention", "triton", on_gpu)
     with pytest.raises(RuntimeError) as raised:
         library._launchers("attention_backward", [on_gpu], [0])
     assert str(raised.value) == f"attention: backend 'triton' {reason}"

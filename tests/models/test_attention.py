@@ -16,6 +16,7 @@ from transformers import (
 )
 
 import crosspt.models.t5.attention
+import crosspt.models.t5.masks
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.models.t5.attention import IMPLEMENTATIONS
 from tests.conftest import VOCABULARY, make_t5
@@ -248,6 +249,15 @@ def test_no_matrix_of_biases_is_made(monkeypatch: pytest.MonkeyPatch, batch: Bat
     assert shapes == [[(4, 13), (4, 7)], [(4, 5), None], [None, (4, 7)]]
 
 
+def test_biases_of_one_query_lie_as_torch_takes_them_on_a_gpu() -> None:
+    attention = frozen("1.0", "crosspt").decoder.block[0].layer[0].SelfAttention
+    for keys in (8, 13):
+        bias = crosspt.models.t5.attention.relative_bias(attention, 1, keys, "cpu", keys - 1)
+        assert torch.equal(bias[None, :, None], attention.compute_bias(keys, keys)[:, :, -1:])
+        assert bias.stride() == (keys + -keys % 8, 1)
+    assert crosspt.models.t5.attention.relative_bias(attention, 3, 5, "cpu").is_contiguous()
+
+
 def test_errors(batch: Batch) -> None:
     rows = batch()
     t5 = frozen("1.0", "crosspt")
@@ -256,3 +266,26 @@ def test_errors(batch: Batch) -> None:
     states = torch.zeros(1, 1, 1, 1)
     with pytest.raises(TypeError, match=r"expected the attention of a T5, mT5 or UMT5, got Linear"):
         crosspt.models.t5.attention.attention_forward(torch.nn.Linear(1, 1), states, states, states, None)
+
+
+def test_rows_without_a_visible_token_are_found_once_a_mask(monkeypatch: pytest.MonkeyPatch, batch: Batch) -> None:
+    """And anew in every call, also where a mask has changed in place."""
+    calls = []
+    theirs = crosspt.models.t5.masks._find_blind
+
+    def spy(mask: Tensor, causal: int | None) -> Tensor | None:
+        found = theirs(mask, causal)
+        calls.append((causal, None if found is None else tuple(found.shape)))
+        return found
+
+    monkeypatch.setattr(crosspt.models.t5.masks, "_find_blind", spy)
+    ids, mask = batch()["input_ids"], torch.ones(4, 7, dtype=torch.bool)
+    rows = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": ids, "decoder_attention_mask": mask}
+    eager, ours = frozen("1.0", "eager"), frozen("1.0", "crosspt")
+    for hidden in (0, 2, 7):
+        mask[1, :hidden] = False
+        calls.clear()
+        with torch.no_grad():
+            torch.testing.assert_close(ours(**rows).logits, eager(**rows).logits, rtol=1e-4, atol=1e-5)
+        row = (None, (4, 1, 1, 1) if hidden == 7 else None)
+        assert calls == [row, (7, (4, 7, 1, 1) if hidden else None), row]  # the last of cross-attention

@@ -1,8 +1,8 @@
 """``attn_implementation="crosspt"``: T5's attention through ``crosspt.functional.attention``.
 
 Importing this module registers three names with transformers and changes nothing else, but for ``stacks.py`` before
-transformers 5.20: ``"crosspt"`` runs the Triton kernels on GPU tensors and PyTorch on others; ``"crosspt_torch"`` and
-``"crosspt_triton"`` force one of them. They work for T5, mT5 and UMT5, frozen or not.
+transformers 5.20: ``"crosspt"`` runs the Triton kernels on GPU tensors where they win, and PyTorch on others;
+``"crosspt_torch"`` and ``"crosspt_triton"`` force one of them. They work for T5, mT5 and UMT5, frozen or not.
 
 The operation takes the bias as a vector over the distance of key and query, and a mask (B, Lk). At the first call of
 an attention of T5 or mT5 a hook is put on that one module, which hands it vectors from then on, so that nothing of
@@ -11,6 +11,7 @@ that is compiled before it has run, the vector is read off transformers' bias. A
 through the vector.
 """
 
+import functools
 from typing import Any
 
 import torch
@@ -19,13 +20,12 @@ from packaging import version
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache
-from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
 from transformers.models.mt5.modeling_mt5 import MT5Attention
 from transformers.models.t5.modeling_t5 import T5Attention
 from transformers.models.umt5.modeling_umt5 import UMT5Attention
 
 from crosspt.functional import BACKENDS, Backend, attention
-from crosspt.functional.validation import values_are_visible
+from crosspt.models.t5.masks import blind_queries, padding_mask
 from crosspt.models.t5.prefix import KeysAndValues, Prefix, Record
 from crosspt.models.t5.stacks import reach_stacks
 
@@ -59,6 +59,7 @@ def attention_forward(
     prefix: Prefix | None = None,
     task_ids: Tensor | None = None,
     record: Record | None = None,
+    backend: Backend = "auto",
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls for each attention of a T5.
@@ -68,13 +69,14 @@ def attention_forward(
         query: (B, H, Lq, D).
         key: (B, H, Lk, D), with what a cache holds.
         value: (B, H, Lk, D).
-        attention_mask: what :func:`padding_mask` made.
+        attention_mask: what :func:`crosspt.models.t5.masks.padding_mask` made.
         dropout: probability with which a weight is dropped.
         scaling: factor of the scores, 1 in every T5.
         position_bias: (H, Lq + m + Lk - 1), (1, H, Lq, Lk), or empty for none.
         prefix: keys and values of every task that encoder self-attention and cross-attention read as well.
         task_ids: (B,) int64, given with a prefix.
         record: where the keys and values are kept.
+        backend: what the implementation's name says.
         kwargs: what transformers hands to every implementation.
 
     Returns:
@@ -112,58 +114,13 @@ def attention_forward(
         task_ids=None if prefix_key is None else task_ids,
         causal=causal and queries > 1 and not isinstance(past, Tensor),
         dropout=dropout,
-        backend=IMPLEMENTATIONS[module.config._attn_implementation],
+        backend=backend,
     )
-    if mask is not None and prefix_key is None:
-        blind = _blind(mask, past, queries) if causal else ~mask.any(dim=1, keepdim=True)
-        if not values_are_visible(blind) or blind.any():
-            output = torch.where(blind[:, :, None, None], value.mean(dim=2)[:, None], output)
+    if attention_mask is not None and prefix_key is None:
+        blind = blind_queries(attention_mask, queries if causal else None)
+        if blind is not None:
+            output = torch.where(blind, value.mean(dim=2)[:, None], output)
     return output, None
-
-
-def padding_mask(
-    batch_size: int,
-    q_length: int,
-    kv_length: int,
-    q_offset: int | Tensor = 0,
-    mask_function: Any = bidirectional_mask_function,
-    attention_mask: Tensor | None = None,
-    device: Any = None,
-    **kwargs: Any,
-) -> Tensor | None:
-    """What transformers calls once a stack and kind of attention.
-
-    Args:
-        batch_size: B.
-        q_length: Lq.
-        kv_length: Lk, all keys of a cache included.
-        q_offset: keys that lie before the first query.
-        mask_function: transformers' causal or bidirectional one.
-        attention_mask: (B, L) bool with L <= Lk, True where a key counts.
-        device: of the model.
-        kwargs: what transformers hands to every implementation.
-
-    Returns:
-        (B, Lk) bool, True where a key counts, or None where all do. Several causal queries over a cache with an unused
-        end need to know where they stand in it: (B, Lk) int64 then, ``q_offset + 1`` where a key counts, 0 elsewhere.
-
-    Raises:
-        ValueError: the mask is of another kind.
-    """
-    if mask_function not in (causal_mask_function, bidirectional_mask_function):
-        raise ValueError(
-            "attn_implementation crosspt: masks must be causal or bidirectional, without functions laid over them, "
-            f"got {getattr(mask_function, '__qualname__', mask_function)}; use attn_implementation eager or sdpa"
-        )
-    mask = attention_mask
-    if mask is not None and mask.shape[1] != kv_length:
-        mask = nn.functional.pad(mask, (0, kv_length - mask.shape[1]))
-    if mask_function is causal_mask_function and (isinstance(q_offset, Tensor) or kv_length != q_offset + q_length):
-        used = (torch.arange(kv_length, device=device) < q_offset + q_length).expand(batch_size, -1)
-        mask = used if mask is None else mask & used
-        if q_length > 1:
-            mask = mask * (q_offset + 1)
-    return mask
 
 
 def relative_bias(module: Any, query_length: int, key_length: int, device: Any, past: int | Tensor = 0) -> Tensor:
@@ -177,15 +134,17 @@ def relative_bias(module: Any, query_length: int, key_length: int, device: Any, 
         past: keys that lie before the first query.
 
     Returns:
-        (H, Lq + Lk - 1): the bias of key j for query i is at ``j - i + Lq - 1``.
+        (H, Lq + Lk - 1): the bias of key j for query i is at ``j - i + Lq - 1``. Rows for one query are a multiple of 8
+        apart, as PyTorch's attention on a GPU takes them without a copy.
     """
+    apart = key_length + (-key_length % 8 if query_length == 1 else 0)
     bucket = module._relative_position_bucket(
-        torch.arange(1 - query_length, key_length, device=device) - past,
+        torch.arange(1 - query_length, apart, device=device) - past,
         bidirectional=not module.is_decoder,
         num_buckets=module.relative_attention_num_buckets,
         max_distance=module.relative_attention_max_distance,
     )
-    return module.relative_attention_bias(bucket).T
+    return module.relative_attention_bias(bucket).T.contiguous()[:, : query_length + key_length - 1]
 
 
 class HandVector:
@@ -244,7 +203,8 @@ def _check(module: Any, mask: Tensor | None, kwargs: dict[str, Any]) -> None:
             "attn_implementation crosspt: attention masks must have shape (B, L), one value a token, "
             f"got {tuple(mask.shape)}; use attn_implementation eager or sdpa for others"
         )
-    if kwargs.get("output_attentions") or getattr(module.config, "output_attentions", False):
+    # A configuration is slow to read, and all layers of a stack have the same.
+    if kwargs.get("output_attentions") or (not module.layer_idx and getattr(module.config, "output_attentions", False)):
         raise ValueError(
             "attn_implementation crosspt: weights are never formed, so output_attentions must be False, got True; "
             "use attn_implementation eager"
@@ -261,14 +221,8 @@ def _vector(bias: Tensor | None) -> Tensor | None:
     return bias[0][:, (-distance).clamp(min=0), distance.clamp(min=0)]
 
 
-def _blind(mask: Tensor, past: int | Tensor, queries: int) -> Tensor:
-    """(B, Lq), True where a causal query sees no key."""
-    last = (past + torch.arange(queries, device=mask.device)).clamp(min=0)
-    return mask.cumsum(dim=1).index_select(1, last) == 0
-
-
-for _implementation in IMPLEMENTATIONS:
-    AttentionInterface.register(_implementation, attention_forward)
+for _implementation, _backend in IMPLEMENTATIONS.items():
+    AttentionInterface.register(_implementation, functools.partial(attention_forward, backend=_backend))
     AttentionMaskInterface.register(_implementation, padding_mask)
 if not STACKS_ARE_REACHED:
     reach_stacks(set(IMPLEMENTATIONS))

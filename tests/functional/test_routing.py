@@ -1,0 +1,146 @@
+"""What ``backend="auto"`` takes on a GPU: the rule as a table, and that every operation asks it."""
+
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+from crosspt import functional
+from crosspt.functional import operators, routing
+from crosspt.kernels.mixture import Mixture
+
+HALF, SINGLE, DOUBLE = torch.bfloat16, torch.float32, torch.float64
+
+
+def mixture(tasks: int, length: int, width: int, sources: int, dtype: torch.dtype, *, encoder: bool = True) -> Mixture:
+    """Of tensors without data."""
+    weight = torch.empty(width, width, dtype=dtype, device="meta") if encoder else None
+    return Mixture(
+        torch.empty(tasks, sources + 1, dtype=dtype, device="meta"),
+        torch.empty(sources, length, width, dtype=dtype, device="meta") if sources else None,
+        torch.empty(tasks, length, width, dtype=dtype, device="meta"),
+        weight,
+    )
+
+
+COMPOSITIONS = [
+    # T, m, d, n, encoder, dtype of the parameters, of the table
+    (8, 10, 768, 8, True, SINGLE, SINGLE, True),
+    (8, 100, 1024, 8, True, SINGLE, SINGLE, False),
+    (8, 100, 1024, 8, True, DOUBLE, DOUBLE, False),
+    (8, 100, 1024, 8, False, SINGLE, SINGLE, True),
+    (64, 100, 1024, 256, False, SINGLE, SINGLE, False),
+    (64, 100, 1024, 256, True, SINGLE, HALF, True),
+    (64, 100, 1024, 256, True, HALF, HALF, True),
+    (64, 100, 1024, 256, True, DOUBLE, HALF, False),
+    (16, 16, 1024, 0, True, SINGLE, SINGLE, True),
+    (16, 17, 1024, 0, True, SINGLE, SINGLE, False),
+]
+
+
+@pytest.mark.parametrize(("tasks", "length", "width", "sources", "encoder", "dtype", "table", "suits"), COMPOSITIONS)
+def test_compositions(
+    tasks: int, length: int, width: int, sources: int, encoder: bool, dtype: Any, table: Any, suits: bool
+) -> None:
+    x = mixture(tasks, length, width, sources, dtype, encoder=encoder)
+    assert routing.suits_composition(x, table) is suits
+
+
+ATTENTIONS = [
+    # dtype, Lq, D, mask, prefix, seed
+    (HALF, 64, 64, False, False, False, True),
+    (HALF, 64, 64, True, True, False, True),
+    (HALF, 64, 128, False, False, False, True),
+    (HALF, 64, 129, False, False, False, False),
+    (HALF, 64, 256, True, True, False, False),
+    (HALF, 64, 256, True, True, True, True),
+    (HALF, 1, 64, False, False, False, False),
+    (HALF, 1, 64, True, False, False, True),
+    (HALF, 1, 64, False, True, False, True),
+    (SINGLE, 64, 64, False, False, False, False),
+    (SINGLE, 64, 64, True, True, False, False),
+    (SINGLE, 64, 64, False, False, True, True),
+    (SINGLE, 1, 64, True, True, False, True),
+    (SINGLE, 1, 64, True, False, False, False),
+    (SINGLE, 1, 64, False, False, False, False),
+    (DOUBLE, 64, 64, False, False, False, False),
+]
+
+
+@pytest.mark.parametrize(("dtype", "queries", "width", "masked", "prefixed", "seeded", "suits"), ATTENTIONS)
+def test_attentions(
+    dtype: Any, queries: int, width: int, masked: bool, prefixed: bool, seeded: bool, suits: bool
+) -> None:
+    given = {"masked": masked, "prefixed": prefixed, "seeded": seeded}
+    assert routing.suits_attention(dtype, queries, width, **given) is suits
+
+
+@pytest.mark.parametrize("refused", ["", "needs another GPU"])
+def test_only_auto_is_routed(refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "refusal", lambda device: refused)
+    on_gpu: Any = SimpleNamespace(is_cuda=True, device="cuda:0")
+    on_cpu: Any = SimpleNamespace(is_cuda=False)
+    for suits in (True, False):
+        assert routing.runs_triton("attention", "auto", on_gpu, suits) is (suits and not refused)
+        assert not routing.runs_triton("attention", "auto", on_cpu, suits)
+        assert not routing.runs_triton("attention", "torch", on_gpu, suits)
+        assert routing.runs_triton("attention", "triton", on_gpu, suits)
+
+
+@pytest.fixture
+def as_on_gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Tensors count as if on a GPU; the names of the Triton operators that are called."""
+    called: list[str] = []
+
+    def runs(operation: str, backend: str, tensor: Any, suits: bool = True) -> bool:
+        return backend == "triton" or suits
+
+    monkeypatch.setattr(functional, "runs_triton", runs)
+
+    def spy(name: str) -> Any:
+        def call(*_: Any) -> list[None]:
+            called.append(name)
+            return [None]
+
+        return call
+
+    for name in ("attention", "compose_prompts", "prepend_prompts", "prompted_embedding"):
+        monkeypatch.setattr(operators, name, spy(name))
+    return called
+
+
+def test_operations_ask_the_rule(as_on_gpu: list[str]) -> None:
+    def attend(queries: int, dtype: torch.dtype = HALF, **options: Any) -> None:
+        query, key = (torch.zeros(1, 1, length, 4, dtype=dtype) for length in (queries, 3))
+        functional.attention(query, key, key, **options)
+
+    prefix: dict[str, Any] = {"task_ids": torch.tensor([0])} | dict.fromkeys(
+        ("prefix_key", "prefix_value"), torch.zeros(1, 1, 2, 4)
+    )
+    seed = torch.tensor([1])
+    attend(2)
+    attend(1, mask=torch.ones(1, 3, dtype=torch.bool))
+    attend(1, SINGLE, **prefix)
+    attend(2, SINGLE, dropout=0.1, seed=seed)
+    assert as_on_gpu == ["attention"] * 4
+    attend(1)
+    attend(2, SINGLE)
+    attend(2, SINGLE, dropout=0.1)
+    attend(2, SINGLE, **prefix)
+    assert as_on_gpu == ["attention"] * 4
+    attend(1, SINGLE, backend="triton")
+    assert as_on_gpu == ["attention"] * 5
+
+    as_on_gpu.clear()
+    logits, sources, table = torch.zeros(2, 2), torch.zeros(2, 3, 4), torch.zeros(5, 4)
+    ids, rows = torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
+    for most in (2 * 3 * 4 * 2, 2 * 3 * 4 * 2 - 1):
+        with mock.patch.object(routing, "MOST_WIDE_PRODUCTS", most):
+            functional.compose_prompts(logits, sources, None)
+            functional.prompted_embedding(ids, rows, table, logits, sources, None)
+            functional.prompted_embedding(ids, rows, table.bfloat16(), logits, sources, None)
+            functional.prepend_prompts(sources, rows, ids, table)
+    every = ["compose_prompts", "prompted_embedding", "prompted_embedding", "prepend_prompts"]
+    assert as_on_gpu == [*every, *every[2:]]
