@@ -127,7 +127,7 @@ def _verdict(name: str, what: str, seconds: float, peers: dict[str, float]) -> d
 def _suits(operation: Operation, shape: Any) -> bool:
     """Whether ``backend="auto"`` takes the kernels on a GPU that they run on."""
     if operation is ATTENTION:
-        return suits_attention(shape.torch_dtype, shape.Lq, shape.D, prefixed=shape.m > 0, seeded=False)
+        return suits_attention(shape.torch_dtype, shape.Lq, shape.D, prefixed=shape.m > 0, masked=True, seeded=False)
     make = partial(torch.empty, dtype=shape.parameter_dtype, device="meta")
     prompts = (make(shape.n, shape.m, shape.d), make(shape.T, shape.m, shape.d), make(shape.d, shape.d))
     return suits_composition(Mixture(make(shape.T, shape.n + 1), *prompts), shape.torch_dtype)
