@@ -60,10 +60,7 @@ VERDICTS: Columns = {
     "shape": itemgetter("title"),
     "pass": itemgetter("pass"),
     "triton µs": lambda row: f"{1e6 * row['seconds']:.0f}",
-    **{
-        name: partial(_of_peer, name)
-        for name in ("literal", "torch", "torch.compile", "eager", "sdpa", "flex attention")
-    },
+    **{name: partial(_of_peer, name) for name in ("torch", "torch.compile", "eager", "sdpa", "flex attention")},
     "verdict": itemgetter("verdict"),
     "auto": itemgetter("auto"),
 }

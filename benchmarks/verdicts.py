@@ -52,8 +52,8 @@ SHAPES: dict[str, tuple[Operation, Dimensions]] = {
     },
 }
 """What is compared; float16 takes the instructions of bfloat16."""
-SAME = ("literal", "torch", "torch.compile", "eager", "sdpa", "flex attention")
-"""Peers that compute the same."""
+SAME = ("torch", "torch.compile", "eager", "sdpa", "flex attention")
+"""Peers that compute the same; the literal formulation takes 7 GB at (c) and is never the fastest."""
 
 
 def count(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, Count]:
@@ -79,7 +79,7 @@ def _count(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, Cou
     if peer.counted_by == "Inductor's scheduler":
         with count_compilations() as planned:
             _run(peer, batch)
-        eager = _count(operation, operation.peers[operation.baseline], shape)
+        eager = _count(operation, operation.peers["eager" if operation is ATTENTION else "torch"], shape)
         for name, counted in planned.items():
             add_flops(counted, eager[name].flops)
         return {name: counted for name, counted in planned.items() if counted.launches}
