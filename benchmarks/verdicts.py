@@ -25,7 +25,7 @@ from benchmarks.counter import Count, Launch, count_operations
 from benchmarks.embedding import EMBEDDING
 from benchmarks.estimate import Sampled, estimate
 from benchmarks.gpus import GPUS, Gpu
-from benchmarks.kernels import count_compilations
+from benchmarks.kernels import TEMPLATE, count_compilations
 from benchmarks.ledger import add_flops, ids_unseen, sample
 from benchmarks.peers import Operation, Peer
 from benchmarks.shapes import REFERENCE, AttentionShape, Dimensions, Shape
@@ -57,21 +57,21 @@ SAME = ("torch", "torch.compile", "eager", "sdpa", "flex attention")
 
 
 def count(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, Count]:
-    """What a peer launches, unchecked. An attention's grows with the batch by the same for every row: two tell."""
+    """What a peer launches, unchecked. An attention's grows with the batch by the same for every row."""
     if operation is ATTENTION:
-        one, two = (_count(operation, peer, shape.moved(B=rows, T=1)) for rows in (1, 2))
-        return {name: _grown(one[name], two[name], shape.B) for name in one}
+        two, three = (_count(operation, peer, shape.moved(B=rows, T=1)) for rows in (2, 3))
+        return {name: _grown(two[name], three[name], shape.B) for name in two}
     return _count(operation, peer, shape)
 
 
-def _grown(one: Count, two: Count, rows: int) -> Count:
-    """The count of so many rows, from those of one and of two."""
+def _grown(two: Count, three: Count, rows: int) -> Count:
+    """The count of so many rows, from those of two and of three."""
 
     def grow(a: Launch, b: Launch) -> Launch:
-        moved, unique, flops = (x + (rows - 1) * (y - x) for x, y in zip(a[1:4], b[1:4], strict=True))
+        moved, unique, flops = (x + (rows - 2) * (y - x) for x, y in zip(a[1:4], b[1:4], strict=True))
         return Launch(a.name, moved, unique, flops, a.depth)
 
-    return Count([grow(*pair) for pair in zip(one.launched, two.launched, strict=True)])
+    return Count([grow(*pair) for pair in zip(two.launched, three.launched, strict=True)])
 
 
 def _count(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, Count]:
@@ -82,13 +82,24 @@ def _count(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, Cou
         eager = _count(operation, operation.peers["eager" if operation is ATTENTION else "torch"], shape)
         for name, counted in planned.items():
             add_flops(counted, eager[name].flops)
-        return {name: counted for name, counted in planned.items() if counted.launches}
+        if not planned["backward"].launches:
+            planned["backward"].launched = [_backward(launch) for launch in planned["forward"].launched]
+        return planned
     built = peer.build(batch)
     with count_operations() as forward:
         output = built.forward()
     with count_operations() as backward:
         output.backward(torch.ones_like(output))
     return {"forward": forward, "backward": backward}
+
+
+def _backward(launch: Launch) -> Launch:
+    """Of flex attention, which has no backward on a CPU: five products for two, and gradients as large as operands."""
+    if launch.name != TEMPLATE:
+        return launch
+    return Launch(
+        f"{TEMPLATE}_backward", 2 * launch.bytes, 2 * launch.unique_bytes, 5 * launch.flops // 2, launch.depth
+    )
 
 
 def _run(peer: Peer, batch: Any) -> None:
