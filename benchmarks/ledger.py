@@ -153,7 +153,7 @@ def parse_shape(text: str, shape: Dimensions = shapes.REFERENCE) -> Dimensions:
     """A shape from text such as ``B=4,L=16``; what is not named is the given shape's."""
     try:
         named: dict[str, Any] = dict(part.split("=") for part in text.split(","))
-        named |= {name: int(size) for name, size in named.items() if name != "dtype"}
+        named |= {name: int(size) for name, size in named.items() if name not in ("dtype", "parameters")}
         return shape.moved(**named)
     except (TypeError, ValueError):
         raise argparse.ArgumentTypeError(f"expected sizes such as B=4,dtype=bfloat16, got {text!r}") from None
