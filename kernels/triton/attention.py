@@ -10,7 +10,7 @@ from torch import Tensor
 from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.launch import launch, precision
 from crosspt.kernels.mixing import dot
-from crosspt.kernels.scores import Head, Keys, exp, kept, load_rows, offset, scores, seen_keys, store_rows
+from crosspt.kernels.scores import Head, Keys, exp_difference, kept, load_rows, offset, scores, seen_keys, store_rows
 from crosspt.kernels.tiles import attention_tiles
 
 
@@ -42,8 +42,8 @@ def attend(
         b_s = scores(b_q, b_k, head, keys, o_i[:, None], o_j[None, :], CAUSAL, b_out.dtype, PRECISION)  # [BM, BN]
         b_new = tl.maximum(b_max, tl.max(b_s, 1))  # [BM]
         b_ref = tl.where(b_new == float("-inf"), 0.0, b_new)  # [BM]
-        b_p = exp(b_s - b_ref[:, None])  # [BM, BN]
-        b_old = exp(b_max - b_ref)  # [BM]
+        b_p = exp_difference(b_s, b_ref[:, None])  # [BM, BN]
+        b_old = exp_difference(b_max, b_ref)  # [BM]
         b_sum = b_sum * b_old + tl.sum(b_p, 1)
         b_max = b_new
         if head.p_seed is not None:

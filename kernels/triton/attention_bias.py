@@ -101,7 +101,7 @@ def diagonal_gradient(
         p_g = x.p_grad + i_b * x.stride_gb + i_h * x.stride_gh
         b_do = load_rows(p_g, o_i, Lq, x.stride_gi, x.stride_gd, D, BD)  # [BM, BD]
         p_row = x.p_stats + i_row * 2 * Lq + o_i  # [BM]
-        b_max = tl.load(p_row, mask=o_i < Lq, other=0.0)  # [BM]
+        b_max = tl.load(p_row, mask=o_i < Lq, other=float("inf"))  # no query, no weight [BM]
         b_inv = tl.load(p_row + Lq, mask=o_i < Lq, other=0.0)  # [BM]
         b_delta = tl.load(x.p_delta + i_row * Lq + o_i, mask=o_i < Lq, other=0.0)  # [BM]
         queries = Queries(b_q, b_do, b_max, b_inv, b_delta, o_i)

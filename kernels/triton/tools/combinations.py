@@ -186,7 +186,7 @@ def _attend(
 
 def to_triton_ir(variant: Variant, gpu: GPUTarget) -> Any:
     """The first form of a variant that has types. Raises whatever Triton raises where there is none."""
-    source, backend = source_of(variant), make_backend(gpu)
+    source, backend = source_of(variant, gpu), make_backend(gpu)
     options = backend.parse_options({"num_warps": variant.num_warps, "num_stages": variant.num_stages})
     context = ir.context()
     ir.load_dialects(context)

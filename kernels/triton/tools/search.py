@@ -3,8 +3,8 @@
     python -m crosspt.kernels.tools.search [--target sm_90 ...] [--kernel NAME ...] [--width 64 128] [--jobs N]
 
 A tile is judged by issue slots: how many instructions each of a multiprocessor's four schedulers issues in the inner
-loop for 64 queries and 64 keys, without dropout and with it. Where programs are so large that fewer than WARPS warps
-are resident, too few to issue while others wait, slots count in proportion more. What spills or does not fit is out.
+loop for 64 queries and 64 keys, without dropout and with it. Where programs are so large that fewer warps are resident
+than WARPS, too few to issue while others wait, slots count in proportion more. What spills or does not fit is out.
 Only half types are searched. The best goes into ``crosspt.kernels.tiles`` by hand, once the inspection of all variants
 has passed with it.
 """
@@ -18,11 +18,12 @@ from typing import NamedTuple
 from crosspt.kernels.tools.inspection import DEFAULT_TARGETS, TARGETS, Row, inspect
 from crosspt.kernels.tools.variants import BFLOAT16, Variant, attended, record
 
-WARPS = 12
+WARPS = {32: 12, 64: 8}
+"""Of 32 threads, and of 64: these take four cycles to issue an instruction, which hides what the next one waits for."""
 KERNELS = ("attention_kernel", "attention_query_kernel", "attention_key_kernel", "attention_bias_kernel")
 DROPOUTS = (0.0, 0.1)
-ACROSS, ALONG = (32, 64, 128), (16, 32, 64)
-"""Rows of a tile, which a program keeps, and those of a step: queries and keys, or keys and queries."""
+ACROSS, ALONG, NUM_WARPS = (32, 64, 128), (16, 32, 64), {32: (4, 8), 64: (2, 4, 8)}
+"""Rows of a tile, which a program keeps, and those of a step: queries and keys, or keys and queries; warps of it."""
 SCORES = (8, 32)
 """Fewest and most scores a thread: fewer repeat what a step costs, more do not fit into registers."""
 
@@ -42,11 +43,11 @@ class Tile(NamedTuple):
         return cls(rows, keys, variant.num_warps, variant.num_stages)
 
 
-def candidates(kernel: str) -> list[Tile]:
-    """What is compiled beside the tile in use."""
+def candidates(kernel: str, lanes: int) -> list[Tile]:
+    """What is compiled beside the tile in use, for warps of so many threads."""
     found = []
-    for across, along, warps, stages in product(ACROSS, ALONG, (4, 8), (1, 2)):
-        if along <= across and SCORES[0] <= across * along // (32 * warps) <= SCORES[1]:
+    for across, along, warps, stages in product(ACROSS, ALONG, NUM_WARPS[lanes], (1, 2)):
+        if along <= across and SCORES[0] <= across * along // (lanes * warps) <= SCORES[1]:
             block = (along, across) if kernel == "attention_key_kernel" else (across, along)
             found.append(Tile(*block, warps, stages))
     return found
@@ -59,12 +60,13 @@ class Candidates:
     kernel: str
     width: int
     dropout: float
+    lanes: int = 32  # threads of a warp
 
     def __call__(self) -> Iterator[Variant]:
         """Record what is launched, and put other tiles into it."""
         launched = record("", BFLOAT16, attended, BFLOAT16, width=self.width, dropout=self.dropout)
         (used,) = (variant for variant in launched if variant.kernel.__name__ == self.kernel)
-        for tile in dict.fromkeys([Tile.of(used), *candidates(self.kernel)]):
+        for tile in dict.fromkeys([Tile.of(used), *candidates(self.kernel, self.lanes)]):
             constexprs = {**used.constexprs, "BM": tile.BM, "BN": tile.BN}
             name = " ".join(map(str, tile))
             yield replace(used, name=name, constexprs=constexprs, num_warps=tile.num_warps, num_stages=tile.num_stages)
@@ -83,7 +85,8 @@ class Judged(NamedTuple):
         """To be small; infinite for what spills or does not fit."""
         if any(row.problem for row in self.rows):
             return float("inf")
-        waits = (max(WARPS / (programs * self.tile.num_warps), 1.0) for programs in self.programs)
+        warps = WARPS[TARGETS[self.rows[0].target].gpu.warp_size]
+        waits = (max(warps / (programs * self.tile.num_warps), 1.0) for programs in self.programs)
         return sum(slots * wait for slots, wait in zip(self.slots, waits, strict=True))
 
 
@@ -108,7 +111,8 @@ def search(target: str, kernel: str, width: int, jobs: int | None = None) -> lis
         width: of a head.
         jobs: number of processes; None takes one for each CPU.
     """
-    found = [inspect([target], provider=Candidates(kernel, width, dropout), jobs=jobs) for dropout in DROPOUTS]
+    lanes = TARGETS[target].gpu.warp_size
+    found = [inspect([target], provider=Candidates(kernel, width, dropout, lanes), jobs=jobs) for dropout in DROPOUTS]
     used, *others = (judge(Tile(*map(int, rows[0].variant.split())), rows) for rows in zip(*found, strict=True))
     return [used, *sorted(others, key=lambda judged: judged.cost)]
 
