@@ -43,7 +43,7 @@ def attend(
         b_new = tl.maximum(b_max, tl.max(b_s, 1))  # [BM]
         b_ref = tl.where(b_new == float("-inf"), 0.0, b_new)  # [BM]
         b_p = exp_difference(b_s, b_ref[:, None])  # [BM, BN]
-        b_old = exp_difference(b_max, b_ref)  # [BM]
+        b_old = tl.exp(b_max - b_ref)  # 1 where nothing changes [BM]
         b_sum = b_sum * b_old + tl.sum(b_p, 1)
         b_max = b_new
         if head.p_seed is not None:

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from crosspt.kernels.mixing import INTERPRETED, dot
+from crosspt.kernels.mixing import dot
+
+LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
 
 
 class Head(NamedTuple):
@@ -97,14 +99,13 @@ def scores(b_x, b_y, head, keys, o_i, o_j, CAUSAL: tl.constexpr, ACC: tl.constex
 
 @triton.jit
 def exp_difference(b_x, b_y):
-    """``exp(b_x - b_y)``.
+    """``exp(b_x - b_y)``, of float32 as a power of 2 in one multiply-add: where both are equal, nearly 1.
 
-    On a GPU, float32 is the exponent of 2 in one multiply-add, with the rounding error of ``b_y`` beside that of
-    ``b_x``. Subnormal results are 0 there: ``tl.exp`` has three instructions more for them.
+    The rounding error of ``b_y`` comes on top, which that of a score, the sum of many products, exceeds. Subnormal
+    results are 0 on a GPU; ``tl.exp`` has three instructions more for them.
     """
-    if INTERPRETED or b_x.dtype == tl.float64:
+    if b_x.dtype == tl.float64:
         return tl.exp(b_x - b_y)
-    LOG2E: tl.constexpr = 1.4426950408889634
     return tl.exp2(tl.fma(b_x, LOG2E, -(b_y * LOG2E)))
 
 

@@ -55,17 +55,20 @@ class Combinations:
         dtypes: of tables, queries, keys and values; parameters are of the same or float32.
         widths: of a head.
         cover: 0 for all combinations, or how many arguments are to have all theirs.
+        kernels: names of kernels to keep; empty keeps all.
     """
 
     dtypes: tuple[torch.dtype, ...] = (FLOAT32, BFLOAT16)
     widths: tuple[int, ...] = (COLUMNS,)
     cover: int = 0
+    kernels: tuple[str, ...] = ()
 
     def __call__(self) -> Iterator[Variant]:
         """Record what is launched."""
         found = {
             (variant.kernel.__name__, *variant.signature.items(), *variant.constexprs.items()): variant
             for variant in _launched(self.dtypes, self.widths)
+            if not self.kernels or variant.kernel.__name__ in self.kernels
         }
         of_a_kernel = sorted(found.values(), key=_alike)
         for _, alike in groupby(of_a_kernel, _alike):
@@ -74,9 +77,9 @@ class Combinations:
                 yield replace(variant, name=_described(variant))
 
 
-def _alike(variant: Variant) -> tuple[str, str, int]:
-    """Kernel, dtype and width of a head, which a cover does not mix."""
-    return variant.kernel.__name__, variant.dtype, int(str(variant.constexprs.get("D", 0)))
+def _alike(variant: Variant) -> tuple[str, int]:
+    """Kernel and width of a head, which a cover does not mix."""
+    return variant.kernel.__name__, int(str(variant.constexprs.get("D", 0)))
 
 
 def covering(variants: Sequence[Variant], cover: int) -> list[Variant]:
@@ -216,9 +219,13 @@ def check(jobs: int) -> None:
 
 
 def report(rows: Sequence[Row]) -> str:
-    """A line for each compilation with a problem, and one that counts all of them."""
+    """A line for each compilation with a problem, one for each target and kernel, and one that counts all of them."""
     faulty = [row for row in rows if row.problem]
     lines = [f"{row.target} {row.kernel} {row.dtype} {row.variant}: {row.problem}" for row in faulty]
+    most: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        most.setdefault((row.target, row.kernel), []).append(row.registers)
+    lines += [f"{' '.join(names)}: {len(found)}, up to {max(found)} registers" for names, found in most.items()]
     return "\n".join([*lines, f"{len(rows)} compilations, {len(faulty)} with a problem"])
 
 
@@ -239,7 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.target:
         check(jobs)
         return 0
-    provider = Combinations(tuple(dtypes[name] for name in options.dtype), tuple(options.width), options.cover)
+    asked = tuple(dtypes[name] for name in options.dtype)
+    provider = Combinations(asked, tuple(options.width), options.cover, tuple(options.kernel))
     try:
         rows = inspect(options.target, options.kernel, options.dtype, provider=provider, jobs=jobs)
     except ValueError as error:
