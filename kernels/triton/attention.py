@@ -227,7 +227,7 @@ def attention(x: Attention) -> tuple[Tensor, Tensor]:
     batch, heads, queries, width = x.query.shape
     out = x.query.new_empty(batch, queries, heads, width)
     stats = x.query.new_empty(batch, heads, 2, queries, dtype=x.accumulator)
-    tiles = attention_tiles("attention", width, x.query.dtype, tile_class(out.device))
+    tiles = attention_tiles("attention", width, x.query.dtype, tile_class(out.device), x.seed is not None)
     grid = (-(-queries // tiles.BM) * batch * heads,)
     if grid[0]:
         launch(

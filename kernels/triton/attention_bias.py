@@ -225,7 +225,7 @@ def attention_bias(grad: Tensor, stats: Tensor, x: Attention, delta: Tensor, dbi
     if not (batch and queries):
         dbias.zero_()
         return
-    tiles = attention_tiles("attention_bias", width, grad.dtype, tile_class(grad.device))
+    tiles = attention_tiles("attention_bias", width, grad.dtype, tile_class(grad.device), x.seed is not None)
     blocks = -(-queries // tiles.BM)
     diagonals = sum((blocks - 1) * (tiles.BM // tiles.BN) - (-n // tiles.BN) for n in (length, keys) if n)
     longest = batch * min(blocks, -(-max(length, keys) // tiles.BM))

@@ -219,7 +219,7 @@ def attention_key(
     """
     batch, heads, _, width = x.query.shape
     _, _, keys, tasks, length = x.counts
-    tiles = attention_tiles("attention_key", width, grad.dtype, tile_class(grad.device))
+    tiles = attention_tiles("attention_key", width, grad.dtype, tile_class(grad.device), x.seed is not None)
     programs = 0
     if dprefix_key is not None or dprefix_value is not None:
         programs += tasks * heads * -(-length // tiles.BN)

@@ -132,7 +132,7 @@ def attention_query(
         delta: written; or None.
     """
     batch, heads, queries, width = x.query.shape
-    tiles = attention_tiles("attention_query", width, grad.dtype, tile_class(grad.device))
+    tiles = attention_tiles("attention_query", width, grad.dtype, tile_class(grad.device), x.seed is not None)
     programs = -(-queries // tiles.BM) * batch * heads
     if programs and (dquery is not None or delta is not None):
         launch(

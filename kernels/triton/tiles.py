@@ -126,13 +126,13 @@ class AttentionTiles(NamedTuple):
     num_stages: int
 
 
-_ANY = {
+_ANY: dict[str, tuple[tuple[int, int, int, int], ...]] = {
     "attention": ((64, 64, 4, 2), (64, 32, 8, 2)),
     "attention_query": ((64, 32, 4, 1), (64, 16, 8, 1)),
     "attention_key": ((32, 64, 8, 1), (16, 64, 4, 1)),
     "attention_bias": ((64, 32, 4, 1), (64, 16, 8, 1)),
 }
-ATTENTION = {
+ATTENTION: dict[str, dict[str, tuple[tuple[int, int, int, int], ...]]] = {
     "any": _ANY,
     "sm_80": {
         **_ANY,
@@ -141,19 +141,24 @@ ATTENTION = {
     },
     "sm_86": {**_ANY, "attention_key": ((16, 64, 4, 1), (32, 32, 4, 1))},
     "sm_90": {
-        **_ANY,
-        "attention": ((64, 64, 4, 2), (64, 32, 4, 1)),
-        "attention_query": ((64, 32, 4, 1), (128, 32, 8, 1)),
-        "attention_key": ((32, 64, 4, 1), (32, 128, 8, 2)),
+        "attention": ((64, 64, 4, 2), (128, 64, 8, 2)),
+        "attention_query": ((64, 32, 4, 1), (128, 32, 8, 2)),
+        "attention_key": ((32, 64, 4, 1), (32, 128, 8, 2), (16, 128, 8, 2)),
+        "attention_bias": ((64, 64, 4, 1), (64, 64, 8, 1)),
     },
     "sm_100": {**_ANY, "attention_query": ((64, 32, 4, 2), (64, 16, 8, 1))},
     "gfx942": _ANY,
 }
-"""BM, BN, warps and stages of half types, for heads of up to 64 columns and of up to 128; by ``tools/search.py``."""
+"""BM, BN, warps and stages of half types, for heads of up to 64 columns and of up to 128; by ``tools/search.py``.
+
+Where dropout would make the tiles of wide heads spill, they have others with it.
+"""
 
 
 @lru_cache(maxsize=64)
-def attention_tiles(launch: str, width: int, dtype: torch.dtype, architecture: str) -> AttentionTiles:
+def attention_tiles(
+    launch: str, width: int, dtype: torch.dtype, architecture: str, dropout: bool = False
+) -> AttentionTiles:
     """Tiles of a launch of the attention.
 
     Args:
@@ -162,12 +167,13 @@ def attention_tiles(launch: str, width: int, dtype: torch.dtype, architecture: s
         width: D, of a head.
         dtype: of queries, keys and values.
         architecture: a class of ``crosspt.kernels.architecture``.
+        dropout: whether weights are dropped.
     """
     columns = max(16, triton.next_power_of_2(width))  # whole rows of a head
     narrow = columns <= 64
     if dtype.itemsize == 2:
         tiles = ATTENTION[architecture if columns <= 128 else "any"]
-        rows, keys, warps, stages = tiles[launch][0 if narrow else 1]
+        rows, keys, warps, stages = tiles[launch][0 if narrow else -1 if dropout else 1]
     elif launch == "attention":
         rows, keys, warps, stages = 16, 16, 4, 2
     elif launch == "attention_query":
