@@ -135,7 +135,7 @@ _ANY: dict[str, dict[int, Tile]] = {
     "attention_bias": {64: (64, 32, 4, 1), 128: (64, 16, 8, 1)},
 }
 _SM_80: dict[str, dict[int, Tile]] = {
-    "attention": {32: (64, 32, 4, 2), 64: (64, 64, 4, 2), 128: (128, 16, 8, 2)},
+    "attention": {32: (64, 16, 4, 2), 64: (64, 64, 4, 2), 128: (128, 16, 8, 2)},
     "attention_query": {64: (64, 16, 4, 1), 128: (128, 16, 8, 1)},
     "attention_key": {32: (16, 64, 4, 2), 64: (16, 64, 4, 1), 128: (16, 128, 8, 1)},
     "attention_bias": {64: (64, 32, 4, 1), 128: (64, 32, 4, 1)},
@@ -150,12 +150,17 @@ ATTENTION: dict[str, dict[str, dict[int, Tile]]] = {
         "attention_key": {64: (32, 64, 4, 1), 128: (32, 128, 8, 2)},
         "attention_bias": {64: (64, 64, 4, 1), 128: (64, 64, 8, 1)},
     },
-    "sm_100": {**_ANY, "attention_query": {64: (64, 32, 4, 2), 128: (64, 16, 8, 1)}},
+    "sm_100": {
+        "attention": {64: (64, 64, 4, 1), 128: (64, 32, 4, 1)},
+        "attention_query": {64: (64, 64, 4, 1), 128: (64, 16, 4, 1)},
+        "attention_key": {64: (32, 64, 4, 1), 128: (32, 128, 8, 1)},
+        "attention_bias": {64: (128, 32, 4, 1), 128: (128, 32, 8, 1)},
+    },
     "gfx942": {
         "attention": {64: (128, 64, 4, 1), 128: (64, 16, 2, 2)},
         "attention_query": {64: (128, 16, 4, 2), 128: (64, 16, 2, 1)},
         "attention_key": {64: (16, 128, 4, 2), 128: (16, 64, 2, 1)},
-        "attention_bias": {64: (64, 32, 4, 1), 128: (64, 16, 8, 1)},
+        "attention_bias": {64: (64, 64, 2, 1), 128: (64, 64, 4, 1)},
     },
 }
 """Tiles of half types in each class of GPU and launch, for heads of up to so many columns; by ``tools/search.py``."""

@@ -11,7 +11,7 @@ import torch
 from crosspt import functional
 from crosspt.functional import library
 from crosspt.kernels import architecture
-from crosspt.kernels.tiles import ATTENTION
+from crosspt.kernels.tiles import ATTENTION, WITH_DROPOUT
 
 GPU = torch.device("cuda", 0)
 
@@ -77,7 +77,12 @@ def test_every_class_has_tiles() -> None:
     assert tuple(ATTENTION) == architecture.CLASSES
     assert len({tuple(tiles) for tiles in ATTENTION.values()}) == 1
     for tiles in ATTENTION.values():
-        assert all(rows % keys == 0 for rows, keys, *_ in tiles["attention_bias"])
+        assert all(rows % keys == 0 for rows, keys, *_ in tiles["attention_bias"].values())
+        assert all(128 in of for of in tiles.values())
+    assert all(
+        limits.keys() <= ATTENTION[tiles][launch].keys() and launch != "attention_bias"
+        for (tiles, launch), limits in WITH_DROPOUT.items()
+    )
 
 
 def test_the_compiler_takes_the_choice_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,12 +62,14 @@ class Used(Candidates):
 
 
 MOST_SLOTS = {
-    ("attention_kernel", 64): 890,
-    ("attention_kernel", 128): 1150,
-    ("attention_query_kernel", 64): 835,
-    ("attention_query_kernel", 128): 1000,
-    ("attention_key_kernel", 64): 970,
-    ("attention_key_kernel", 128): 1080,
+    ("attention_kernel", 64): 700,
+    ("attention_kernel", 128): 760,
+    ("attention_query_kernel", 64): 700,
+    ("attention_query_kernel", 128): 850,
+    ("attention_key_kernel", 64): 760,
+    ("attention_key_kernel", 128): 990,
+    ("attention_bias_kernel", 64): 880,
+    ("attention_bias_kernel", 128): 1380,
 }
 
 
