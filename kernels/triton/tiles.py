@@ -166,7 +166,7 @@ ATTENTION: dict[str, dict[str, dict[int, Tile]]] = {
 """Tiles of half types in each class of GPU and launch, for heads of up to so many columns; by ``tools/search.py``."""
 WITH_DROPOUT: dict[tuple[str, str], dict[int, Tile]] = {
     ("sm_80", "attention_key"): {128: (32, 32, 4, 2)},
-    ("sm_86", "attention_key"): {128: (32, 32, 4, 2)},
+    ("sm_86", "attention_key"): {64: (16, 64, 4, 2), 128: (32, 32, 4, 2)},
     ("sm_90", "attention_key"): {128: (16, 128, 8, 2)},
 }
 """Tiles that take the place of those which spill where weights are dropped."""
