@@ -185,7 +185,7 @@ def follow(one: Sampled, target: str) -> Followed:
     args = [without_storage(1, dtype=x) if isinstance(x, torch.dtype) else x for x in one.args]
     variant = describe(kernel, "", "", tuple(args), one.warps, one.stages)
     options = {"num_warps": one.warps, "num_stages": one.stages}
-    compiled: Any = triton.compile(source_of(variant), target=TARGETS[target].gpu, options=options)
+    compiled: Any = triton.compile(source_of(variant, TARGETS[target].gpu), target=TARGETS[target].gpu, options=options)
     facts, instructions = read_cubin(compiled.asm["cubin"]), disassemble(compiled.asm["cubin"])
     shared = max(facts["shared_bytes"], compiled.metadata.shared)
     known = {path.name for path in KERNELS.glob("*.py")}

@@ -10,7 +10,7 @@ from torch import Tensor
 from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.launch import launch, precision
 from crosspt.kernels.mixing import dot
-from crosspt.kernels.scores import Head, Keys, exp, kept, load_rows, offset, scores, seen_keys, store_rows
+from crosspt.kernels.scores import Head, Keys, exp_difference, kept, load_rows, offset, scores, seen_keys, store_rows
 from crosspt.kernels.tiles import attention_tiles
 
 
@@ -42,8 +42,8 @@ def attend(
         b_s = scores(b_q, b_k, head, keys, o_i[:, None], o_j[None, :], CAUSAL, b_out.dtype, PRECISION)  # [BM, BN]
         b_new = tl.maximum(b_max, tl.max(b_s, 1))  # [BM]
         b_ref = tl.where(b_new == float("-inf"), 0.0, b_new)  # [BM]
-        b_p = exp(b_s - b_ref[:, None])  # [BM, BN]
-        b_old = exp(b_max - b_ref)  # [BM]
+        b_p = exp_difference(b_s, b_ref[:, None])  # [BM, BN]
+        b_old = tl.exp(b_max - b_ref)  # 1 where nothing changes [BM]
         b_sum = b_sum * b_old + tl.sum(b_p, 1)
         b_max = b_new
         if head.p_seed is not None:
@@ -231,7 +231,7 @@ def attention(x: Attention) -> tuple[Tensor, Tensor]:
     batch, heads, queries, width = x.query.shape
     out = x.query.new_empty(batch, queries, heads, width)
     stats = x.query.new_empty(batch, heads, 2, queries, dtype=x.accumulator)
-    tiles = attention_tiles("attention", width, x.query.dtype, tile_class(out.device))
+    tiles = attention_tiles("attention", width, x.query.dtype, tile_class(out.device), x.seed is not None)
     grid = (-(-queries // tiles.BM) * batch * heads,)
     if grid[0]:
         launch(

@@ -101,7 +101,7 @@ def diagonal_gradient(
         p_g = x.p_grad + i_b * x.stride_gb + i_h * x.stride_gh
         b_do = load_rows(p_g, o_i, Lq, x.stride_gi, x.stride_gd, D, BD)  # [BM, BD]
         p_row = x.p_stats + i_row * 2 * Lq + o_i  # [BM]
-        b_max = tl.load(p_row, mask=o_i < Lq, other=0.0)  # [BM]
+        b_max = tl.load(p_row, mask=o_i < Lq, other=float("inf"))  # no query, no weight [BM]
         b_inv = tl.load(p_row + Lq, mask=o_i < Lq, other=0.0)  # [BM]
         b_delta = tl.load(x.p_delta + i_row * Lq + o_i, mask=o_i < Lq, other=0.0)  # [BM]
         queries = Queries(b_q, b_do, b_max, b_inv, b_delta, o_i)
@@ -225,7 +225,7 @@ def attention_bias(grad: Tensor, stats: Tensor, x: Attention, delta: Tensor, dbi
     if not (batch and queries):
         dbias.zero_()
         return
-    tiles = attention_tiles("attention_bias", width, grad.dtype, tile_class(grad.device))
+    tiles = attention_tiles("attention_bias", width, grad.dtype, tile_class(grad.device), x.seed is not None)
     blocks = -(-queries // tiles.BM)
     diagonals = sum((blocks - 1) * (tiles.BM // tiles.BN) - (-n // tiles.BN) for n in (length, keys) if n)
     longest = batch * min(blocks, -(-max(length, keys) // tiles.BM))

@@ -10,7 +10,7 @@ from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.attention import Attention
 from crosspt.kernels.launch import launch, precision
 from crosspt.kernels.mixing import dot
-from crosspt.kernels.scores import Head, Keys, exp, kept, load_rows, offset, scores, store_rows
+from crosspt.kernels.scores import Head, Keys, exp_difference, kept, load_rows, offset, scores, store_rows
 from crosspt.kernels.tiles import attention_tiles
 
 
@@ -86,9 +86,9 @@ def key_gradients(
         b_q = load_rows(p_query, o_i, Lq, x.stride_qi, 1, D, BD)  # [BM, BD]
         b_s = scores(block.b_k, b_q, head, keys, o_i[None, :], o_j[:, None], CAUSAL, ACC, PRECISION)  # [BN, BM]
         b_do = load_rows(p_grad, o_i, Lq, x.stride_gi, x.stride_gd, D, BD)  # [BM, BD]
-        b_max = tl.load(p_stats + o_i, mask=o_i < Lq, other=0.0)  # [BM]
+        b_max = tl.load(p_stats + o_i, mask=o_i < Lq, other=float("inf"))  # no query, no weight [BM]
         b_inv = tl.load(p_stats + Lq + o_i, mask=o_i < Lq, other=0.0)  # [BM]
-        b_p = exp(b_s - b_max[None, :]) * b_inv[None, :]  # [BN, BM]
+        b_p = exp_difference(b_s, b_max[None, :]) * b_inv[None, :]  # [BN, BM]
         b_zp = b_p  # [BN, BM]
         if head.p_seed is not None:
             m_kept = tl.trans(kept(head, keys.i_place, o_i, block.i_j, BN))  # [BN, BM]
@@ -219,7 +219,7 @@ def attention_key(
     """
     batch, heads, _, width = x.query.shape
     _, _, keys, tasks, length = x.counts
-    tiles = attention_tiles("attention_key", width, grad.dtype, tile_class(grad.device))
+    tiles = attention_tiles("attention_key", width, grad.dtype, tile_class(grad.device), x.seed is not None)
     programs = 0
     if dprefix_key is not None or dprefix_value is not None:
         programs += tasks * heads * -(-length // tiles.BN)

@@ -10,7 +10,7 @@ from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.attention import Attention
 from crosspt.kernels.launch import launch, precision
 from crosspt.kernels.mixing import dot
-from crosspt.kernels.scores import Head, Keys, exp, kept, load_rows, offset, scores, seen_keys, store_rows
+from crosspt.kernels.scores import Head, Keys, exp_difference, kept, load_rows, offset, scores, seen_keys, store_rows
 from crosspt.kernels.tiles import attention_tiles
 
 
@@ -43,7 +43,7 @@ def score_gradient(x, b_k, b_v, head, keys, i_j, CAUSAL: tl.constexpr, PRECISION
     BN: tl.constexpr = b_k.shape[0]
     o_j = i_j + tl.arange(0, BN)  # [BN]
     b_s = scores(x.b_q, b_k, head, keys, x.o_i[:, None], o_j[None, :], CAUSAL, ACC, PRECISION)  # [BM, BN]
-    b_p = exp(b_s - x.b_max[:, None]) * x.b_inv[:, None]  # [BM, BN]
+    b_p = exp_difference(b_s, x.b_max[:, None]) * x.b_inv[:, None]  # [BM, BN]
     b_dp = dot(x.b_do, tl.trans(b_v), tl.zeros_like(b_p), PRECISION)  # [BM, BN]
     if head.p_seed is not None:
         m_kept = kept(head, keys.i_place, x.o_i, i_j, BN)  # [BM, BN]
@@ -98,7 +98,7 @@ def attention_query_kernel(
         head = Head(i_row, offset(p_bias, i_h * (Lq + n_keys - 1)), p_seed, dropout, Lq, n_keys)
         b_q = load_rows(p_query + i_b * stride_qb + i_h * stride_qh, o_i, Lq, stride_qi, 1, D, BD)  # [BM, BD]
         p_row = p_stats + i_row * 2 * Lq + o_i  # [BM]
-        b_max = tl.load(p_row, mask=o_i < Lq, other=0.0)  # [BM]
+        b_max = tl.load(p_row, mask=o_i < Lq, other=float("inf"))  # [BM]
         b_inv = tl.load(p_row + Lq, mask=o_i < Lq, other=0.0)  # [BM]
         x = Queries(b_q, b_do, b_max, b_inv, b_delta, o_i)
         b_dq = tl.zeros([BM, BD], ACC)  # [BM, BD]
@@ -132,7 +132,7 @@ def attention_query(
         delta: written; or None.
     """
     batch, heads, queries, width = x.query.shape
-    tiles = attention_tiles("attention_query", width, grad.dtype, tile_class(grad.device))
+    tiles = attention_tiles("attention_query", width, grad.dtype, tile_class(grad.device), x.seed is not None)
     programs = -(-queries // tiles.BM) * batch * heads
     if programs and (dquery is not None or delta is not None):
         launch(

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import triton
 import triton.language as tl
 
-from crosspt.kernels.mixing import INTERPRETED, dot
+from crosspt.kernels.mixing import dot
+
+LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
 
 
 class Head(NamedTuple):
@@ -64,7 +66,7 @@ def store_rows(p_x, o_r, n_rows, stride_r, b_x, D: tl.constexpr, BD: tl.constexp
 
 @triton.jit
 def scores(b_x, b_y, head, keys, o_i, o_j, CAUSAL: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr):
-    """``Q K^T + bias`` on a tile; minus infinity where the query does not see the key.
+    """``Q K^T + bias`` on a tile; minus infinity where a query does not see the key, anything where there is none.
 
     Args:
         b_x: queries [BM, BD], or keys [BN, BD]: the rows of the tile.
@@ -78,21 +80,33 @@ def scores(b_x, b_y, head, keys, o_i, o_j, CAUSAL: tl.constexpr, ACC: tl.constex
         PRECISION: "ieee" or "tf32", how float32 operands are multiplied.
     """
     b_s = dot(b_x, tl.trans(b_y), tl.zeros([b_x.shape[0], b_y.shape[0]], ACC), PRECISION)
-    o_at = keys.i_first + o_j
-    m_see = (o_j < keys.count) & (o_i < head.Lq)
-    if head.p_bias is not None:
-        b_s += tl.load(head.p_bias + (o_at - o_i + head.Lq - 1), mask=m_see, other=0.0).to(ACC)
-    if keys.p_mask is not None:  # combined before it is broadcast: one step for a row or column, not for an element
-        m_see = (tl.load(keys.p_mask + o_j, mask=o_j < keys.count, other=0) != 0) & (o_i < head.Lq)
+    # Numbers of keys and queries that exist, so that no load asks for each element whether it is there.
+    o_y = tl.maximum(tl.minimum(o_j, keys.count - 1), 0)
+    o_x = tl.minimum(o_i, head.Lq - 1)
+    if head.p_bias is not None:  # first the rows of the tile, whose addresses a loop over its columns keeps
+        if o_i.shape[1] == 1:
+            p_b = head.p_bias + (head.Lq - 1 - o_x) + (keys.i_first + o_y)
+        else:
+            p_b = head.p_bias + (keys.i_first + o_y) + (head.Lq - 1 - o_x)
+        b_s += tl.load(p_b).to(ACC)
+    m_see = o_j < keys.count
+    if keys.p_mask is not None:
+        m_see = m_see & (tl.load(keys.p_mask + o_y) != 0)
     if CAUSAL:
-        m_see = m_see & (o_at <= o_i + (head.n_keys - head.Lq))
+        m_see = m_see & (keys.i_first + o_j <= o_i + (head.n_keys - head.Lq))
     return tl.where(m_see, b_s, float("-inf"))
 
 
 @triton.jit
-def exp(b_x):
-    """``exp(b_x)``; on a GPU, subnormal results of float32 are 0: ``tl.exp`` has three instructions more for them."""
-    return tl.exp(b_x) if INTERPRETED or b_x.dtype == tl.float64 else tl.exp2(b_x * 1.4426950408889634)
+def exp_difference(b_x, b_y):
+    """``exp(b_x - b_y)``, of float32 as a power of 2 in one multiply-add: where both are equal, nearly 1.
+
+    The rounding error of ``b_y`` comes on top, which that of a score, the sum of many products, exceeds. Subnormal
+    results are 0 on a GPU; ``tl.exp`` has three instructions more for them.
+    """
+    if b_x.dtype == tl.float64:
+        return tl.exp(b_x - b_y)
+    return tl.exp2(tl.fma(b_x, LOG2E, -(b_y * LOG2E)))
 
 
 @triton.jit

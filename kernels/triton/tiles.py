@@ -126,34 +126,56 @@ class AttentionTiles(NamedTuple):
     num_stages: int
 
 
-_ANY = {
-    "attention": ((64, 64, 4, 2), (64, 32, 8, 2)),
-    "attention_query": ((64, 32, 4, 1), (64, 16, 8, 1)),
-    "attention_key": ((32, 64, 8, 1), (16, 64, 4, 1)),
-    "attention_bias": ((64, 32, 4, 1), (64, 16, 8, 1)),
+Tile = tuple[int, int, int, int]
+"""BM, BN, warps and stages."""
+_ANY: dict[str, dict[int, Tile]] = {
+    "attention": {64: (64, 64, 4, 2), 128: (64, 32, 8, 2)},
+    "attention_query": {64: (64, 32, 4, 1), 128: (64, 16, 8, 1)},
+    "attention_key": {64: (32, 64, 8, 1), 128: (16, 64, 4, 1)},
+    "attention_bias": {64: (64, 32, 4, 1), 128: (64, 16, 8, 1)},
 }
-ATTENTION = {
+_SM_80: dict[str, dict[int, Tile]] = {
+    "attention": {32: (64, 16, 4, 2), 64: (64, 64, 4, 2), 128: (128, 16, 8, 2)},
+    "attention_query": {64: (64, 16, 4, 1), 128: (128, 16, 8, 1)},
+    "attention_key": {32: (16, 64, 4, 2), 64: (16, 64, 4, 1), 128: (16, 128, 8, 1)},
+    "attention_bias": {64: (64, 32, 4, 1), 128: (64, 32, 4, 1)},
+}
+ATTENTION: dict[str, dict[str, dict[int, Tile]]] = {
     "any": _ANY,
-    "sm_80": {
-        **_ANY,
-        "attention_query": ((64, 32, 4, 1), (128, 16, 8, 1)),
-        "attention_key": ((16, 64, 4, 1), (32, 32, 4, 1)),
-    },
-    "sm_86": {**_ANY, "attention_key": ((16, 64, 4, 1), (32, 32, 4, 1))},
+    "sm_80": _SM_80,
+    "sm_86": _SM_80,
     "sm_90": {
-        **_ANY,
-        "attention": ((64, 64, 4, 2), (64, 32, 4, 1)),
-        "attention_query": ((64, 32, 4, 1), (128, 32, 8, 1)),
-        "attention_key": ((32, 64, 4, 1), (32, 128, 8, 2)),
+        "attention": {64: (64, 64, 4, 2), 128: (128, 64, 8, 2)},
+        "attention_query": {64: (64, 32, 4, 1), 128: (128, 32, 8, 2)},
+        "attention_key": {64: (32, 64, 4, 1), 128: (32, 128, 8, 2)},
+        "attention_bias": {64: (64, 64, 4, 1), 128: (64, 64, 8, 1)},
     },
-    "sm_100": {**_ANY, "attention_query": ((64, 32, 4, 2), (64, 16, 8, 1))},
-    "gfx942": _ANY,
+    "sm_100": {
+        "attention": {64: (64, 64, 4, 1), 128: (64, 32, 4, 1)},
+        "attention_query": {64: (128, 64, 8, 1), 128: (64, 16, 4, 1)},
+        "attention_key": {64: (64, 64, 8, 1), 128: (64, 64, 8, 1)},
+        "attention_bias": {64: (64, 64, 8, 1), 128: (64, 32, 4, 1)},
+    },
+    "gfx942": {
+        "attention": {64: (128, 64, 4, 1), 128: (64, 16, 2, 2)},
+        "attention_query": {64: (128, 16, 4, 2), 128: (64, 16, 2, 1)},
+        "attention_key": {64: (16, 128, 4, 2), 128: (16, 64, 2, 1)},
+        "attention_bias": {64: (64, 64, 2, 1), 128: (64, 64, 4, 1)},
+    },
 }
-"""BM, BN, warps and stages of half types, for heads of up to 64 columns and of up to 128; by ``tools/search.py``."""
+"""Tiles of half types in each class of GPU and launch, for heads of up to so many columns; by ``tools/search.py``."""
+WITH_DROPOUT: dict[tuple[str, str], dict[int, Tile]] = {
+    ("sm_80", "attention_key"): {128: (32, 32, 4, 2)},
+    ("sm_86", "attention_key"): {64: (16, 64, 4, 2), 128: (32, 32, 4, 2)},
+    ("sm_90", "attention_key"): {128: (16, 128, 8, 2)},
+}
+"""Tiles that take the place of those which spill where weights are dropped."""
 
 
 @lru_cache(maxsize=64)
-def attention_tiles(launch: str, width: int, dtype: torch.dtype, architecture: str) -> AttentionTiles:
+def attention_tiles(
+    launch: str, width: int, dtype: torch.dtype, architecture: str, dropout: bool = False
+) -> AttentionTiles:
     """Tiles of a launch of the attention.
 
     Args:
@@ -162,12 +184,14 @@ def attention_tiles(launch: str, width: int, dtype: torch.dtype, architecture: s
         width: D, of a head.
         dtype: of queries, keys and values.
         architecture: a class of ``crosspt.kernels.architecture``.
+        dropout: whether weights are dropped.
     """
     columns = max(16, triton.next_power_of_2(width))  # whole rows of a head
     narrow = columns <= 64
     if dtype.itemsize == 2:
-        tiles = ATTENTION[architecture if columns <= 128 else "any"]
-        rows, keys, warps, stages = tiles[launch][0 if narrow else 1]
+        known = architecture if columns <= 128 else "any"
+        tiles = ATTENTION[known][launch] | (WITH_DROPOUT.get((known, launch), {}) if dropout else {})
+        rows, keys, warps, stages = tiles[min((limit for limit in tiles if columns <= limit), default=max(tiles))]
     elif launch == "attention":
         rows, keys, warps, stages = 16, 16, 4, 2
     elif launch == "attention_query":

@@ -10,7 +10,7 @@ import torch
 
 from crosspt.functional import library, routing
 from crosspt.kernels import architecture
-from crosspt.kernels.tiles import ATTENTION
+from crosspt.kernels.tiles import ATTENTION, WITH_DROPOUT, attention_tiles
 
 GPU = torch.device("cuda", 0)
 
@@ -76,7 +76,24 @@ def test_every_class_has_tiles() -> None:
     assert tuple(ATTENTION) == architecture.CLASSES
     assert len({tuple(tiles) for tiles in ATTENTION.values()}) == 1
     for tiles in ATTENTION.values():
-        assert all(rows % keys == 0 for rows, keys, *_ in tiles["attention_bias"])
+        assert all(rows % keys == 0 for rows, keys, *_ in tiles["attention_bias"].values())
+        assert all(128 in of for of in tiles.values())
+    assert all(
+        limits.keys() <= ATTENTION[tiles][launch].keys() and launch != "attention_bias"
+        for (tiles, launch), limits in WITH_DROPOUT.items()
+    )
+
+
+def test_tiles_of_heads_of_any_width_and_with_dropout() -> None:
+    def tiles(width: int, dropout: bool = False) -> tuple[int, ...]:
+        found = attention_tiles("attention_key", width, torch.bfloat16, "sm_90", dropout)
+        return (found.BM, found.BN, found.num_warps, found.num_stages)
+
+    wanted = ATTENTION["sm_90"]["attention_key"]
+    assert tiles(5) == tiles(64) == tiles(64, True) == wanted[64]
+    assert tiles(65) == tiles(128) == wanted[128]
+    assert tiles(128, True) == WITH_DROPOUT["sm_90", "attention_key"][128] != wanted[128]
+    assert tiles(129) == tiles(256, True) == ATTENTION["any"]["attention_key"][128]
 
 
 def test_the_compiler_takes_the_choice_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,13 @@ def test_large_scores_do_not_overflow(device: str) -> None:
         assert off < (300 * 2**-22 if name == "output" else 1e-3) * wanted[name].abs().max().item(), name
 
 
+def test_large_bias_beside_queries_that_do_not_exist(device: str) -> None:
+    """A bias of every score alike changes nothing, not even where a block has no more queries to take it away."""
+    x = make_inputs(CASES["prefix, bias, mask"], Sizes(), torch.float32, device)
+    larger = x.replaced(bias=(x.tensors["bias"].detach() + 256).requires_grad_())
+    assert_same(results(attended, larger, "triton"), results(attended, x, "triton"), 1e-3)
+
+
 @pytest.mark.parametrize("name", ["bias, mask", "all"])
 def test_hidden_keys_are_of_no_effect(name: str, device: str) -> None:
     x = make_inputs(CASES[name], Sizes(), device=device)

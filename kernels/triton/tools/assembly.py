@@ -20,15 +20,17 @@ from triton.compiler import ASTSource
 from crosspt.kernels.tools.variants import Variant
 
 
-def source_of(variant: Variant) -> ASTSource:
-    """What Triton compiles."""
+def source_of(variant: Variant, gpu: GPUTarget) -> ASTSource:
+    """What Triton compiles for a GPU; AMD's address tensors of less than 2 GiB in another way, and these are."""
     names = variant.kernel.arg_names
-    return ASTSource(
-        variant.kernel,
-        variant.signature,
-        constexprs=variant.constexprs,
-        attrs={(names.index(name),): [["tt.divisibility", 16]] for name in variant.divisible_by_16},
-    )
+    attrs: dict[tuple[int], list[Any]] = {
+        (names.index(name),): [["tt.divisibility", 16]] for name in variant.divisible_by_16
+    }
+    if gpu.backend == "hip":
+        for name, kind in variant.signature.items():
+            if kind.startswith("*"):
+                attrs.setdefault((names.index(name),), []).append(["tt.pointer_range", 32])
+    return ASTSource(variant.kernel, variant.signature, constexprs=variant.constexprs, attrs=attrs)
 
 
 def compile_variant(variant: Variant, gpu: GPUTarget) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def compile_variant(variant: Variant, gpu: GPUTarget) -> dict[str, Any]:
     with tempfile.TemporaryFile() as said:
         try:
             with _output_to(said.fileno()):
-                compiled: Any = triton.compile(source_of(variant), target=gpu, options=options)
+                compiled: Any = triton.compile(source_of(variant, gpu), target=gpu, options=options)
         except Exception as error:  # of many types: Triton's own, LLVM's, those of the code it runs
             said.seek(0)
             raise RuntimeError(_complaint(error, said.read().decode(errors="replace"))) from error

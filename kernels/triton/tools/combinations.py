@@ -1,17 +1,25 @@
-"""Every combination of present and absent arguments of every kernel, as far as Triton IR.
+"""Every combination of present and absent arguments of every kernel, as far as Triton IR or to machine code.
 
     python -m crosspt.kernels.tools.combinations
+    python -m crosspt.kernels.tools.combinations --target sm_90 [...] [--kernel NAME ...] [--dtype NAME ...]
+        [--width D ...] [--cover N] [--jobs N]
 
-What is there and what is not decides which code a kernel is made of, and only the interpreter takes code whose types do
-not meet. Prints how many combinations each kernel has; what does not become Triton IR raises.
+What is there and what is not decides which code a kernel is made of. Only the interpreter takes code whose types do not
+meet: without a target, what does not become Triton IR raises, and what each kernel has is counted. For a target the
+combinations are compiled, and those that spill, do not fit or do not compile are printed; the exit status is 1 if there
+are any. All of them take long: ``--cover N`` compiles as few as hold every combination of any N arguments.
 """
 
+import argparse
 import multiprocessing
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice, product
+from itertools import combinations as subsets
+from itertools import groupby, islice, product
 from typing import Any
 
 import torch
@@ -30,7 +38,8 @@ from crosspt.kernels.mixture import Mixture
 from crosspt.kernels.prepend_prompts import prepend_prompts, sum_task_rows
 from crosspt.kernels.prompted_embedding import prompted_embedding
 from crosspt.kernels.tools.assembly import source_of
-from crosspt.kernels.tools.variants import BFLOAT16, FLOAT32, Variant, record, without_storage
+from crosspt.kernels.tools.inspection import TARGETS, Row, inspect
+from crosspt.kernels.tools.variants import BFLOAT16, FLOAT16, FLOAT32, Variant, record, without_storage
 
 B, L, T, N_SOURCES, LENGTH, WIDTH, HEADS, COLUMNS = 6, 24, 4, 3, 5, 64, 2, 32
 """Batch, tokens, tasks, sources, prompt length, width, heads and their columns: none is 1, which Triton compiles in."""
@@ -38,19 +47,69 @@ B, L, T, N_SOURCES, LENGTH, WIDTH, HEADS, COLUMNS = 6, 24, 4, 3, 5, 64, 2, 32
 BOTH = (True, False)
 
 
-def combinations() -> Iterator[Variant]:
-    """What every combination of arguments launches, each compilation once."""
-    seen = set()
-    for variant in _launched():
-        key = (variant.kernel, tuple(variant.signature.items()), tuple(variant.constexprs.items()))
-        if key not in seen:
-            seen.add(key)
-            yield variant
+@dataclass(frozen=True)
+class Combinations:
+    """What every combination of arguments launches, each compilation once, one kernel after the other.
+
+    Attributes:
+        dtypes: of tables, queries, keys and values; parameters are of the same or float32.
+        widths: of a head.
+        cover: 0 for all combinations, or how many arguments are to have all theirs.
+        kernels: names of kernels to keep; empty keeps all.
+    """
+
+    dtypes: tuple[torch.dtype, ...] = (FLOAT32, BFLOAT16)
+    widths: tuple[int, ...] = (COLUMNS,)
+    cover: int = 0
+    kernels: tuple[str, ...] = ()
+
+    def __call__(self) -> Iterator[Variant]:
+        """Record what is launched."""
+        found = {
+            (variant.kernel.__name__, *variant.signature.items(), *variant.constexprs.items()): variant
+            for variant in _launched(self.dtypes, self.widths)
+            if not self.kernels or variant.kernel.__name__ in self.kernels
+        }
+        of_a_kernel = sorted(found.values(), key=_alike)
+        for _, alike in groupby(of_a_kernel, _alike):
+            variants = list(alike)
+            for variant in covering(variants, self.cover) if self.cover else variants:
+                yield replace(variant, name=_described(variant))
 
 
-def _launched() -> Iterator[Variant]:
-    for dtype, table in ((FLOAT32, FLOAT32), (FLOAT32, BFLOAT16), (BFLOAT16, BFLOAT16)):
-        compiled = partial(record, f"{dtype} beside {table}", dtype)
+def _alike(variant: Variant) -> tuple[str, int]:
+    """Kernel and width of a head, which a cover does not mix."""
+    return variant.kernel.__name__, int(str(variant.constexprs.get("D", 0)))
+
+
+def covering(variants: Sequence[Variant], cover: int) -> list[Variant]:
+    """As few variants as hold every combination that ``cover`` arguments have among all of them, found greedily."""
+    held = [set(subsets(_choices(variant), cover)) for variant in variants]
+    missing, chosen = set[Any]().union(*held), []
+    while missing:
+        best = max(range(len(held)), key=lambda i: len(held[i] & missing))
+        missing -= held[best]
+        chosen.append(variants[best])
+    return chosen
+
+
+def _choices(variant: Variant) -> list[tuple[str, object]]:
+    """Which arguments are absent, and the types and switches of the others."""
+    values = {name: variant.constexprs.get(name, kind) for name, kind in variant.signature.items()}
+    return [(name, value) for name, value in values.items() if value is None or isinstance(value, (str, bool))]
+
+
+def _described(variant: Variant) -> str:
+    """A variant's own name, and what distinguishes it from the others."""
+    absent = [name for name, value in variant.constexprs.items() if value is None]
+    switches = [f"{name} {value}" for name, value in variant.constexprs.items() if name == "D" or value is True]
+    return " ".join([variant.name, *switches, *(["without", *absent] if absent else [])])
+
+
+def _launched(dtypes: Sequence[torch.dtype], widths: Sequence[int]) -> Iterator[Variant]:
+    tables = [(dtype, dtype) for dtype in dtypes] + [(FLOAT32, dtype) for dtype in dtypes if dtype is not FLOAT32]
+    for dtype, table in tables:
+        compiled = partial(record, f"{_name(dtype)} beside {_name(table)}", dtype)
         embedding = without_storage(9, WIDTH, dtype=table)
         for mixture in _mixtures(dtype):
             inputs = Composition.of(mixture, table)
@@ -64,8 +123,12 @@ def _launched() -> Iterator[Variant]:
         yield from compiled(sum_task_rows, without_storage(B, L, WIDTH, dtype=table), _ids(B), T, LENGTH, dtype)
         prompts = without_storage(T, LENGTH, WIDTH, dtype=dtype)
         yield from compiled(prepend_prompts, prompts, _ids(B), _ids(B, L), embedding)
-    for dtype, there in product((FLOAT32, BFLOAT16), product(BOTH, repeat=5)):
-        yield from record(str(dtype), dtype, _attend, dtype, *there)
+        for width, there in product(widths, product(BOTH, repeat=5)):  # the bias is a parameter, the table the rest
+            yield from record(f"bias of {_name(dtype)}", table, _attend, table, dtype, width, *there)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _ids(*shape: int) -> Tensor:
@@ -90,18 +153,27 @@ def _mixtures(dtype: torch.dtype) -> Iterator[Mixture]:
                 ).promoted()
 
 
-def _attend(dtype: torch.dtype, bias: bool, mask: bool, prefix: bool, dropout: bool, causal: bool) -> None:
+def _attend(
+    dtype: torch.dtype,
+    bias_dtype: torch.dtype,
+    width: int,
+    bias: bool,
+    mask: bool,
+    prefix: bool,
+    dropout: bool,
+    causal: bool,
+) -> None:
     """One attention, and its backward for every combination of gradients."""
 
     def rows(batch: int, length: int) -> Tensor:
-        return without_storage(batch, length, HEADS, COLUMNS, dtype=dtype).transpose(1, 2)
+        return without_storage(batch, length, HEADS, width, dtype=dtype).transpose(1, 2)
 
     length = LENGTH * prefix
     inputs = attention_arguments(
         rows(B, L),
         rows(B, L),
         rows(B, L),
-        without_storage(HEADS, length + 2 * L - 1, dtype=dtype) if bias else None,
+        without_storage(HEADS, length + 2 * L - 1, dtype=bias_dtype) if bias else None,
         without_storage(B, L, dtype=torch.bool) if mask else None,
         rows(T, LENGTH) if prefix else None,
         rows(T, LENGTH) if prefix else None,
@@ -117,7 +189,7 @@ def _attend(dtype: torch.dtype, bias: bool, mask: bool, prefix: bool, dropout: b
 
 def to_triton_ir(variant: Variant, gpu: GPUTarget) -> Any:
     """The first form of a variant that has types. Raises whatever Triton raises where there is none."""
-    source, backend = source_of(variant), make_backend(gpu)
+    source, backend = source_of(variant, gpu), make_backend(gpu)
     options = backend.parse_options({"num_warps": variant.num_warps, "num_stages": variant.num_stages})
     context = ir.context()
     ir.load_dialects(context)
@@ -128,25 +200,61 @@ def to_triton_ir(variant: Variant, gpu: GPUTarget) -> Any:
 def _check(share: int, of: int) -> Counter[str]:
     """Take every ``of``-th combination to Triton IR, from ``share`` on; how many there were of each kernel."""
     counts: Counter[str] = Counter()
-    for variant in islice(combinations(), share, None, of):
+    for variant in islice(Combinations()(), share, None, of):
         try:
             to_triton_ir(variant, GPUTarget("cuda", 90, 32))
         except Exception as error:
-            absent = ", ".join(name for name, value in variant.constexprs.items() if value is None)
-            raise RuntimeError(f"{variant.kernel.__name__} ({variant.name}) without {absent}: {error}") from None
+            raise RuntimeError(f"{variant.kernel.__name__} {variant.name}: {error}") from None
         counts[variant.kernel.__name__] += 1
     return counts
 
 
-def main() -> None:
-    """Take every combination to Triton IR, in a process for each core."""
-    processes = min(os.cpu_count() or 1, 8)
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        counts = sum(pool.starmap(_check, [(share, processes) for share in range(processes)]), Counter())
+def check(jobs: int) -> None:
+    """Take every combination to Triton IR in parallel processes."""
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        counts = sum(pool.starmap(_check, [(share, jobs) for share in range(jobs)]), Counter())
     print(f"Triton {triton.__version__}: {counts.total()} combinations become Triton IR")
     for name, count in sorted(counts.items()):
         print(f"{count:5} {name}")
 
 
+def report(rows: Sequence[Row]) -> str:
+    """A line for each compilation with a problem, one for each target and kernel, and one that counts all of them."""
+    faulty = [row for row in rows if row.problem]
+    lines = [f"{row.target} {row.kernel} {row.dtype} {row.variant}: {row.problem}" for row in faulty]
+    most: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        most.setdefault((row.target, row.kernel), []).append(row.registers)
+    lines += [f"{' '.join(names)}: {len(found)}, up to {max(found)} registers" for names, found in most.items()]
+    return "\n".join([*lines, f"{len(rows)} compilations, {len(faulty)} with a problem"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m crosspt.kernels.tools.combinations", description=__doc__.split("\n")[0]
+    )
+    dtypes = {_name(dtype): dtype for dtype in (FLOAT16, BFLOAT16, FLOAT32)}
+    parser.add_argument("--target", nargs="+", default=[], choices=list(TARGETS), help="compile for these GPUs")
+    parser.add_argument("--kernel", nargs="+", default=[], metavar="NAME", help="only these kernels")
+    parser.add_argument("--dtype", nargs="+", default=["bfloat16"], choices=list(dtypes), help="only these dtypes")
+    parser.add_argument("--width", nargs="+", type=int, default=[64, 128], metavar="D", help="of a head")
+    parser.add_argument("--cover", type=int, default=0, metavar="N", help="all combinations of any N arguments alone")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes; one for each CPU, up to 8, by default")
+    options = parser.parse_args(arguments)
+    jobs = options.jobs or min(os.cpu_count() or 1, 8)
+    if not options.target:
+        check(jobs)
+        return 0
+    asked = tuple(dtypes[name] for name in options.dtype)
+    provider = Combinations(asked, tuple(options.width), options.cover, tuple(options.kernel))
+    try:
+        rows = inspect(options.target, options.kernel, options.dtype, provider=provider, jobs=jobs)
+    except ValueError as error:
+        parser.error(str(error))
+    print(report(rows))
+    return int(any(row.problem for row in rows))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,14 +3,15 @@
     python -m crosspt.kernels.tools.search [--target sm_90 ...] [--kernel NAME ...] [--width 64 128] [--jobs N]
 
 A tile is judged by issue slots: how many instructions each of a multiprocessor's four schedulers issues in the inner
-loop for 64 queries and 64 keys, without dropout and with it. Where programs are so large that fewer than WARPS warps
-are resident, too few to issue while others wait, slots count in proportion more. What spills or does not fit is out.
-Only half types are searched. The best goes into ``crosspt.kernels.tiles`` by hand, once the inspection of all variants
+loop for 64 queries and 64 keys, without dropout and with it. Where programs are so large that fewer warps are resident
+than WARPS, too few to issue while others wait, slots count in proportion more. What spills or does not fit is out.
+All tiles are compiled in one stage without dropout, the FINALISTS best of them in two stages too and with dropout. Only
+half types are searched. The best goes into ``crosspt.kernels.tiles`` by hand, once the inspection of all variants
 has passed with it.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
@@ -18,11 +19,12 @@ from typing import NamedTuple
 from crosspt.kernels.tools.inspection import DEFAULT_TARGETS, TARGETS, Row, inspect
 from crosspt.kernels.tools.variants import BFLOAT16, Variant, attended, record
 
-WARPS = 12
+WARPS = {32: 12, 64: 8}
+"""Of 32 threads, and of 64: these take four cycles to issue an instruction, which hides what the next one waits for."""
 KERNELS = ("attention_kernel", "attention_query_kernel", "attention_key_kernel", "attention_bias_kernel")
-DROPOUTS = (0.0, 0.1)
-ACROSS, ALONG = (32, 64, 128), (16, 32, 64)
-"""Rows of a tile, which a program keeps, and those of a step: queries and keys, or keys and queries."""
+FINALISTS = 4
+ACROSS, ALONG, NUM_WARPS = (32, 64, 128), (16, 32, 64), {32: (4, 8), 64: (2, 4, 8)}
+"""Rows of a tile, which a program keeps, and those of a step: queries and keys, or keys and queries; warps of it."""
 SCORES = (8, 32)
 """Fewest and most scores a thread: fewer repeat what a step costs, more do not fit into registers."""
 
@@ -42,36 +44,37 @@ class Tile(NamedTuple):
         return cls(rows, keys, variant.num_warps, variant.num_stages)
 
 
-def candidates(kernel: str) -> list[Tile]:
-    """What is compiled beside the tile in use."""
+def candidates(kernel: str, lanes: int) -> list[Tile]:
+    """Tiles of one stage, for warps of so many threads."""
     found = []
-    for across, along, warps, stages in product(ACROSS, ALONG, (4, 8), (1, 2)):
-        if along <= across and SCORES[0] <= across * along // (32 * warps) <= SCORES[1]:
+    for across, along, warps in product(ACROSS, ALONG, NUM_WARPS[lanes]):
+        if along <= across and SCORES[0] <= across * along // (lanes * warps) <= SCORES[1]:
             block = (along, across) if kernel == "attention_key_kernel" else (across, along)
-            found.append(Tile(*block, warps, stages))
+            found.append(Tile(*block, warps, 1))
     return found
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """A kernel's variant at heads of a width: with the tile in use, then with each candidate."""
+    """A kernel's variant at heads of a width: with the tile in use, then with others."""
 
     kernel: str
     width: int
     dropout: float
+    tiles: tuple[Tile, ...] = ()
 
     def __call__(self) -> Iterator[Variant]:
         """Record what is launched, and put other tiles into it."""
         launched = record("", BFLOAT16, attended, BFLOAT16, width=self.width, dropout=self.dropout)
         (used,) = (variant for variant in launched if variant.kernel.__name__ == self.kernel)
-        for tile in dict.fromkeys([Tile.of(used), *candidates(self.kernel)]):
+        for tile in dict.fromkeys([Tile.of(used), *self.tiles]):
             constexprs = {**used.constexprs, "BM": tile.BM, "BN": tile.BN}
             name = " ".join(map(str, tile))
             yield replace(used, name=name, constexprs=constexprs, num_warps=tile.num_warps, num_stages=tile.num_stages)
 
 
 class Judged(NamedTuple):
-    """What a tile costs; rows and numbers are without dropout and with it."""
+    """What a tile costs; rows and numbers are without dropout and, of a finalist, with it."""
 
     tile: Tile
     rows: tuple[Row, ...]
@@ -83,7 +86,8 @@ class Judged(NamedTuple):
         """To be small; infinite for what spills or does not fit."""
         if any(row.problem for row in self.rows):
             return float("inf")
-        waits = (max(WARPS / (programs * self.tile.num_warps), 1.0) for programs in self.programs)
+        warps = WARPS[TARGETS[self.rows[0].target].gpu.warp_size]
+        waits = (max(warps / (programs * self.tile.num_warps), 1.0) for programs in self.programs)
         return sum(slots * wait for slots, wait in zip(self.slots, waits, strict=True))
 
 
@@ -100,7 +104,7 @@ def judge(tile: Tile, rows: Sequence[Row]) -> Judged:
 
 
 def search(target: str, kernel: str, width: int, jobs: int | None = None) -> list[Judged]:
-    """The tile in use on a target, then the candidates from the best on.
+    """The tile in use on a target, then the finalists from the best on, then the other candidates, without dropout.
 
     Args:
         target: a name in ``TARGETS``.
@@ -108,9 +112,22 @@ def search(target: str, kernel: str, width: int, jobs: int | None = None) -> lis
         width: of a head.
         jobs: number of processes; None takes one for each CPU.
     """
-    found = [inspect([target], provider=Candidates(kernel, width, dropout), jobs=jobs) for dropout in DROPOUTS]
-    used, *others = (judge(Tile(*map(int, rows[0].variant.split())), rows) for rows in zip(*found, strict=True))
-    return [used, *sorted(others, key=lambda judged: judged.cost)]
+
+    def compiled(dropout: float, tiles: Iterable[Tile]) -> dict[Tile, Row]:
+        rows = inspect([target], provider=Candidates(kernel, width, dropout, tuple(tiles)), jobs=jobs)
+        return {Tile(*map(int, row.variant.split())): row for row in rows}
+
+    def ranked(rows: Mapping[Tile, tuple[Row, ...]]) -> list[Judged]:
+        return sorted((judge(tile, of) for tile, of in rows.items()), key=lambda judged: judged.cost)
+
+    bare = compiled(0.0, candidates(kernel, TARGETS[target].gpu.warp_size))
+    used = next(iter(bare))
+    best = [judged.tile for judged in ranked({tile: (row,) for tile, row in bare.items()})[:FINALISTS]]
+    bare |= compiled(0.0, [tile._replace(num_stages=2) for tile in best])
+    finalists = [*best, *(tile._replace(num_stages=2) for tile in best)]
+    both = {tile: (bare[tile], row) for tile, row in compiled(0.1, finalists).items()}
+    rest = {tile: (row,) for tile, row in bare.items() if tile not in both}
+    return [judge(used, both.pop(used)), *ranked(both), *ranked(rest)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
