@@ -6,6 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from crosspt.kernels.architecture import tile_class
+from crosspt.kernels.compose_encode import compose_encode
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixing import (
     Operands,
@@ -18,7 +19,7 @@ from crosspt.kernels.mixing import (
     raw_weights,
     softmax_terms,
 )
-from crosspt.kernels.tiles import compose_tiles
+from crosspt.kernels.tiles import compose_tiles, mixed_once
 
 
 @triton.jit
@@ -124,6 +125,9 @@ def compose_prompts(mixture: Composition) -> Tensor:
     """P (T, m, d) in the dtype of the mixture's tensors."""
     x = mixture
     out = torch.empty((x.tasks, x.length, x.width), dtype=x.logits.dtype, device=x.logits.device)
+    if mixed_once(x.length, x.num_sources, x.operand):
+        compose_encode(out, x, None, None, None)
+        return out
     tiles = compose_tiles(x.length, x.width, x.num_sources, x.operand, tile_class(out.device))
     grid = (x.programs(x.tasks, tiles),)
     launch(
