@@ -42,7 +42,10 @@ FROZEN = ("tests/kernels/test_launches.py::test_frozen_parameters_cost_nothing",
 ONCE = "tests/kernels/test_mixed_once.py"
 ONCE_VARIANTS = (f"{ONCE}::test_prompted_embedding_of_every_variant",)
 ONCE_SIZES = (f"{ONCE}::test_sizes",)
-ONCE_ADDRESSES = (f"{ONCE}::test_recorded_addresses_at_odd_sizes", f"{ONCE}::test_recorded_addresses_beside_a_half_table")
+ONCE_ADDRESSES = (
+    f"{ONCE}::test_recorded_addresses_at_odd_sizes",
+    f"{ONCE}::test_recorded_addresses_beside_a_half_table",
+)
 ONCE_STRESS = (f"{ONCE}::test_order_poison_and_masked_lanes_change_no_bit",)
 ONCE_STRIDES = (f"{ONCE}::test_strided_gradients",)
 ONCE_IDS = (f"{ONCE}::test_ids_out_of_range",)

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice, product
+from itertools import chain, islice, product
 from typing import Any
 
 import torch
@@ -34,6 +34,8 @@ from crosspt.kernels.tools.variants import BFLOAT16, FLOAT32, Variant, record, w
 
 B, L, T, N_SOURCES, LENGTH, WIDTH, HEADS, COLUMNS = 6, 24, 4, 3, 5, 64, 2, 32
 """Batch, tokens, tasks, sources, prompt length, width, heads and their columns: none is 1, which Triton compiles in."""
+LONG = 40
+"""Length of prompts that half types mix once."""
 
 BOTH = (True, False)
 
@@ -52,14 +54,15 @@ def _launched() -> Iterator[Variant]:
     for dtype, table in ((FLOAT32, FLOAT32), (FLOAT32, BFLOAT16), (BFLOAT16, BFLOAT16)):
         compiled = partial(record, f"{dtype} beside {table}", dtype)
         embedding = without_storage(9, WIDTH, dtype=table)
-        for mixture in _mixtures(dtype):
+        lengths = (LENGTH, LONG) if table is BFLOAT16 else (LENGTH,)
+        for mixture in chain.from_iterable(_mixtures(dtype, length) for length in lengths):
             inputs = Composition.of(mixture, table)
             for rows in (B, T - 1):  # more batch rows than tasks, and fewer
                 yield from compiled(prompted_embedding, _ids(rows, L), _ids(rows), embedding, inputs)
             yield from compiled(compose_prompts, inputs)
             for asked in product(*(BOTH if operand is not None else (False,) for operand in mixture[:5])):
                 for rows, task_ids in ((T, None), (T - 1, _ids(T - 1))):
-                    grad = without_storage(rows, LENGTH + L, WIDTH, dtype=inputs.operand)
+                    grad = without_storage(rows, inputs.length + L, WIDTH, dtype=inputs.operand)
                     yield from compiled(compose_prompts_backward, grad, inputs, Needs(*asked), task_ids)
         yield from compiled(sum_task_rows, without_storage(B, L, WIDTH, dtype=table), _ids(B), T, LENGTH, dtype)
         prompts = without_storage(T, LENGTH, WIDTH, dtype=dtype)
@@ -72,15 +75,15 @@ def _ids(*shape: int) -> Tensor:
     return without_storage(*shape, dtype=torch.int64)
 
 
-def _mixtures(dtype: torch.dtype) -> Iterator[Mixture]:
+def _mixtures(dtype: torch.dtype, length: int) -> Iterator[Mixture]:
     for sources, privates, mask, encode_sources, encode_privates in product(BOTH, repeat=5):
         for weight, bias in ((True, True), (True, False), (False, False)):
             if sources or privates:
                 candidates = N_SOURCES * sources + privates
                 yield Mixture(
                     without_storage(T, candidates, dtype=dtype),
-                    without_storage(N_SOURCES, LENGTH, WIDTH, dtype=dtype) if sources else None,
-                    without_storage(T, LENGTH, WIDTH, dtype=dtype) if privates else None,
+                    without_storage(N_SOURCES, length, WIDTH, dtype=dtype) if sources else None,
+                    without_storage(T, length, WIDTH, dtype=dtype) if privates else None,
                     without_storage(WIDTH, WIDTH, dtype=dtype) if weight else None,
                     without_storage(WIDTH, dtype=dtype) if bias else None,
                     0.5,
