@@ -12,6 +12,7 @@ from crosspt.kernels.mixing import (
     Operands,
     candidate_weights,
     group_tasks,
+    load_privates,
     mix,
     patch,
     private_weights,
@@ -42,15 +43,17 @@ def mix_patch(
     if p_mixed is not None or p_rest is not None:
         b_alpha = candidate_weights(x, s, 0, x.n, BJ)  # [BG, BJ]
         if p_mixed is not None:
+            b_u = load_privates(x, s, at) if RAW_PRIVATES else None  # [BG, BN]
             b_mixed = mix(
-                x, s, b_alpha, b_private, at, RAW_SOURCES, RAW_PRIVATES, ONE_BLOCK, OPERAND, PRECISION
+                x, s, b_alpha, b_private, b_u, at, RAW_SOURCES, RAW_PRIVATES, ONE_BLOCK, OPERAND, PRECISION
             )  # [BG, BN]
             tl.store(p_mixed + p_at, b_mixed.to(OPERAND), mask=m_at)
         if p_rest is not None:
             ENCODED_SOURCES: tl.constexpr = x.p_sources is not None and not RAW_SOURCES
             ENCODED_PRIVATES: tl.constexpr = x.p_privates is not None and not RAW_PRIVATES
+            b_v = load_privates(x, s, at) if ENCODED_PRIVATES else None  # [BG, BN]
             b_rest = mix(
-                x, s, b_alpha, b_private, at, ENCODED_SOURCES, ENCODED_PRIVATES, ONE_BLOCK, OPERAND, PRECISION
+                x, s, b_alpha, b_private, b_v, at, ENCODED_SOURCES, ENCODED_PRIVATES, ONE_BLOCK, OPERAND, PRECISION
             )  # [BG, BN]
             tl.store(p_rest + p_at, b_rest, mask=m_at)
     if p_terms is not None and i_patch == 0:

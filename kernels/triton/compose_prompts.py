@@ -13,6 +13,7 @@ from crosspt.kernels.mixing import (
     candidate_weights,
     dot,
     group_tasks,
+    load_privates,
     mix,
     patch,
     private_weights,
@@ -53,9 +54,13 @@ def compose_tile(
     if RAW:
         b_rows = tl.zeros([BG * BI, BN], ACC)  # [BG * BI, BN]
         o_n = (i_n + tl.arange(0, BN)).to(tl.int64)  # [BN]
+        b_next = load_privates(x, s, patch(x, i_i, 0, BI, BK)) if RAW_PRIVATES else None  # [BG, BI * BK]
         for i_k in range(0, x.d, BK):
+            b_u = b_next  # [BG, BI * BK]
+            if RAW_PRIVATES:
+                b_next = load_privates(x, s, patch(x, i_i, i_k + BK, BI, BK))  # [BG, BI * BK]
             b_mix = mix(
-                x, s, b_alpha, b_private, patch(x, i_i, i_k, BI, BK),
+                x, s, b_alpha, b_private, b_u, patch(x, i_i, i_k, BI, BK),
                 RAW_SOURCES, RAW_PRIVATES, ONE_BLOCK, OPERAND, PRECISION,
             )  # fmt: skip # [BG, BI * BK]
             o_k = i_k + tl.arange(0, BK)  # [BK]
@@ -73,8 +78,9 @@ def compose_tile(
     ENCODED_SOURCES: tl.constexpr = x.p_sources is not None and not RAW_SOURCES
     ENCODED_PRIVATES: tl.constexpr = x.p_privates is not None and not RAW_PRIVATES
     if ENCODED_SOURCES or ENCODED_PRIVATES:
+        b_u = load_privates(x, s, at) if ENCODED_PRIVATES else None  # [BG, BI * BN]
         b_out += mix(
-            x, s, b_alpha, b_private, at, ENCODED_SOURCES, ENCODED_PRIVATES, ONE_BLOCK, OPERAND, PRECISION
+            x, s, b_alpha, b_private, b_u, at, ENCODED_SOURCES, ENCODED_PRIVATES, ONE_BLOCK, OPERAND, PRECISION
         )  # [BG, BI * BN]
     return o_g, m_t, at, b_out
 

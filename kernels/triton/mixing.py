@@ -171,15 +171,22 @@ def raw_weights(x, s, b_private, RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.con
 
 
 @triton.jit
+def load_privates(x, s, at):
+    """The private prompts of the groups' tasks on one patch: [BG, BC]."""
+    p_u = x.p_privates + s.o_t[:, None] * x.m * x.d + (at.o_i * x.d + at.o_c)[None, :]  # [BG, BC]
+    return tl.load(p_u, mask=s.m_t[:, None] & at.m_c[None, :], other=0.0)
+
+
+@triton.jit
 def mix(
-    x, s, b_alpha, b_private, at,
+    x, s, b_alpha, b_private, b_u, at,
     SOURCES: tl.constexpr, PRIVATES: tl.constexpr, ONE_BLOCK: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``sum_j alpha_tj E_j`` over the chosen groups of prompts, on one patch: [BG, BC].
 
     ``BC`` is the number of elements of the patch here. ``b_alpha`` holds the weights of the first BJ sources, which
-    are all of them if ONE_BLOCK.
+    are all of them if ONE_BLOCK; ``b_u`` what ``load_privates`` gives, which a caller with a loop loads a step ahead.
     """
     BJ: tl.constexpr = b_alpha.shape[1]
     o_ic = at.o_i * x.d + at.o_c  # [BC]
@@ -197,8 +204,6 @@ def mix(
                 b_e = tl.load(p_e, mask=(o_j < x.n)[:, None] & at.m_c[None, :], other=0.0)  # [BJ, BC]
                 b_mix = dot(b_more.to(OPERAND), b_e.to(OPERAND), b_mix, PRECISION)  # [BG, BC]
     if PRIVATES:
-        p_u = x.p_privates + s.o_t[:, None] * x.m * x.d + o_ic[None, :]  # [BG, BC]
-        b_u = tl.load(p_u, mask=s.m_t[:, None] & at.m_c[None, :], other=0.0)  # [BG, BC]
         b_mix += b_private[:, None] * b_u.to(b_mix.dtype)
     return b_mix
 

@@ -36,7 +36,7 @@ def compose_tiles(length: int, width: int, sources: int, dtype: torch.dtype, arc
         dtype: of the operands of matrix products.
         architecture: a class of ``crosspt.kernels.architecture``.
     """
-    many = 16 if sources <= 16 or architecture == "sm_86" else 32
+    many = 16 if sources <= 16 or architecture in ("sm_80", "sm_86") else 32
     if dtype.itemsize == 2:
         positions = _fit(length, 4)
         return Tiles(
@@ -90,7 +90,7 @@ class SpreadTiles(NamedTuple):
 @lru_cache(maxsize=512)
 def spread_tiles(length: int, width: int, dtype: torch.dtype, architecture: str) -> SpreadTiles:
     """Tiles of the backward's last launch; the arguments are those of :func:`compose_tiles`."""
-    warps = 8 if architecture == "sm_86" and dtype.itemsize < 8 else 4
+    warps = 8 if architecture in ("sm_80", "sm_86") and dtype.itemsize < 8 else 4
     if dtype.itemsize == 2:
         return SpreadTiles(16, _fit(length, 4), _fit(width, 64, 16), 16, 64, warps)
     return SpreadTiles(16, _fit(length, 2), _fit(width, 32, 16), 16, 64, warps)
@@ -214,8 +214,8 @@ class CopyTiles(NamedTuple):
 @lru_cache(maxsize=512)
 def copy_tiles(width: int, dtype: torch.dtype) -> CopyTiles:
     """Tiles for moving rows of d elements: of up to 4 bytes, four loads of 16 bytes a thread and step."""
-    columns = _fit(width, 256, 16)
-    return CopyTiles((4096 if dtype.itemsize == 2 else 2048) // columns, columns, 4)
+    columns = _fit(width, 512 if dtype.itemsize == 2 else 256, 16)
+    return CopyTiles((8192 if dtype.itemsize == 2 else 2048) // columns, columns, 8 if dtype.itemsize == 2 else 4)
 
 
 class RowSumTiles(NamedTuple):

@@ -80,7 +80,9 @@ def variants() -> Iterator[Variant]:
         yield from record("encoded sources, raw privates", dtype, _prompted, _mixture(dtype, raw_sources=False))
     yield from record("float32 parameters", half, _prompted, _mixture(FLOAT32, table=half), half)
     yield from record("32 sources", half, _prompted, _mixture(half, sources=32))
-    yield from record("32 sources, float32 parameters", half, _prompted, _mixture(FLOAT32, sources=32, table=half), half)
+    yield from record(
+        "32 sources, float32 parameters", half, _prompted, _mixture(FLOAT32, sources=32, table=half), half
+    )
     yield from record("tf32", FLOAT32, _prompted, _mixture(FLOAT32, precision="tf32"))
     for dtype in DTYPES:
         yield from record("raw", dtype, compose_prompts, _mixture(dtype))
