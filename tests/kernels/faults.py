@@ -77,6 +77,8 @@ IN_PLACE = (
 NO_CANDIDATES = ("tests/kernels/test_values.py::test_task_without_candidates",)
 SEED = ("tests/kernels/test_attention.py::test_seed_is_drawn_from_torch",)
 
+ENCODED_MIX = "mix(x, s, b_alpha, b_private, b_u, at, ENCODED_SOURCES, ENCODED_PRIVATES, ONE_BLOCK, OPERAND, PRECISION)"
+
 FAULTS: list[Fault] = [
     # mixing.py
     Fault(MIXING, "patch", "i_i + o_flat // BC", "i_i + o_flat % BC", VARIANTS),
@@ -122,9 +124,8 @@ FAULTS: list[Fault] = [
         "(o_n < x.d)[:, None] & (o_k <= x.d)[None, :]", ADDRESSES),
     Fault(COMPOSE, "compose_tile", "b_raw[:, None] * b_bias[None, :]", "b_bias[None, :]", PARTS),
     Fault(COMPOSE, "compose_tile",
-        "b_out += mix(x, s, b_alpha, b_private, b_u, at, ENCODED_SOURCES, ENCODED_PRIVATES, ONE_BLOCK, OPERAND, PRECISION)",
-        "b_out = mix(x, s, b_alpha, b_private, b_u, at, ENCODED_SOURCES, ENCODED_PRIVATES, ONE_BLOCK, OPERAND, PRECISION)",
-        PARTS),
+        f"b_out += {ENCODED_MIX}",
+        f"b_out = {ENCODED_MIX}", PARTS),
     Fault(COMPOSE, "compose_prompts_kernel", "m_t[:, None] & at.m_c[None, :]", "at.m_c[None, :]", ADDRESSES),
     # prompted_embedding.py
     Fault(PROMPTED, "store_tile",

@@ -30,7 +30,7 @@ from crosspt.kernels.mixture import Mixture
 from crosspt.kernels.prepend_prompts import prepend_prompts, sum_task_rows
 from crosspt.kernels.prompted_embedding import prompted_embedding
 from crosspt.kernels.tools.assembly import source_of
-from crosspt.kernels.tools.variants import BFLOAT16, FLOAT32, Variant, record, without_storage
+from crosspt.kernels.tools.variants import BFLOAT16, FLOAT32, Variant, distinct, record, without_storage
 
 B, L, T, N_SOURCES, LENGTH, WIDTH, HEADS, COLUMNS = 6, 24, 4, 3, 5, 64, 2, 32
 """Batch, tokens, tasks, sources, prompt length, width, heads and their columns: none is 1, which Triton compiles in."""
@@ -42,12 +42,7 @@ BOTH = (True, False)
 
 def combinations() -> Iterator[Variant]:
     """What every combination of arguments launches, each compilation once."""
-    seen = set()
-    for variant in _launched():
-        key = (variant.kernel, tuple(variant.signature.items()), tuple(variant.constexprs.items()))
-        if key not in seen:
-            seen.add(key)
-            yield variant
+    yield from distinct(_launched())
 
 
 def _launched() -> Iterator[Variant]:

@@ -4,7 +4,7 @@ The launchers themselves are run on tensors without storage while their launches
 training launches and cannot drift from it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -72,6 +72,20 @@ def variants() -> Iterator[Variant]:
     """
     if not isinstance(launch_kernel(), triton.JITFunction):
         raise RuntimeError("variants: kernels must be compiled ones, got interpreted ones; unset TRITON_INTERPRET")
+    yield from distinct(_launched())
+
+
+def distinct(found: Iterable[Variant]) -> Iterator[Variant]:
+    """Each compilation once, under the name it has first."""
+    seen = set()
+    for variant in found:
+        key = (variant.kernel, tuple(variant.signature.items()), tuple(variant.constexprs.items()))
+        if key not in seen:
+            seen.add(key)
+            yield variant
+
+
+def _launched() -> Iterator[Variant]:
     half = BFLOAT16
     for dtype in DTYPES:
         yield from record("raw sources and privates, bias, mask", dtype, _prompted, _mixture(dtype))
