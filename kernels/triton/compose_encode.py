@@ -10,9 +10,10 @@ from torch import Tensor
 from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.compose_mixture import compose_mixture
 from crosspt.kernels.launch import Composition, launch
+from crosspt.kernels.mixed_tiles import encode_tiles
 from crosspt.kernels.mixing import dot
 from crosspt.kernels.prepend_prompts import AT_ONCE, copy_tokens, fill_bad_rows, first_bit, rows_of_tasks
-from crosspt.kernels.tiles import copy_tiles, encode_tiles
+from crosspt.kernels.tiles import copy_tiles
 
 
 class Encoding(NamedTuple):

@@ -10,8 +10,8 @@ from torch import Tensor
 from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.compose_mixture import Mixed
 from crosspt.kernels.launch import Composition, launch
+from crosspt.kernels.mixed_tiles import WANTED, encode_tiles
 from crosspt.kernels.mixing import dot
-from crosspt.kernels.tiles import encode_tiles
 
 
 class Rows(NamedTuple):
@@ -175,8 +175,6 @@ class EncoderGradients(NamedTuple):
     dbiases: Tensor | None  # (splits, d) in the accumulator's dtype, to be added up to db
 
 
-WANTED = 256
-"""Programs that a sum over rows is split into: some for each multiprocessor, by sizes alone and not by the device."""
 LEAST_STEPS = 4
 """Steps that a split's sum goes over at least, where there are as many."""
 

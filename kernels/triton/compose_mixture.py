@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from crosspt.kernels.launch import Composition, launch
+from crosspt.kernels.mixed_tiles import mixture_tiles
 from crosspt.kernels.mixing import (
     Operands,
     candidate_weights,
@@ -19,7 +20,6 @@ from crosspt.kernels.mixing import (
     raw_weights,
     softmax_terms,
 )
-from crosspt.kernels.tiles import mixture_tiles
 
 
 @triton.jit

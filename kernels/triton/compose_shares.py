@@ -7,8 +7,8 @@ from torch import Tensor
 
 from crosspt.kernels.compose_spread import spread_patch
 from crosspt.kernels.launch import Composition, launch
+from crosspt.kernels.mixed_tiles import WANTED, share_tiles
 from crosspt.kernels.mixing import Gradient, Operands, dot, group_tasks, load_gradient, patch
-from crosspt.kernels.tiles import share_tiles
 
 
 @triton.jit
@@ -145,10 +145,6 @@ def compose_shares_kernel(
         BIAS: tl.constexpr = 0 if p_bias is None else (1 if RAW_PRIVATES else -1)
         i_last = i_tile - n_sources - n_privates - n_dots
         share_of_privates(x, from_privates, dp, p_dots, i_last, n_splits, BIAS, BG, BN)
-
-
-WANTED = 256
-"""Programs that the shares of dalpha are split into, by sizes alone and not by the device."""
 
 
 def compose_shares(

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from crosspt.kernels.compose_spread import differentiate_logits
 from crosspt.kernels.launch import Composition, launch
+from crosspt.kernels.mixed_tiles import sum_tiles
 from crosspt.kernels.mixing import Operands
-from crosspt.kernels.tiles import sum_tiles
 
 
 @triton.jit

@@ -38,11 +38,11 @@ def compose_tiles(length: int, width: int, sources: int, dtype: torch.dtype, arc
     """
     many = 16 if sources <= 16 or architecture in ("sm_80", "sm_86") else 32
     if dtype.itemsize == 2:
-        positions = _fit(length, 4)
+        positions = fit(length, 4)
         return Tiles(
-            64 // positions, positions, _fit(width, 64, 16), _fit(width, 32, 16), many, 8 if many == 16 else 4, 3
+            64 // positions, positions, fit(width, 64, 16), fit(width, 32, 16), many, 8 if many == 16 else 4, 3
         )
-    positions, columns = _fit(length, 2), _fit(width, 32, 16)
+    positions, columns = fit(length, 2), fit(width, 32, 16)
     return Tiles(16 // positions, positions, columns, columns, many, 4, 3 if dtype.itemsize == 4 else 2)
 
 
@@ -66,13 +66,13 @@ class ProductTiles(NamedTuple):
 def product_tiles(length: int, width: int, sources: int, dtype: torch.dtype) -> ProductTiles:
     """Tiles of the backward's matrix products; the arguments are those of :func:`compose_tiles`."""
     many = 16 if sources <= 16 else 32
-    columns = _fit(width, 64, 16)
+    columns = fit(width, 64, 16)
     if dtype.itemsize == 2:
-        positions = _fit(length, 4)
+        positions = fit(length, 4)
         return ProductTiles(64 // positions, positions, columns, columns, many, 16, 1, 64, columns, 8, 2)
-    positions = _fit(length, 2)
+    positions = fit(length, 2)
     groups = 16 // positions
-    step = _fit(width, 32, 16)
+    step = fit(width, 32, 16)
     return ProductTiles(groups, positions, columns, step, many, groups, positions, columns, columns, 8, 2)
 
 
@@ -92,11 +92,11 @@ def spread_tiles(length: int, width: int, dtype: torch.dtype, architecture: str)
     """Tiles of the backward's last launch; the arguments are those of :func:`compose_tiles`."""
     warps = 8 if architecture in ("sm_80", "sm_86") and dtype.itemsize < 8 else 4
     if dtype.itemsize == 2:
-        return SpreadTiles(16, _fit(length, 4), _fit(width, 64, 16), 16, 64, warps)
-    return SpreadTiles(16, _fit(length, 2), _fit(width, 32, 16), 16, 64, warps)
+        return SpreadTiles(16, fit(length, 4), fit(width, 64, 16), 16, 64, warps)
+    return SpreadTiles(16, fit(length, 2), fit(width, 32, 16), 16, 64, warps)
 
 
-def _fit(size: int, most: int, least: int = 1) -> int:
+def fit(size: int, most: int, least: int = 1) -> int:
     """The power of two that covers ``size``, between ``least`` and ``most``."""
     return max(least, min(most, triton.next_power_of_2(size)))
 
@@ -121,88 +121,6 @@ def mixed_once(length: int, sources: int, dtype: torch.dtype) -> bool:
     return dtype.itemsize <= MIXED_ONCE_BYTES and max(length, sources) > MOST_INSIDE
 
 
-class MixtureTiles(NamedTuple):
-    """Block sizes of the launch that mixes once; each name is the kernel's constexpr."""
-
-    BG: int  # groups of a tile
-    BN: int  # its columns, of one position
-    BJ: int  # sources mixed in one product
-    num_warps: int
-    num_stages: int
-
-
-@lru_cache(maxsize=512)
-def mixture_tiles(width: int) -> MixtureTiles:
-    """Tiles of the launch that mixes once, for prompts of d columns."""
-    return MixtureTiles(64, _fit(width, 128, 16), 16, 4, 3)
-
-
-class EncodeTiles(NamedTuple):
-    """Block sizes of the products with an encoder, once prompts are mixed; each name is the kernels' constexpr."""
-
-    BM: int  # rows of a tile
-    BN: int  # its columns
-    BK: int  # rows or columns of the inner product, a step
-    num_warps: int
-    num_stages: int
-
-
-ENCODE = {
-    "any": {"compose_encode": (64, 128, 32, 4, 3), "compose_encode_backward": (64, 128, 32, 4, 3)},
-    "sm_80": {"compose_encode": (64, 128, 64, 4, 3), "compose_encode_backward": (64, 128, 32, 4, 3)},
-    "sm_86": {"compose_encode": (64, 128, 32, 4, 3), "compose_encode_backward": (64, 128, 32, 4, 3)},
-    "sm_90": {"compose_encode": (64, 128, 64, 4, 3), "compose_encode_backward": (128, 128, 64, 8, 3)},
-    "sm_100": {"compose_encode": (64, 128, 64, 4, 3), "compose_encode_backward": (128, 128, 64, 8, 3)},
-    "gfx942": {"compose_encode": (128, 128, 32, 8, 3), "compose_encode_backward": (128, 128, 32, 8, 3)},
-}
-"""BM, BN, BK, warps and stages of half types; judged by issue slots of the inner loop and resident warps."""
-
-
-@lru_cache(maxsize=512)
-def encode_tiles(launch: str, width: int, architecture: str) -> EncodeTiles:
-    """Tiles of the products with the encoder.
-
-    Args:
-        launch: "compose_encode", or "compose_encode_backward".
-        width: d.
-        architecture: a class of ``crosspt.kernels.architecture``.
-    """
-    rows, columns, step, warps, stages = ENCODE[architecture][launch]
-    return EncodeTiles(rows, _fit(width, columns, 16), _fit(width, step, 16), warps, stages)
-
-
-class ShareTiles(NamedTuple):
-    """Block sizes of the programs behind dS, dU and the shares of dalpha, once prompts are mixed."""
-
-    BG: int  # groups of a step or tile
-    BN: int  # columns of a patch, of one position
-    BJ: int  # sources or tasks of a tile
-    num_warps: int
-    num_stages: int
-
-
-@lru_cache(maxsize=512)
-def share_tiles(width: int, sources: int) -> ShareTiles:
-    """Tiles of that launch, for prompts of d columns and n sources."""
-    return ShareTiles(64, _fit(width, 128, 16), _fit(sources, 32, 16), 4, 2)
-
-
-class SumTiles(NamedTuple):
-    """Block sizes of the programs that add up what was split; each name is the kernel's constexpr."""
-
-    BJ: int  # candidates of a step
-    BX: int  # shares added at a time
-    BY: int  # parts of dW or db added at a time
-    BC: int  # columns of a program
-    num_warps: int
-
-
-@lru_cache(maxsize=512)
-def sum_tiles(width: int) -> SumTiles:
-    """Tiles of the launch that adds up, for rows of d columns."""
-    return SumTiles(64, 32, 4, _fit(width, 512, 16), 4)
-
-
 class CopyTiles(NamedTuple):
     """Block sizes of the programs that move rows."""
 
@@ -214,7 +132,7 @@ class CopyTiles(NamedTuple):
 @lru_cache(maxsize=512)
 def copy_tiles(width: int, dtype: torch.dtype) -> CopyTiles:
     """Tiles for moving rows of d elements: of up to 4 bytes, four loads of 16 bytes a thread and step."""
-    columns = _fit(width, 512 if dtype.itemsize == 2 else 256, 16)
+    columns = fit(width, 512 if dtype.itemsize == 2 else 256, 16)
     return CopyTiles((8192 if dtype.itemsize == 2 else 2048) // columns, columns, 8 if dtype.itemsize == 2 else 4)
 
 
@@ -229,8 +147,8 @@ class RowSumTiles(NamedTuple):
 @lru_cache(maxsize=512)
 def row_sum_tiles(length: int, width: int, dtype: torch.dtype) -> RowSumTiles:
     """Tiles for sums over batch rows of prompts (m, d): long prompts take more positions for each look at the ids."""
-    columns = _fit(width, 1024 // dtype.itemsize, 16)
-    return RowSumTiles(_fit(length, 8 if length > 32 else 2), columns, 4)
+    columns = fit(width, 1024 // dtype.itemsize, 16)
+    return RowSumTiles(fit(length, 8 if length > 32 else 2), columns, 4)
 
 
 class AttentionTiles(NamedTuple):

@@ -1,13 +1,19 @@
 """Compositions that are mixed once: tests of values, memory and strides again, and what is theirs alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from unittest import mock
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from crosspt.kernels import launch, tiles
+from crosspt.kernels.compose_prompts_backward import Needs
+from crosspt.kernels.launch import Composition
+from crosspt.kernels.mixture import Mixture
+from crosspt.kernels.prompted_embedding import prompted_embedding, prompted_embedding_backward
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,
@@ -143,6 +149,41 @@ def test_frozen_parameters_cost_nothing(learned: tuple[str, ...], raw: bool) -> 
     assert (arguments.get("p_dweights") is not None) == ("weight" in learned)
     assert (arguments.get("p_dbiases") is not None) == ("bias" in learned)
     assert (arguments.get("p_dots") is not None) == ("logits" in learned)
+
+
+def test_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that are allocated beside the results, for 256 sources of 100 positions: forward, then backward."""
+    T, n, m, d = 64, 256, 100, 1024
+    made: list[Tensor] = []
+
+    class Allocations(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            made.append(result)
+            return result
+
+    def without_storage(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    def scratch(results: Iterable[Tensor | None]) -> int:
+        sizes = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in made}
+        kept = {tensor.untyped_storage()._cdata for tensor in results if tensor is not None}
+        return sum(size for storage, size in sizes.items() if storage not in kept)
+
+    monkeypatch.setattr(launch, "start", lambda *_: None)
+    parameters = [without_storage(*shape) for shape in ((T, n + 1), (n, m, d), (T, m, d), (d, d), (d,))]
+    mixture = Composition.of(Mixture(*parameters), torch.bfloat16)
+    table, grad = (without_storage(*shape, dtype=torch.bfloat16) for shape in ((99, d), (128, m + 8, d)))
+    ids = without_storage(128, 8, dtype=torch.int64)
+    with Allocations():
+        out = prompted_embedding(ids, ids[:, 0], table, mixture)
+    assert scratch([out, ids]) <= 15.3e6
+    made.clear()
+    with Allocations():
+        gradients = prompted_embedding_backward(
+            grad, without_storage(128, dtype=torch.int64), mixture, Needs(*[True] * 5)
+        )
+    assert scratch(gradients) <= 60.4e6
 
 
 @pytest.mark.parametrize("case", ["raw, masked", "encoded privates", "no encoder"])
