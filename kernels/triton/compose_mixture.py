@@ -102,16 +102,16 @@ def compose_mixture_kernel(
     """
     N = n + (1 if p_privates is not None else 0)
     x = Operands(p_logits, p_sources, p_privates, None, None, p_mask, p_task_ids, inv_tau, B, T, n, N, m, d)
-    n_groups = 0
-    n_patches = 1
+    n_groups = tl.cdiv(tl.minimum(B, T), BG)  # innermost, so that all of them find the sources in the cache
+    n_patches = 0
     if p_mixed is not None or p_rest is not None:
         n_patches = m * tl.cdiv(d, BN)
-    if p_mixed is not None or p_rest is not None or p_terms is not None:
-        n_groups = tl.cdiv(tl.minimum(B, T), BG)
+    elif p_terms is not None:
+        n_patches = 1
     i_tile = tl.program_id(0)
     if i_tile < n_groups * n_patches:
         mix_patch(
-            x, p_mixed, p_rest, p_terms, i_tile // n_patches * BG, i_tile % n_patches, RAW_SOURCES, RAW_PRIVATES,
+            x, p_mixed, p_rest, p_terms, i_tile % n_groups * BG, i_tile // n_groups, RAW_SOURCES, RAW_PRIVATES,
             BG, BN, BJ, ONE_BLOCK, OPERAND, PRECISION,
         )  # fmt: skip
     elif p_rounded is not None:

@@ -26,11 +26,13 @@ def share_of_sources(
 ):  # fmt: skip
     """What the patches of a split add to ``<D_g, E_j>``, for BG groups and BJ sources."""
     ACC: tl.constexpr = p_dots.dtype.element_ty
+    G = tl.minimum(x.B, x.T)
+    n_g = tl.cdiv(G, BG)  # innermost, so that all groups find the sources in the cache
     n_j = tl.cdiv(x.n, BJ)
     n_n = tl.cdiv(x.d, BN)
-    i_split = i_tile // n_j % n_splits
-    o_j = (i_tile % n_j * BJ + tl.arange(0, BJ)).to(tl.int64)  # [BJ]
-    o_g, _, m_g = group_tasks(x, i_tile // n_j // n_splits * BG, BG)  # [BG]
+    i_split = i_tile // n_g // n_j
+    o_j = (i_tile // n_g % n_j * BJ + tl.arange(0, BJ)).to(tl.int64)  # [BJ]
+    o_g, _, m_g = group_tasks(x, i_tile % n_g * BG, BG)  # [BG]
     i_lo, i_hi = split_patches(x, i_split, n_splits, BN)
     b_dots = tl.zeros([BG, BJ], ACC)  # [BG, BJ]
     for i_patch in range(i_lo, i_hi):
@@ -39,7 +41,6 @@ def share_of_sources(
         p_e = x.p_sources + o_j[:, None] * x.m * x.d + (at.o_i * x.d + at.o_c)[None, :]  # [BJ, BN]
         b_e = tl.load(p_e, mask=(o_j < x.n)[:, None] & at.m_c[None, :], other=0.0)  # [BJ, BN]
         b_dots = dot(b_d.to(OPERAND), tl.trans(b_e.to(OPERAND)), b_dots, PRECISION)  # [BG, BJ]
-    G = tl.minimum(x.B, x.T)
     p_share = p_dots + (i_split.to(tl.int64) * G + o_g)[:, None] * x.N + o_j[None, :]  # [BG, BJ]
     tl.store(p_share, b_dots, mask=(o_g < G)[:, None] & (o_j < x.n)[None, :])
 

@@ -34,19 +34,19 @@ def spread_patch(
     """
     ACC: tl.constexpr = tl.float64 if tl.float64 == OPERAND else tl.float32
     n_n = tl.cdiv(x.d, BN)
-    n_i = tl.cdiv(x.m, BI)
-    i_j = i_tile // (n_i * n_n) * BJ
-    o_j = (i_j + tl.arange(0, BJ)).to(tl.int64)  # [BJ]
-    at = patch(x, i_tile // n_n % n_i * BI, i_tile % n_n * BN, BI, BN)
-    i_lo = 0
-    i_hi = tl.minimum(x.B, x.T)
     count = x.n
     if OF_TASKS:
         count = x.T
-        if x.B >= x.T:
-            # Groups are tasks: only a task's own group carries its private prompt.
-            i_lo = i_j
-            i_hi = tl.minimum(i_j + BJ, x.T)
+    n_j = tl.cdiv(count, BJ)  # innermost, so that all of them find D in the cache
+    i_j = i_tile % n_j * BJ
+    o_j = (i_j + tl.arange(0, BJ)).to(tl.int64)  # [BJ]
+    at = patch(x, i_tile // n_j // n_n * BI, i_tile // n_j % n_n * BN, BI, BN)
+    i_lo = 0
+    i_hi = tl.minimum(x.B, x.T)
+    if OF_TASKS and x.B >= x.T:
+        # Groups are tasks: only a task's own group carries its private prompt.
+        i_lo = i_j
+        i_hi = tl.minimum(i_j + BJ, x.T)
     b_out = tl.zeros([BJ, BI * BN], ACC)  # [BJ, BI * BN]
     for i_g in range(i_lo, i_hi, BG):
         o_g, o_t, m_g = group_tasks(x, i_g, BG)  # [BG]
