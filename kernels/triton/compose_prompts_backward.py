@@ -1,7 +1,8 @@
-"""Backward of the composition in two launches, from dP or, with fewer batch rows than tasks, from dX itself.
+"""Backward of the composition, from dP or, with fewer batch rows than tasks, from dX itself.
 
-The first launch holds the matrix products: dMixed = dP W beside the partial inner products of dalpha, and
-dW = dP^T Mixed beside db. The second spreads dMixed over sources and private prompts and finishes the logits. Sums over
+Two launches: the first holds the matrix products, dMixed = dP W beside the partial inner products of dalpha and
+dW = dP^T Mixed beside db; the second spreads dMixed over sources and private prompts and finishes the logits. Four where
+``mixed_once`` says so: the mixture, the products with the encoder, what meets the prompts, and what adds up. Sums over
 programs go through partial buffers that are added in a fixed order.
 """
 
