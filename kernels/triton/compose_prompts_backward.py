@@ -1,9 +1,9 @@
 """Backward of the composition, from dP or, with fewer batch rows than tasks, from dX itself.
 
 Two launches: the first holds the matrix products, dMixed = dP W beside the partial inner products of dalpha and
-dW = dP^T Mixed beside db; the second spreads dMixed over sources and private prompts and finishes the logits. Four where
-``mixed_once`` says so: the mixture, the products with the encoder, what meets the prompts, and what adds up. Sums over
-programs go through partial buffers that are added in a fixed order.
+dW = dP^T Mixed beside db; the second spreads dMixed over sources and private prompts and finishes the logits. Four
+where ``mixed_once`` says so: the mixture, the products with the encoder, what meets the prompts, and what adds up. Sums
+over programs go through partial buffers that are added in a fixed order.
 """
 
 from typing import NamedTuple
