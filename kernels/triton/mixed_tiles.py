@@ -22,7 +22,7 @@ class MixtureTiles(NamedTuple):
 @lru_cache(maxsize=512)
 def mixture_tiles(width: int) -> MixtureTiles:
     """Tiles of the launch that mixes once, for prompts of d columns."""
-    return MixtureTiles(64, fit(width, 128, 16), 16, 4, 3)
+    return MixtureTiles(64, fit(width, 128, 16), 16, 8, 3)
 
 
 class EncodeTiles(NamedTuple):

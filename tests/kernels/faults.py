@@ -49,6 +49,7 @@ ONCE_ADDRESSES = (
 ONCE_STRESS = (f"{ONCE}::test_order_poison_and_masked_lanes_change_no_bit",)
 ONCE_STRIDES = (f"{ONCE}::test_strided_gradients",)
 ONCE_IDS = (f"{ONCE}::test_ids_out_of_range",)
+ONCE_NO_TASK = (f"{ONCE}::test_a_gradient_of_rows_without_a_task_is_not_looked_at",)
 ONCE_FROZEN = (f"{ONCE}::test_frozen_parameters_cost_nothing",)
 WHAT = ("tests/kernels/test_launches.py::test_what_is_mixed_once",)
 ATTENDED = ("tests/kernels/test_attention.py::test_every_variant",)
@@ -250,8 +251,8 @@ FAULTS: list[Fault] = [
     Fault(ENCODE, "store_rows", "bits &= bits - 1", "bits = 0", ONCE_VARIANTS),
     Fault(ENCODE, "store_rows", 'tl.where(m_t, b_out, float("nan"))', "b_out", ONCE_IDS),
     Fault(ENCODE, "store_rows", "i_lo == 0", "i_lo == 1", ONCE_IDS),
-    Fault(ENCODE, "compose_encode_kernel", "tl.minimum(B, T) * m", "T * m", ONCE_ADDRESSES),
-    Fault(ENCODE_BACKWARD, "rows_with_task", "(o_t >= 0) & (o_t < g.T)", "m_r", ONCE_IDS),
+    Fault(ENCODE, "compose_encode_kernel", "tl.minimum(B, T) * m", "T * m", ONCE_SIZES),
+    Fault(ENCODE_BACKWARD, "rows_with_task", "(o_t >= 0) & (o_t < g.T)", "m_r", ONCE_NO_TASK),
     Fault(ENCODE_BACKWARD, "load_rows", "(o_r % g.m).to(tl.int64) * g.stride_i", "(o_r % g.m).to(tl.int64) * g.d",
         ONCE_STRIDES),
     Fault(ENCODE_BACKWARD, "split_rows", "i_split * n_steps * BK", "i_split * BK", ONCE_SIZES),
