@@ -13,6 +13,7 @@ from crosspt.kernels.mixing import (
     dot,
     group_tasks,
     load_gradient,
+    load_privates,
     mix,
     patch,
     private_weights,
@@ -129,8 +130,9 @@ def differentiate_encoder(
             if p_dbias is not None:
                 b_db += tl.sum(tl.reshape(b_dp.to(ACC) * b_raw[:, None], [BH * BQ, BO]), 0)
             if p_dweight is not None:
+                b_u = load_privates(x, s, patch(x, i_i, i_p, BQ, BP)) if RAW_PRIVATES else None  # [BH, BQ * BP]
                 b_mix = mix(
-                    x, s, b_alpha, b_private, patch(x, i_i, i_p, BQ, BP),
+                    x, s, b_alpha, b_private, b_u, patch(x, i_i, i_p, BQ, BP),
                     RAW_SOURCES, RAW_PRIVATES, ONE_BLOCK, OPERAND, PRECISION,
                 )  # fmt: skip # [BH, BQ * BP]
                 b_x = tl.trans(tl.reshape(b_dp.to(OPERAND), [BH * BQ, BO]))  # [BO, BH * BQ]

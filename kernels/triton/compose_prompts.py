@@ -6,19 +6,21 @@ import triton.language as tl
 from torch import Tensor
 
 from crosspt.kernels.architecture import tile_class
+from crosspt.kernels.compose_encode import compose_encode
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixing import (
     Operands,
     candidate_weights,
     dot,
     group_tasks,
+    load_privates,
     mix,
     patch,
     private_weights,
     raw_weights,
     softmax_terms,
 )
-from crosspt.kernels.tiles import compose_tiles
+from crosspt.kernels.tiles import compose_tiles, mixed_once
 
 
 @triton.jit
@@ -52,9 +54,13 @@ def compose_tile(
     if RAW:
         b_rows = tl.zeros([BG * BI, BN], ACC)  # [BG * BI, BN]
         o_n = (i_n + tl.arange(0, BN)).to(tl.int64)  # [BN]
+        b_next = load_privates(x, s, patch(x, i_i, 0, BI, BK)) if RAW_PRIVATES else None  # [BG, BI * BK]
         for i_k in range(0, x.d, BK):
+            b_u = b_next  # [BG, BI * BK]
+            if RAW_PRIVATES:
+                b_next = load_privates(x, s, patch(x, i_i, i_k + BK, BI, BK))  # [BG, BI * BK]
             b_mix = mix(
-                x, s, b_alpha, b_private, patch(x, i_i, i_k, BI, BK),
+                x, s, b_alpha, b_private, b_u, patch(x, i_i, i_k, BI, BK),
                 RAW_SOURCES, RAW_PRIVATES, ONE_BLOCK, OPERAND, PRECISION,
             )  # fmt: skip # [BG, BI * BK]
             o_k = i_k + tl.arange(0, BK)  # [BK]
@@ -72,8 +78,9 @@ def compose_tile(
     ENCODED_SOURCES: tl.constexpr = x.p_sources is not None and not RAW_SOURCES
     ENCODED_PRIVATES: tl.constexpr = x.p_privates is not None and not RAW_PRIVATES
     if ENCODED_SOURCES or ENCODED_PRIVATES:
+        b_u = load_privates(x, s, at) if ENCODED_PRIVATES else None  # [BG, BI * BN]
         b_out += mix(
-            x, s, b_alpha, b_private, at, ENCODED_SOURCES, ENCODED_PRIVATES, ONE_BLOCK, OPERAND, PRECISION
+            x, s, b_alpha, b_private, b_u, at, ENCODED_SOURCES, ENCODED_PRIVATES, ONE_BLOCK, OPERAND, PRECISION
         )  # [BG, BI * BN]
     return o_g, m_t, at, b_out
 
@@ -124,6 +131,9 @@ def compose_prompts(mixture: Composition) -> Tensor:
     """P (T, m, d) in the dtype of the mixture's tensors."""
     x = mixture
     out = torch.empty((x.tasks, x.length, x.width), dtype=x.logits.dtype, device=x.logits.device)
+    if mixed_once(x.length, x.num_sources, x.operand):
+        compose_encode(out, x, None, None, None)
+        return out
     tiles = compose_tiles(x.length, x.width, x.num_sources, x.operand, tile_class(out.device))
     grid = (x.programs(x.tasks, tiles),)
     launch(

@@ -1,8 +1,9 @@
-"""Backward of the composition in two launches, from dP or, with fewer batch rows than tasks, from dX itself.
+"""Backward of the composition, from dP or, with fewer batch rows than tasks, from dX itself.
 
-The first launch holds the matrix products: dMixed = dP W beside the partial inner products of dalpha, and
-dW = dP^T Mixed beside db. The second spreads dMixed over sources and private prompts and finishes the logits. Sums over
-programs go through partial buffers that are added in a fixed order.
+Two launches: the first holds the matrix products, dMixed = dP W beside the partial inner products of dalpha and
+dW = dP^T Mixed beside db; the second spreads dMixed over sources and private prompts and finishes the logits. Four
+where ``mixed_once`` says so: the mixture, the products with the encoder, what meets the prompts, and what adds up. Sums
+over programs go through partial buffers that are added in a fixed order.
 """
 
 from typing import NamedTuple
@@ -10,9 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from crosspt.kernels.compose_encode_backward import compose_encode_backward
+from crosspt.kernels.compose_mixture import compose_mixture
 from crosspt.kernels.compose_products import compose_products
+from crosspt.kernels.compose_shares import compose_shares
 from crosspt.kernels.compose_spread import compose_spread
+from crosspt.kernels.compose_sums import compose_sums
 from crosspt.kernels.launch import Composition
+from crosspt.kernels.tiles import mixed_once
 
 
 class Needs(NamedTuple):
@@ -56,7 +62,20 @@ def compose_prompts_backward(
     dprivates = like(needs.privates, x.privates)
     dweight = like(needs.weight, x.weight)
     dbias = like(needs.bias, x.bias)
-    mixed = (dsources is not None and x.raw_sources) or (dprivates is not None and x.raw_privates)
-    dmixed, dots = compose_products(grad, x, task_ids, dweight, dbias, mixed=mixed, dots=dlogits is not None)
-    compose_spread(grad, x, task_ids, dlogits, dsources, dprivates, dmixed, dots)
+    needs_mixed = (dsources is not None and x.raw_sources) or (dprivates is not None and x.raw_privates)
+    if not mixed_once(x.length, x.num_sources, x.operand):
+        dots = dlogits is not None
+        dmixed, shares = compose_products(grad, x, task_ids, dweight, dbias, mixed=needs_mixed, dots=dots)
+        compose_spread(grad, x, task_ids, dlogits, dsources, dprivates, dmixed, shares)
+        return Gradients(dlogits, dsources, dprivates, dweight, dbias)
+    needs_mixed |= dlogits is not None and (x.raw_sources or x.raw_privates)
+    needs_terms = dsources is not None or dprivates is not None or dbias is not None
+    found = compose_mixture(
+        x, grad.shape[0], task_ids, mixed=dweight is not None, rest=False, terms=needs_terms, weight=needs_mixed
+    )
+    dmixed, dweights, dbiases = compose_encode_backward(
+        grad, x, found, task_ids, dmixed=needs_mixed, dweight=dweight is not None, dbias=dbias is not None
+    )
+    shares = compose_shares(grad, x, task_ids, dmixed, found.terms, dsources, dprivates, dots=dlogits is not None)
+    compose_sums(x, task_ids, shares, dweights, dbiases, dlogits, dweight, dbias)
     return Gradients(dlogits, dsources, dprivates, dweight, dbias)

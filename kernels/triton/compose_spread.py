@@ -13,6 +13,7 @@ from crosspt.kernels.mixing import (
     dot,
     group_tasks,
     load_gradient,
+    load_terms,
     patch,
     private_weights,
     softmax_terms,
@@ -22,33 +23,34 @@ from crosspt.kernels.tiles import spread_tiles
 
 @triton.jit
 def spread_patch(
-    x, g, p_out, i_tile, OF_TASKS: tl.constexpr,
+    x, g, p_out, p_terms, i_tile, OF_TASKS: tl.constexpr,
     BG: tl.constexpr, BI: tl.constexpr, BN: tl.constexpr, BJ: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``dE_j = sum_g alpha_gj D_g`` on one patch of BJ sources, or, OF_TASKS, of the private prompts of BJ tasks.
 
-    ``D`` (G, m, d), given as ``g``, is dMixed for raw prompts and dP for encoded ones.
+    ``D`` (G, m, d), given as ``g``, is dMixed for raw prompts and dP for encoded ones. The terms (3, G) of the softmax
+    are computed where there are none.
     """
     ACC: tl.constexpr = tl.float64 if tl.float64 == OPERAND else tl.float32
     n_n = tl.cdiv(x.d, BN)
-    n_i = tl.cdiv(x.m, BI)
-    i_j = i_tile // (n_i * n_n) * BJ
-    o_j = (i_j + tl.arange(0, BJ)).to(tl.int64)  # [BJ]
-    at = patch(x, i_tile // n_n % n_i * BI, i_tile % n_n * BN, BI, BN)
-    i_lo = 0
-    i_hi = tl.minimum(x.B, x.T)
     count = x.n
     if OF_TASKS:
         count = x.T
-        if x.B >= x.T:
-            # Groups are tasks: only a task's own group carries its private prompt.
-            i_lo = i_j
-            i_hi = tl.minimum(i_j + BJ, x.T)
+    n_j = tl.cdiv(count, BJ)  # innermost, so that all of them find D in the cache
+    i_j = i_tile % n_j * BJ
+    o_j = (i_j + tl.arange(0, BJ)).to(tl.int64)  # [BJ]
+    at = patch(x, i_tile // n_j // n_n * BI, i_tile // n_j % n_n * BN, BI, BN)
+    i_lo = 0
+    i_hi = tl.minimum(x.B, x.T)
+    if OF_TASKS and x.B >= x.T:
+        # Groups are tasks: only a task's own group carries its private prompt.
+        i_lo = i_j
+        i_hi = tl.minimum(i_j + BJ, x.T)
     b_out = tl.zeros([BJ, BI * BN], ACC)  # [BJ, BI * BN]
     for i_g in range(i_lo, i_hi, BG):
         o_g, o_t, m_g = group_tasks(x, i_g, BG)  # [BG]
-        s = softmax_terms(x, o_t, m_g, BJ, ACC)
+        s = softmax_terms(x, o_t, m_g, BJ, ACC) if p_terms is None else load_terms(x, p_terms, o_g, o_t, m_g)
         if OF_TASKS:
             b_private = private_weights(x, s)  # [BG]
             b_alpha = tl.where(o_t[:, None] == o_j[None, :], b_private[:, None], 0.0)  # [BG, BJ]
@@ -156,11 +158,13 @@ def compose_spread_kernel(
     if i_tile < n_sources:
         if p_dsources is not None:
             from_sources = Gradient(p_from_sources, stride_sg, stride_si, stride_sd)
-            spread_patch(x, from_sources, p_dsources, i_tile, False, BG, BI, BN, BJ, OPERAND, PRECISION)
+            spread_patch(x, from_sources, p_dsources, None, i_tile, False, BG, BI, BN, BJ, OPERAND, PRECISION)
     elif i_tile < n_sources + n_privates:
         if p_dprivates is not None:
             from_privates = Gradient(p_from_privates, stride_pg, stride_pi, stride_pd)
-            spread_patch(x, from_privates, p_dprivates, i_tile - n_sources, True, BG, BI, BN, BJ, OPERAND, PRECISION)
+            spread_patch(
+                x, from_privates, p_dprivates, None, i_tile - n_sources, True, BG, BI, BN, BJ, OPERAND, PRECISION
+            )
     elif p_dlogits is not None:
         i_t = (i_tile - n_sources - n_privates).to(tl.int64)
         differentiate_logits(x, p_dlogits, p_dots, i_t, n_patches, BX, BJ)

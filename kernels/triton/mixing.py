@@ -116,17 +116,30 @@ def candidate_scores(x, o_t, m_t, o_j, m_j, ACC: tl.constexpr):
 def softmax_terms(x, o_t, m_t, BJ: tl.constexpr, ACC: tl.constexpr):
     """The softmax of the groups whose tasks are ``o_t``."""
     BG: tl.constexpr = o_t.shape[0]
-    b_max = tl.full([BG], float("-inf"), ACC)  # [BG]
-    b_sum = tl.zeros([BG], ACC)  # [BG]
+    b_most = tl.full([BG, BJ], float("-inf"), ACC)  # [BG, BJ]
+    b_sums = tl.zeros([BG, BJ], ACC)  # [BG, BJ]
     for i_j in range(0, x.N, BJ):
         o_j = i_j + tl.arange(0, BJ)  # [BJ]
         b_scores = candidate_scores(x, o_t, m_t, o_j, o_j < x.N, ACC)  # [BG, BJ]
-        b_new = tl.maximum(b_max, tl.max(b_scores, 1))  # [BG]
-        b_ref = tl.where(b_new == float("-inf"), 0.0, b_new)  # [BG]
-        b_sum = b_sum * tl.exp(b_max - b_ref) + tl.sum(tl.exp(b_scores - b_ref[:, None]), 1)  # [BG]
-        b_max = b_new
+        b_new = tl.maximum(b_most, b_scores)  # [BG, BJ]
+        b_ref = tl.where(b_new == float("-inf"), 0.0, b_new)  # [BG, BJ]
+        b_sums = b_sums * tl.exp(b_most - b_ref) + tl.exp(b_scores - b_ref)  # [BG, BJ]
+        b_most = b_new
+    # Threads meet once, not in each step.
+    b_max = tl.max(b_most, 1)  # [BG]
+    b_max = tl.where(b_max == float("-inf"), 0.0, b_max)  # [BG]
+    b_sum = tl.sum(b_sums * tl.exp(b_most - b_max[:, None]), 1)  # [BG]
     b_inv = tl.where(b_sum == 0.0, 0.0, 1.0 / tl.where(b_sum == 0.0, 1.0, b_sum))  # [BG]
-    return Softmax(o_t, m_t, tl.where(b_max == float("-inf"), 0.0, b_max), b_inv)
+    return Softmax(o_t, m_t, b_max, b_inv)
+
+
+@triton.jit
+def load_terms(x, p_terms, o_g, o_t, m_t):
+    """The softmax of the groups ``o_g`` from its terms (3, G): largest score, reciprocal sum, raw weight."""
+    G = tl.minimum(x.B, x.T)
+    b_max = tl.load(p_terms + o_g, mask=o_g < G, other=0.0)  # [BG]
+    b_inv = tl.load(p_terms + G + o_g, mask=o_g < G, other=0.0)  # [BG]
+    return Softmax(o_t, m_t, b_max, b_inv)
 
 
 @triton.jit
@@ -158,15 +171,22 @@ def raw_weights(x, s, b_private, RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.con
 
 
 @triton.jit
+def load_privates(x, s, at):
+    """The private prompts of the groups' tasks on one patch: [BG, BC]."""
+    p_u = x.p_privates + s.o_t[:, None] * x.m * x.d + (at.o_i * x.d + at.o_c)[None, :]  # [BG, BC]
+    return tl.load(p_u, mask=s.m_t[:, None] & at.m_c[None, :], other=0.0)
+
+
+@triton.jit
 def mix(
-    x, s, b_alpha, b_private, at,
+    x, s, b_alpha, b_private, b_u, at,
     SOURCES: tl.constexpr, PRIVATES: tl.constexpr, ONE_BLOCK: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``sum_j alpha_tj E_j`` over the chosen groups of prompts, on one patch: [BG, BC].
 
     ``BC`` is the number of elements of the patch here. ``b_alpha`` holds the weights of the first BJ sources, which
-    are all of them if ONE_BLOCK.
+    are all of them if ONE_BLOCK; ``b_u`` what ``load_privates`` gives, which a caller with a loop loads a step ahead.
     """
     BJ: tl.constexpr = b_alpha.shape[1]
     o_ic = at.o_i * x.d + at.o_c  # [BC]
@@ -184,8 +204,6 @@ def mix(
                 b_e = tl.load(p_e, mask=(o_j < x.n)[:, None] & at.m_c[None, :], other=0.0)  # [BJ, BC]
                 b_mix = dot(b_more.to(OPERAND), b_e.to(OPERAND), b_mix, PRECISION)  # [BG, BC]
     if PRIVATES:
-        p_u = x.p_privates + s.o_t[:, None] * x.m * x.d + o_ic[None, :]  # [BG, BC]
-        b_u = tl.load(p_u, mask=s.m_t[:, None] & at.m_c[None, :], other=0.0)  # [BG, BC]
         b_mix += b_private[:, None] * b_u.to(b_mix.dtype)
     return b_mix
 

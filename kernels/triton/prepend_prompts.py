@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from crosspt.kernels.launch import launch
-from crosspt.kernels.tiles import copy_tiles
+from crosspt.kernels.tiles import copy_tiles, row_sum_tiles
 
 
 @triton.jit
@@ -52,6 +52,38 @@ def copy_tokens(
     o_b = o_r // L  # [BR]
     o_out = (o_b * (m + L) + m + o_r % L) * d  # [BR]
     copy_rows(p_out, p_table, o_out, o_v * stride_v, m_r, m_v, d, stride_d, BC)
+
+
+AT_ONCE = tl.constexpr(16)
+"""Batch rows whose task ids are looked at together."""
+
+
+@triton.jit
+def rows_of_tasks(p_task_ids, i_b, B, i_lo, i_hi):
+    """Which of the AT_ONCE batch rows from ``i_b`` on have a task id in [i_lo, i_hi]: a bit each."""
+    o_b = tl.arange(0, AT_ONCE)  # [AT_ONCE]
+    o_t = tl.load(p_task_ids + i_b + o_b, mask=i_b + o_b < B, other=0)  # [AT_ONCE]
+    m_b = (o_t >= i_lo) & (o_t <= i_hi) & (i_b + o_b < B)  # [AT_ONCE]
+    return tl.sum(tl.where(m_b, 1 << o_b, 0), 0)
+
+
+@triton.jit
+def first_bit(bits):
+    """Number of the lowest bit that is set: the exponent of that power of two as a float."""
+    return ((bits & -bits).to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 127
+
+
+@triton.jit
+def fill_bad_rows(p_out, p_task_ids, B, T, stride_b, o_in, m_in):
+    """Fill elements ``o_in`` of every batch row whose task id is out of range with NaN: never a silent result."""
+    b_nan = tl.full(o_in.shape, float("nan"), tl.float32).to(p_out.dtype.element_ty)
+    for i_b in range(0, B, AT_ONCE):
+        n_there = tl.minimum(B - i_b, AT_ONCE)
+        bits = rows_of_tasks(p_task_ids, i_b, B, 0, T - 1) ^ ((1 << n_there) - 1)
+        tl.device_assert(bits == 0, "crosspt: task_ids must lie in [0, T)")
+        while bits != 0:
+            tl.store(p_out + (i_b + first_bit(bits)) * stride_b + o_in, b_nan, mask=m_in)
+            bits &= bits - 1
 
 
 @triton.jit(do_not_specialize=["B", "L", "T", "m", "V"])
@@ -112,9 +144,9 @@ def prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table:
 
 @triton.jit(do_not_specialize=["B", "m"])
 def sum_task_rows_kernel(
-    p_out, p_grad, p_task_ids, B, m, d, stride_b, stride_i, stride_d, BB: tl.constexpr, BC: tl.constexpr
+    p_out, p_grad, p_task_ids, B, m, d, stride_b, stride_i, stride_d, BI: tl.constexpr, BC: tl.constexpr
 ):
-    """``dP_t = sum of dX_b[:m] over the rows b of task t``: one row (t, i) and BC columns a program.
+    """``dP_t = sum of dX_b[:m] over the rows b of task t``: BI positions of a task and BC columns a program.
 
     Args:
         p_out: dP (T, m, d), written.
@@ -126,35 +158,33 @@ def sum_task_rows_kernel(
         stride_b: stride of dX between batch rows.
         stride_i: stride of dX between positions.
         stride_d: stride of dX along a row.
-        BB: batch rows added at a time, in a fixed order.
+        BI: positions of a program.
         BC: columns of a program.
     """
     ACC: tl.constexpr = tl.float64 if p_out.dtype.element_ty == tl.float64 else tl.float32
-    i_row = tl.program_id(0).to(tl.int64)
-    i_t = i_row // m
-    i_i = i_row % m
-    o_c = (tl.program_id(1) * BC + tl.arange(0, BC)).to(tl.int64)  # [BC]
-    m_c = o_c < d  # [BC]
-    b_sum = tl.zeros([BC], ACC)  # [BC]
-    for i_b in range(0, B, BB):
-        o_b = (i_b + tl.arange(0, BB)).to(tl.int64)  # [BB]
-        o_t = tl.load(p_task_ids + o_b, mask=o_b < B, other=-1)  # [BB]
-        m_t = o_t == i_t  # [BB]
-        if tl.max(m_t.to(tl.int32), 0) > 0:  # most blocks hold no row of the task
-            p_g = p_grad + o_b[:, None] * stride_b + i_i * stride_i + o_c[None, :] * stride_d  # [BB, BC]
-            b_x = tl.load(p_g, mask=m_t[:, None] & m_c[None, :], other=0.0)  # [BB, BC]
-            b_sum += tl.sum(b_x.to(ACC), 0)
-    tl.store(p_out + i_row * d + o_c, b_sum.to(p_out.dtype.element_ty), mask=m_c)
+    n_i = tl.cdiv(m, BI)
+    i_t = (tl.program_id(0) // n_i).to(tl.int64)
+    o_i = (tl.program_id(0) % n_i * BI + tl.arange(0, BI)).to(tl.int64)[:, None]  # [BI, 1]
+    o_c = (tl.program_id(1) * BC + tl.arange(0, BC)).to(tl.int64)[None, :]  # [1, BC]
+    m_ic = (o_i < m) & (o_c < d)  # [BI, BC]
+    b_sum = tl.zeros([BI, BC], ACC)  # [BI, BC]
+    for i_b in range(0, B, AT_ONCE):
+        bits = rows_of_tasks(p_task_ids, i_b, B, i_t, i_t)
+        while bits != 0:  # the task's rows, in order
+            p_g = p_grad + (i_b + first_bit(bits)).to(tl.int64) * stride_b + o_i * stride_i + o_c * stride_d  # [BI, BC]
+            b_sum += tl.load(p_g, mask=m_ic, other=0.0).to(ACC)  # [BI, BC]
+            bits &= bits - 1
+    tl.store(p_out + (i_t * m + o_i) * d + o_c, b_sum.to(p_out.dtype.element_ty), mask=m_ic)
 
 
 def sum_task_rows(grad: Tensor, task_ids: Tensor, tasks: int, length: int, dtype: torch.dtype) -> Tensor:
     """The prompts' gradient (tasks, length, d) in ``dtype`` from the output's (B, length + L, d)."""
     batch, _, width = grad.shape
     out = torch.empty((tasks, length, width), dtype=dtype, device=grad.device)
-    columns = copy_tiles(width, grad.dtype).BC
+    tiles = row_sum_tiles(length, width, grad.dtype)
     launch(
-        sum_task_rows_kernel, (tasks * length, -(-width // columns)), out,
+        sum_task_rows_kernel, (tasks * -(-length // tiles.BI), -(-width // tiles.BC)), out,
         out, grad, task_ids.contiguous(), batch, length, width, *grad.stride(),
-        16, columns, num_warps=1,
+        tiles.BI, tiles.BC, num_warps=tiles.num_warps,
     )  # fmt: skip
     return out

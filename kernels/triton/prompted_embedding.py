@@ -6,23 +6,13 @@ import triton.language as tl
 from torch import Tensor
 
 from crosspt.kernels.architecture import tile_class
+from crosspt.kernels.compose_encode import compose_encode
 from crosspt.kernels.compose_prompts import compose_tile
 from crosspt.kernels.compose_prompts_backward import Gradients, Needs, compose_prompts_backward
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixing import Operands
-from crosspt.kernels.prepend_prompts import copy_tokens, sum_task_rows
-from crosspt.kernels.tiles import compose_tiles, copy_tiles
-
-
-@triton.jit
-def fill_bad_rows(x, p_out, stride_b, o_ic, m_c):
-    """Fill a patch of every batch row whose task id is out of range with NaN: never a silent result."""
-    b_nan = tl.full([o_ic.shape[0]], float("nan"), tl.float32).to(p_out.dtype.element_ty)  # [BI * BN]
-    for i_b in range(x.B):
-        i_t = tl.load(x.p_task_ids + i_b)
-        tl.device_assert((i_t >= 0) & (i_t < x.T), "crosspt: task_ids must lie in [0, T)")
-        if (i_t < 0) | (i_t >= x.T):
-            tl.store(p_out + i_b * stride_b + o_ic, b_nan, mask=m_c)
+from crosspt.kernels.prepend_prompts import copy_tokens, fill_bad_rows, sum_task_rows
+from crosspt.kernels.tiles import compose_tiles, copy_tiles, mixed_once
 
 
 @triton.jit
@@ -44,7 +34,7 @@ def store_tile(x, p_out, L, o_g, m_t, at, b_out):
             p_x = p_out + i_b * stride_b + o_ic[None, :] + tl.zeros_like(o_g)[:, None]  # [BG, BI * BN]
             tl.store(p_x, b_x, mask=(m_g & (o_g == i_t))[:, None] & at.m_c[None, :])
         if i_g == 0:
-            fill_bad_rows(x, p_out, stride_b, o_ic, at.m_c)
+            fill_bad_rows(p_out, x.p_task_ids, x.B, x.T, stride_b, o_ic, at.m_c)
 
 
 @triton.jit(do_not_specialize=["B", "L", "T", "n", "m", "V"])
@@ -111,6 +101,9 @@ def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixtu
     out = table.new_empty(batch, x.length + tokens, x.width)
     if batch == 0:
         return out
+    if mixed_once(x.length, x.num_sources, x.operand):
+        compose_encode(out, x, task_ids.contiguous(), input_ids, table)
+        return out
     tiles = compose_tiles(x.length, x.width, x.num_sources, x.operand, tile_class(out.device))
     copy = copy_tiles(x.width, table.dtype)
     grid = (x.programs(min(batch, x.tasks), tiles) + -(-batch * tokens // copy.BR),)
@@ -133,5 +126,7 @@ def prompted_embedding_backward(grad: Tensor, task_ids: Tensor, mixture: Composi
     if task_ids.shape[0] < mixture.tasks:
         return compose_prompts_backward(grad, mixture, needs, task_ids.contiguous())
     accumulator = torch.float64 if mixture.operand is torch.float64 else torch.float32
+    if mixed_once(mixture.length, mixture.num_sources, mixture.operand):
+        accumulator = mixture.operand  # what the products would round it to
     summed = sum_task_rows(grad, task_ids, mixture.tasks, mixture.length, accumulator)
     return compose_prompts_backward(summed, mixture, needs)

@@ -36,13 +36,13 @@ def compose_tiles(length: int, width: int, sources: int, dtype: torch.dtype, arc
         dtype: of the operands of matrix products.
         architecture: a class of ``crosspt.kernels.architecture``.
     """
-    many = 16 if sources <= 16 or architecture == "sm_86" else 32
+    many = 16 if sources <= 16 or architecture in ("sm_80", "sm_86") else 32
     if dtype.itemsize == 2:
-        positions = _fit(length, 4)
+        positions = fit(length, 4)
         return Tiles(
-            64 // positions, positions, _fit(width, 64, 16), _fit(width, 32, 16), many, 8 if many == 16 else 4, 3
+            64 // positions, positions, fit(width, 64, 16), fit(width, 32, 16), many, 8 if many == 16 else 4, 3
         )
-    positions, columns = _fit(length, 2), _fit(width, 32, 16)
+    positions, columns = fit(length, 2), fit(width, 32, 16)
     return Tiles(16 // positions, positions, columns, columns, many, 4, 3 if dtype.itemsize == 4 else 2)
 
 
@@ -66,13 +66,13 @@ class ProductTiles(NamedTuple):
 def product_tiles(length: int, width: int, sources: int, dtype: torch.dtype) -> ProductTiles:
     """Tiles of the backward's matrix products; the arguments are those of :func:`compose_tiles`."""
     many = 16 if sources <= 16 else 32
-    columns = _fit(width, 64, 16)
+    columns = fit(width, 64, 16)
     if dtype.itemsize == 2:
-        positions = _fit(length, 4)
+        positions = fit(length, 4)
         return ProductTiles(64 // positions, positions, columns, columns, many, 16, 1, 64, columns, 8, 2)
-    positions = _fit(length, 2)
+    positions = fit(length, 2)
     groups = 16 // positions
-    step = _fit(width, 32, 16)
+    step = fit(width, 32, 16)
     return ProductTiles(groups, positions, columns, step, many, groups, positions, columns, columns, 8, 2)
 
 
@@ -92,13 +92,34 @@ def spread_tiles(length: int, width: int, dtype: torch.dtype, architecture: str)
     """Tiles of the backward's last launch; the arguments are those of :func:`compose_tiles`."""
     warps = 8 if architecture == "sm_86" and dtype.itemsize < 8 else 4
     if dtype.itemsize == 2:
-        return SpreadTiles(16, _fit(length, 4), _fit(width, 64, 16), 16, 64, warps)
-    return SpreadTiles(16, _fit(length, 2), _fit(width, 32, 16), 16, 64, warps)
+        # Fewer positions would spill on sm_80, and cost as much.
+        return SpreadTiles(16, 4, fit(width, 64, 16), 16, 64, warps)
+    return SpreadTiles(16, fit(length, 2), fit(width, 32, 16), 16, 64, warps)
 
 
-def _fit(size: int, most: int, least: int = 1) -> int:
+def fit(size: int, most: int, least: int = 1) -> int:
     """The power of two that covers ``size``, between ``least`` and ``most``."""
     return max(least, min(most, triton.next_power_of_2(size)))
+
+
+MOST_INSIDE = 32
+"""Sources and positions up to which a composition is mixed inside its products."""
+MIXED_ONCE_BYTES = 2
+"""Bytes of the widest operands for which more are mixed in a launch of their own."""
+
+
+def mixed_once(length: int, sources: int, dtype: torch.dtype) -> bool:
+    """Whether a composition is mixed in a launch of its own, so that its products do not mix for each of their tiles.
+
+    That is one launch more forward and up to two more backward, for half types alone. Batch size, input length and
+    number of tasks have no say here either.
+
+    Args:
+        length: m.
+        sources: n.
+        dtype: of the operands of matrix products.
+    """
+    return dtype.itemsize <= MIXED_ONCE_BYTES and max(length, sources) > MOST_INSIDE
 
 
 class CopyTiles(NamedTuple):
@@ -112,8 +133,23 @@ class CopyTiles(NamedTuple):
 @lru_cache(maxsize=512)
 def copy_tiles(width: int, dtype: torch.dtype) -> CopyTiles:
     """Tiles for moving rows of d elements: of up to 4 bytes, four loads of 16 bytes a thread and step."""
-    columns = _fit(width, 256, 16)
-    return CopyTiles((4096 if dtype.itemsize == 2 else 2048) // columns, columns, 4)
+    columns = fit(width, 512 if dtype.itemsize == 2 else 256, 16)
+    return CopyTiles((8192 if dtype.itemsize == 2 else 2048) // columns, columns, 8 if dtype.itemsize == 2 else 4)
+
+
+class RowSumTiles(NamedTuple):
+    """Block sizes of the programs that sum the rows of a task; each name is the kernel's constexpr."""
+
+    BI: int  # positions
+    BC: int  # columns
+    num_warps: int
+
+
+@lru_cache(maxsize=512)
+def row_sum_tiles(length: int, width: int, dtype: torch.dtype) -> RowSumTiles:
+    """Tiles for sums over batch rows of prompts (m, d): long prompts take more positions for each look at the ids."""
+    columns = fit(width, 1024 // dtype.itemsize, 16)
+    return RowSumTiles(fit(length, 8 if length > 32 else 2), columns, 4)
 
 
 class AttentionTiles(NamedTuple):

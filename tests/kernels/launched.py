@@ -77,10 +77,10 @@ def answer(mode: str, dtype: torch.dtype, **options: Any) -> None:
     model.generate(**batch(), max_new_tokens=3, min_new_tokens=3, **options)
 
 
-def embed(dtype: torch.dtype, *, table_learns: bool = False, **settings: Any) -> None:
+def embed(dtype: torch.dtype, *, table_learns: bool = False, length: int = 4, **settings: Any) -> None:
     embedding = torch.nn.Embedding(48, 64, dtype=dtype).requires_grad_(table_learns)
-    saved = {task: torch.zeros(4, 64) for task in TASKS}
-    config = CrossPTConfig(TASKS, prompt_length=4, **settings)
+    saved = {task: torch.zeros(length, 64) for task in TASKS}
+    config = CrossPTConfig(TASKS, prompt_length=length, **settings)
     embed = CrossPTEmbedding(embedding, config, source_prompts=saved, backend="triton")
     embed(**batch())[0].sum().backward()
     with torch.no_grad(), embed.keep_prompts():
@@ -98,6 +98,7 @@ def steps() -> Iterator[tuple[str, Callable[[], None]]]:
         for encoder in ("none", "mlp", "lstm"):
             yield f"embed {encoder} {name}", partial(embed, dtype, encoder=encoder)
         yield f"embed table {name}", partial(embed, dtype, table_learns=True)
+        yield f"embed long prompts {name}", partial(embed, dtype, length=40)
         for mode in ("full", "isolated"):
             for dropout in (0.0, 0.1):
                 yield f"train {mode} {dropout} {name}", partial(train, mode, dtype, dropout=dropout)

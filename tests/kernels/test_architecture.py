@@ -10,6 +10,7 @@ import torch
 
 from crosspt.functional import library, routing
 from crosspt.kernels import architecture
+from crosspt.kernels.mixed_tiles import ENCODE
 from crosspt.kernels.tiles import ATTENTION, WITH_DROPOUT, attention_tiles
 
 GPU = torch.device("cuda", 0)
@@ -73,7 +74,7 @@ def test_tensors_on_no_gpu_take_the_tiles_of_one_architecture() -> None:
 
 
 def test_every_class_has_tiles() -> None:
-    assert tuple(ATTENTION) == architecture.CLASSES
+    assert tuple(ATTENTION) == tuple(ENCODE) == architecture.CLASSES
     assert len({tuple(tiles) for tiles in ATTENTION.values()}) == 1
     for tiles in ATTENTION.values():
         assert all(rows % keys == 0 for rows, keys, *_ in tiles["attention_bias"].values())

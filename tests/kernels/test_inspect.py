@@ -195,29 +195,34 @@ def kernel_rows():
 @pytest.mark.slow
 def test_every_kernel_compiles_without_spills(kernel_rows):
     assert [row.problem for row in kernel_rows if row.problem] == []
-    assert len(kernel_rows) * len(DEFAULT_TARGETS) <= 252
+    assert len(kernel_rows) * len(DEFAULT_TARGETS) <= 380
 
 
 @pytest.mark.slow
 def test_rows_of_half_types_move_128_bits_at_a_time(kernel_rows):
     halves = [row for row in kernel_rows if row.dtype in ("float16", "bfloat16")]
     assert {row.kernel for row in halves} == {row.kernel for row in kernel_rows}
-    diagonal = "attention_bias_sum_kernel"  # it reads along diagonals, and writes numbers
-    assert [row for row in halves if row.load_bits < 128 and row.kernel != diagonal] == []
-    narrow = {(row.kernel, row.variant) for row in halves if row.store_bits < 128 and row.kernel != diagonal}
-    assert narrow <= {("compose_products_kernel", "no encoder")}  # it writes inner products only, no rows
+    summing = {
+        "attention_bias_sum_kernel",
+        "compose_sums_kernel",
+    }  # they read along diagonals or parts, and write numbers
+    moving = [row for row in halves if row.kernel not in summing]
+    softmax = ("compose_mixture_kernel", "long prompts, no encoder")  # nothing else is asked of it
+    assert {(row.kernel, row.variant) for row in moving if row.load_bits < 128} <= {softmax}
+    narrow = {(row.kernel, row.variant) for row in moving if row.store_bits < 128}
+    assert narrow <= {softmax, ("compose_products_kernel", "no encoder")}  # it writes inner products only, no rows
 
 
 @pytest.mark.slow
 def test_raw_prompts_of_half_types_meet_the_encoder_on_matrix_units(kernel_rows):
+    names = {"prompted_embedding_kernel", "compose_prompts_kernel", "compose_products_kernel"}
+    names |= {"compose_encode_kernel", "compose_encode_backward_kernel"}
     encoding = [
         row
         for row in kernel_rows
-        if row.dtype in ("float16", "bfloat16")
-        and row.kernel in ("prompted_embedding_kernel", "compose_prompts_kernel", "compose_products_kernel")
-        and row.variant != "no encoder"
+        if row.dtype in ("float16", "bfloat16") and row.kernel in names and row.variant != "no encoder"
     ]
-    assert len(encoding) >= 6
+    assert len(encoding) >= 12
     for row in encoding:
         assert any(instruction.startswith("HGMMA") for instruction in row.matrix_instructions), row
 

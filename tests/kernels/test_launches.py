@@ -8,6 +8,7 @@ import torch
 
 from crosspt.functional import torch_composition, validation
 from crosspt.kernels import launch
+from crosspt.kernels.tiles import mixed_once
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,
@@ -58,6 +59,40 @@ def test_forward_is_one_launch_and_backward_at_most_three(
     with count_launches() as backward:
         torch.autograd.grad(out, list(x.given.values()), grad, allow_unused=True)
     assert backward.total == len(backward.kernels) == (3 if sizes is BY_TASK else 2)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("sizes", [BY_TASK._replace(n=33), BY_ROW._replace(m=33)], ids=["by task", "by row"])
+@pytest.mark.parametrize("case", ["raw", "encoded sources", "no encoder"])
+def test_many_sources_or_long_prompts_take_one_launch_more_forward_and_two_backward(
+    case: str, sizes: Sizes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crosspt.kernels.tools.interpreter import count_launches
+
+    monkeypatch.setattr(validation, "values_are_visible", lambda tensor: False)  # as for GPU tensors
+    x = make_inputs(CASES[case], sizes, torch.bfloat16)
+    summed = ["sum_task_rows_kernel"] if sizes.T <= sizes.B else []
+    encode = ["compose_encode_backward_kernel"] if case != "no encoder" else []
+    for operation, rows in ((prompted, summed), (composed, [])):
+        with count_launches() as forward:
+            out = operation(x, "triton")
+        assert forward.kernels == ["compose_mixture_kernel", "compose_encode_kernel"]
+        assert forward.torch_ops == []
+        grad = output_gradient(out)
+        with count_launches() as backward:
+            torch.autograd.grad(out, list(x.given.values()), grad, allow_unused=True)
+        expected = [*rows, "compose_mixture_kernel", *encode, "compose_shares_kernel", "compose_sums_kernel"]
+        assert backward.kernels == expected
+        assert backward.total == len(expected)
+
+
+def test_what_is_mixed_once() -> None:
+    for dtype in (torch.float16, torch.bfloat16):
+        assert not mixed_once(32, 32, dtype)
+        assert mixed_once(33, 0, dtype)
+        assert mixed_once(1, 33, dtype)
+    for dtype in (torch.float32, torch.float64):
+        assert not mixed_once(512, 512, dtype)
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -147,16 +182,29 @@ def test_which_backend_runs(
 
 def test_sizes_of_the_batch_are_never_compiled_in() -> None:
     """Batch, tokens, tasks and sources must not specialize a kernel: training would compile again and again."""
-    from crosspt.kernels import compose_products, compose_prompts, compose_spread, prepend_prompts, prompted_embedding
+    from crosspt.kernels import (
+        compose_encode,
+        compose_encode_backward,
+        compose_mixture,
+        compose_products,
+        compose_prompts,
+        compose_shares,
+        compose_spread,
+        compose_sums,
+        prepend_prompts,
+        prompted_embedding,
+    )
 
-    run_time = {"B", "L", "T", "n", "m", "V", "n_patches"}
+    run_time = {"B", "L", "T", "n", "m", "V", "n_patches", "n_splits"}
+    mixing_inside = (compose_products, compose_prompts, compose_spread, prepend_prompts, prompted_embedding)
+    mixed_once = (compose_mixture, compose_encode, compose_encode_backward, compose_shares, compose_sums)
     kernels = {
         name: value
-        for module in (compose_products, compose_prompts, compose_spread, prepend_prompts, prompted_embedding)
+        for module in (*mixing_inside, *mixed_once)
         for name, value in vars(module).items()
         if name.endswith("_kernel")
     }
-    assert len(kernels) == 6
+    assert len(kernels) == 11
     for name, kernel in kernels.items():
         arguments = set(kernel.arg_names)
         options = getattr(kernel, "kwargs", None) or {"do_not_specialize": getattr(kernel, "do_not_specialize", ())}

@@ -205,6 +205,22 @@ def test_import_needs_neither_triton_nor_a_gpu() -> None:
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("sizes", [BY_TASK, BY_ROW], ids=["by task", "by row"])
+def test_a_gradient_of_rows_without_a_task_is_not_looked_at(sizes: Sizes) -> None:
+    x = make_inputs(Case(), sizes)
+    task_ids = x.task_ids.clone()
+    task_ids[1] = sizes.T
+    out = operators.prompted_embedding(x.input_ids, task_ids, x.table, *Mixture(**x.parameters, **x.options))
+    grad = output_gradient(out)
+    grad[1] = 0.0
+    wanted = torch.autograd.grad(out, list(x.given.values()), grad, retain_graph=True)
+    grad[1] = float("nan")
+    got = torch.autograd.grad(out, list(x.given.values()), grad)
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("sizes", [BY_TASK, BY_ROW], ids=["by task", "by row"])
 def test_ids_out_of_range(sizes: Sizes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the public checks: an assert when debugging, else NaN in exactly those rows, never a silent read."""
     from triton.runtime.interpreter import interpreter_builder

@@ -18,8 +18,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, groupby, islice, product
 from itertools import combinations as subsets
-from itertools import groupby, islice, product
 from typing import Any
 
 import torch
@@ -39,10 +39,12 @@ from crosspt.kernels.prepend_prompts import prepend_prompts, sum_task_rows
 from crosspt.kernels.prompted_embedding import prompted_embedding
 from crosspt.kernels.tools.assembly import source_of
 from crosspt.kernels.tools.inspection import TARGETS, Row, inspect
-from crosspt.kernels.tools.variants import BFLOAT16, FLOAT16, FLOAT32, Variant, record, without_storage
+from crosspt.kernels.tools.variants import BFLOAT16, FLOAT16, FLOAT32, Variant, distinct, record, without_storage
 
 B, L, T, N_SOURCES, LENGTH, WIDTH, HEADS, COLUMNS = 6, 24, 4, 3, 5, 64, 2, 32
 """Batch, tokens, tasks, sources, prompt length, width, heads and their columns: none is 1, which Triton compiles in."""
+LONG = 40
+"""Length of prompts that half types mix once."""
 
 BOTH = (True, False)
 
@@ -65,12 +67,10 @@ class Combinations:
 
     def __call__(self) -> Iterator[Variant]:
         """Record what is launched."""
-        found = {
-            (variant.kernel.__name__, *variant.signature.items(), *variant.constexprs.items()): variant
-            for variant in _launched(self.dtypes, self.widths)
-            if not self.kernels or variant.kernel.__name__ in self.kernels
-        }
-        of_a_kernel = sorted(found.values(), key=_alike)
+        found = distinct(_launched(self.dtypes, self.widths))
+        of_a_kernel = sorted(
+            (one for one in found if not self.kernels or one.kernel.__name__ in self.kernels), key=_alike
+        )
         for _, alike in groupby(of_a_kernel, _alike):
             variants = list(alike)
             for variant in covering(variants, self.cover) if self.cover else variants:
@@ -111,14 +111,15 @@ def _launched(dtypes: Sequence[torch.dtype], widths: Sequence[int]) -> Iterator[
     for dtype, table in tables:
         compiled = partial(record, f"{_name(dtype)} beside {_name(table)}", dtype)
         embedding = without_storage(9, WIDTH, dtype=table)
-        for mixture in _mixtures(dtype):
+        lengths = (LENGTH, LONG) if table.itemsize == 2 else (LENGTH,)
+        for mixture in chain.from_iterable(_mixtures(dtype, length) for length in lengths):
             inputs = Composition.of(mixture, table)
             for rows in (B, T - 1):  # more batch rows than tasks, and fewer
                 yield from compiled(prompted_embedding, _ids(rows, L), _ids(rows), embedding, inputs)
             yield from compiled(compose_prompts, inputs)
             for asked in product(*(BOTH if operand is not None else (False,) for operand in mixture[:5])):
                 for rows, task_ids in ((T, None), (T - 1, _ids(T - 1))):
-                    grad = without_storage(rows, LENGTH + L, WIDTH, dtype=inputs.operand)
+                    grad = without_storage(rows, inputs.length + L, WIDTH, dtype=inputs.operand)
                     yield from compiled(compose_prompts_backward, grad, inputs, Needs(*asked), task_ids)
         yield from compiled(sum_task_rows, without_storage(B, L, WIDTH, dtype=table), _ids(B), T, LENGTH, dtype)
         prompts = without_storage(T, LENGTH, WIDTH, dtype=dtype)
@@ -135,15 +136,15 @@ def _ids(*shape: int) -> Tensor:
     return without_storage(*shape, dtype=torch.int64)
 
 
-def _mixtures(dtype: torch.dtype) -> Iterator[Mixture]:
+def _mixtures(dtype: torch.dtype, length: int) -> Iterator[Mixture]:
     for sources, privates, mask, encode_sources, encode_privates in product(BOTH, repeat=5):
         for weight, bias in ((True, True), (True, False), (False, False)):
             if sources or privates:
                 candidates = N_SOURCES * sources + privates
                 yield Mixture(
                     without_storage(T, candidates, dtype=dtype),
-                    without_storage(N_SOURCES, LENGTH, WIDTH, dtype=dtype) if sources else None,
-                    without_storage(T, LENGTH, WIDTH, dtype=dtype) if privates else None,
+                    without_storage(N_SOURCES, length, WIDTH, dtype=dtype) if sources else None,
+                    without_storage(T, length, WIDTH, dtype=dtype) if privates else None,
                     without_storage(WIDTH, WIDTH, dtype=dtype) if weight else None,
                     without_storage(WIDTH, dtype=dtype) if bias else None,
                     0.5,

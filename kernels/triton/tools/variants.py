@@ -4,8 +4,9 @@ The launchers themselves are run on tensors without storage while their launches
 training launches and cannot drift from it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -17,11 +18,11 @@ from crosspt.kernels import launch
 from crosspt.kernels.attention import attention, attention_arguments
 from crosspt.kernels.attention_backward import AttentionNeeds, attention_backward
 from crosspt.kernels.compose_prompts import compose_prompts
-from crosspt.kernels.compose_prompts_backward import Needs, compose_prompts_backward
+from crosspt.kernels.compose_prompts_backward import Needs
 from crosspt.kernels.launch import Composition
 from crosspt.kernels.mixture import Mixture
 from crosspt.kernels.prepend_prompts import prepend_prompts, sum_task_rows
-from crosspt.kernels.prompted_embedding import prompted_embedding
+from crosspt.kernels.prompted_embedding import prompted_embedding, prompted_embedding_backward
 
 B, L, T, N_SOURCES, LENGTH, WIDTH, VOCABULARY, HEADS = 16, 64, 8, 8, 10, 768, 32128, 12
 """The reference shape: batch, tokens, tasks, sources, prompt length, width, vocabulary, heads of 64 columns."""
@@ -71,6 +72,20 @@ def variants() -> Iterator[Variant]:
     """
     if not isinstance(launch_kernel(), triton.JITFunction):
         raise RuntimeError("variants: kernels must be compiled ones, got interpreted ones; unset TRITON_INTERPRET")
+    yield from distinct(_launched())
+
+
+def distinct(found: Iterable[Variant]) -> Iterator[Variant]:
+    """Each compilation once, under the name it has first."""
+    seen = set()
+    for variant in found:
+        key = (variant.kernel, tuple(variant.signature.items()), tuple(variant.constexprs.items()))
+        if key not in seen:
+            seen.add(key)
+            yield variant
+
+
+def _launched() -> Iterator[Variant]:
     half = BFLOAT16
     for dtype in DTYPES:
         yield from record("raw sources and privates, bias, mask", dtype, _prompted, _mixture(dtype))
@@ -78,7 +93,10 @@ def variants() -> Iterator[Variant]:
         yield from record("no encoder", dtype, _prompted, _mixture(dtype, encoder=False))
         yield from record("encoded sources, raw privates", dtype, _prompted, _mixture(dtype, raw_sources=False))
     yield from record("float32 parameters", half, _prompted, _mixture(FLOAT32, table=half), half)
-    yield from record("64 sources", half, _prompted, _mixture(half, sources=64))
+    yield from record("32 sources", half, _prompted, _mixture(half, sources=32))
+    yield from record(
+        "32 sources, float32 parameters", half, _prompted, _mixture(FLOAT32, sources=32, table=half), half
+    )
     yield from record("tf32", FLOAT32, _prompted, _mixture(FLOAT32, precision="tf32"))
     for dtype in DTYPES:
         yield from record("raw", dtype, compose_prompts, _mixture(dtype))
@@ -87,12 +105,26 @@ def variants() -> Iterator[Variant]:
         yield from record("raw", dtype, _backward, _mixture(dtype))
     yield from record("no encoder", half, _backward, _mixture(half, encoder=False))
     yield from record("encoded sources, rows", half, _backward, _mixture(half, raw_sources=False), 4)
+    yield from record("32 sources, float32 parameters", half, _backward, _mixture(FLOAT32, sources=32, table=half))
+    yield from _mixed_once()
     for dtype in (half, FLOAT32):
         yield from record("prefix, mask, dropout", dtype, attended, dtype)
     yield from record("prefix, mask, dropout, no bias", half, attended, half, bias=False)
     yield from record("prefix, mask", FLOAT64, attended, FLOAT64, dropout=0.0)
     yield from record("causal, heads of 32", FLOAT16, attended, FLOAT16, width=32, bare=True)
     yield from record("heads of 128", half, attended, half, width=128)
+
+
+def _mixed_once() -> Iterator[Variant]:
+    """Many sources, and long prompts, of half types."""
+    for dtype, table in ((FLOAT16, FLOAT16), (BFLOAT16, BFLOAT16), (FLOAT32, BFLOAT16)):
+        name = "64 sources, float32 parameters" if dtype is FLOAT32 else "64 sources"
+        yield from record(name, table, _prompted, _mixture(dtype, sources=64, table=table), table)
+        yield from record(name, table, _backward, _mixture(dtype, sources=64, table=table))
+    long = partial(_mixture, FLOAT32, table=BFLOAT16, length=100)
+    yield from record("long prompts, encoded sources", BFLOAT16, _prompted, long(raw_sources=False), BFLOAT16)
+    yield from record("long prompts, encoded sources, rows", BFLOAT16, _backward, long(raw_sources=False), 4)
+    yield from record("long prompts, no encoder", BFLOAT16, _backward, long(encoder=False))
 
 
 def launch_kernel() -> object:
@@ -121,11 +153,12 @@ def _mixture(
     sources: int = N_SOURCES,
     table: torch.dtype | None = None,
     precision: str = "ieee",
+    length: int = LENGTH,
 ) -> Composition:
     mixture = Mixture(
         without_storage(T, sources + 1, dtype=dtype),
-        without_storage(sources, LENGTH, WIDTH, dtype=dtype),
-        without_storage(T, LENGTH, WIDTH, dtype=dtype),
+        without_storage(sources, length, WIDTH, dtype=dtype),
+        without_storage(T, length, WIDTH, dtype=dtype),
         without_storage(WIDTH, WIDTH, dtype=dtype) if encoder else None,
         without_storage(WIDTH, dtype=dtype) if encoder else None,
         0.5,
@@ -152,12 +185,10 @@ def _prepended(dtype: torch.dtype) -> None:
 
 
 def _backward(mixture: Composition, rows: int | None = None) -> None:
-    needs = Needs(*[True] * 5)
-    if rows is None:
-        accumulator = FLOAT64 if mixture.operand is FLOAT64 else FLOAT32
-        compose_prompts_backward(without_storage(T, LENGTH, WIDTH, dtype=accumulator), mixture, needs)
-    else:
-        compose_prompts_backward(_rows(mixture.operand)[:rows], mixture, needs, _ids(rows))
+    """With ``rows``, of a batch of fewer rows than there are tasks."""
+    batch = B if rows is None else rows
+    grad = without_storage(batch, mixture.length + L, WIDTH, dtype=mixture.operand)
+    prompted_embedding_backward(grad, _ids(batch), mixture, Needs(*[True] * 5))
 
 
 def attended(
