@@ -152,7 +152,7 @@ ATTENTION: dict[str, dict[str, dict[int, Tile]]] = {
     },
     "sm_100": {
         "attention": {64: (64, 64, 4, 1), 128: (64, 32, 4, 1)},
-        "attention_query": {64: (128, 64, 8, 1), 128: (64, 16, 4, 1)},
+        "attention_query": {64: (64, 64, 4, 2), 128: (64, 16, 4, 1)},
         "attention_key": {64: (64, 64, 8, 1), 128: (64, 64, 8, 1)},
         "attention_bias": {64: (64, 64, 8, 1), 128: (64, 32, 4, 1)},
     },
