@@ -27,7 +27,13 @@ def files_of(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 def test_a_run_and_its_results(slpn_run: Path) -> None:
     files = {path.name for path in slpn_run.iterdir()} - {"evaluation"}
-    assert files - {".lock"} == {"crosspt_config.json", "crosspt_model.safetensors", "results.json", "run.json"}
+    assert files - {".lock"} == {
+        "crosspt_config.json",
+        "crosspt_model.safetensors",
+        "predictions.parquet",
+        "results.json",
+        "run.json",
+    }
     content = read_results(slpn_run)
     assert list(content) == ["schema", "config", "versions", "environment", "seconds", "results", "analysis"]
     assert content["schema"] == 1
