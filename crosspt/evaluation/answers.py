@@ -171,6 +171,7 @@ def read_predictions(path: Path, results: Sequence[Mapping[str, Any]] | None = N
             header = (found.metadata or {}).get(_HEADER.encode())
             table = file.read() if header is not None and found.equals(COLUMNS) else None
             if table is not None:
+                table = table.replace_schema_metadata()  # what other programs note there of their own types
                 table.validate(full=True)
     except _UNREADABLE as error:
         raise ValueError(f"{path} is not a readable Parquet file: {one_line(error)}") from None

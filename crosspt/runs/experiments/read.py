@@ -96,13 +96,14 @@ def read_experiment(folder: Path) -> Experiment:
             try:
                 predictions = read_predictions(answers, results["results"])
             except ValueError as error:
-                experiment.warnings.append(f"{str(error).replace(f'{folder}/', '', 1)}, left out")
+                told = str(error).replace(f"{folder}/", "", 1)
+                experiment.warnings.append(f"{told}; the cell is used by its results alone")
         elif results:
             bare.append(name)
         experiment.cells.append(Cell(name, entry["seed"], settings, results, problem, predictions))
     if bare:
         experiment.warnings.append(
-            f"{_list_cells(bare)}: no {PREDICTIONS_NAME}, as of an older version, used by the results alone"
+            f"{_list_cells(bare)}: no {PREDICTIONS_NAME}, as of an older version; used by the results alone"
         )
     experiment.warnings += _compare_rows(experiment.cells)
     others = {place.name for place in (folder / CELLS).glob("*")} - {cell.name for cell in experiment.cells}
