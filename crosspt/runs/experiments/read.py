@@ -75,7 +75,6 @@ def read_experiment(folder: Path) -> Experiment:
     content = read_json(path)
     check_types(path, content, {key: hint for key, hint in get_type_hints(Experiment).items() if key != "warnings"})
     experiment = pick(Experiment, content | {"cells": [], "warnings": []})
-    bare = []
     for entry in content["cells"]:
         check_types(f"{path}: a cell", entry, CELL)
         name, settings = entry["cell"], {"scheme": entry["scheme"], "shots": entry.get("shots"), **entry["settings"]}
@@ -85,23 +84,20 @@ def read_experiment(folder: Path) -> Experiment:
         if missing:
             raise ValueError(f"{path}: cell {name} lacks a value for {', '.join(missing)}")
         results: dict[str, Any] = {}
-        predictions = None
+        predictions, answers = None, folder / CELLS / name / PREDICTIONS_NAME
         try:
             results, problem = _read_cell(folder / CELLS / name)
         except ValueError as error:
-            problem = str(error).replace(f"{folder}/", "", 1)
+            problem = _inside(folder, error)
             experiment.warnings.append(f"{problem}, left out")
-        answers = folder / CELLS / name / PREDICTIONS_NAME
-        if results and answers.exists():
-            try:
+        try:
+            if results and answers.exists():
                 predictions = read_predictions(answers, results["results"])
-            except ValueError as error:
-                told = str(error).replace(f"{folder}/", "", 1)
-                experiment.warnings.append(f"{told}; the cell is used by its results alone")
-        elif results:
-            bare.append(name)
+        except ValueError as error:
+            experiment.warnings.append(f"{_inside(folder, error)}; the cell is used by its results alone")
         experiment.cells.append(Cell(name, entry["seed"], settings, results, problem, predictions))
-    if bare:
+    names = [cell.name for cell in experiment.finished]
+    if bare := [name for name in names if not (folder / CELLS / name / PREDICTIONS_NAME).exists()]:
         experiment.warnings.append(
             f"{_list_cells(bare)}: no {PREDICTIONS_NAME}, as of an older version; used by the results alone"
         )
@@ -156,6 +152,11 @@ def _row_hashes(predictions: Predictions) -> bytes:
     """What two cells share if, and as good as only if, they answered the same rows."""
     rows = predictions.rows[["task", "row", "reference"]].drop_duplicates()
     return np.sort(pd.util.hash_pandas_object(rows, index=False)).tobytes()
+
+
+def _inside(folder: Path, error: ValueError) -> str:
+    """What an error says, its file named from the experiment's folder on."""
+    return str(error).replace(f"{folder}/", "", 1)
 
 
 def _list_cells(names: Sequence[str]) -> str:
