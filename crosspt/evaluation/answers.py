@@ -35,7 +35,7 @@ COLUMNS = pa.schema(
     ]
 )
 GROUP = ["scheme", "task", "decode"]
-_HEADER = "crosspt"  # the key of the file's metadata
+_HEADER = "crosspt"  # the key of the file's metadata, which Parquet's and Arrow's part of it both hold
 _TASK = {"fields": list[str], "labels": list[str], "metrics": list[str], "regression": bool, "answers": list[str]}
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError, pa.ArrowException)
 
@@ -168,7 +168,9 @@ def read_predictions(path: Path, results: Sequence[Mapping[str, Any]] | None = N
     try:
         with pa.parquet.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
             found = file.schema_arrow
-            header = (found.metadata or {}).get(_HEADER.encode())
+            header, copy = (kept.get(_HEADER.encode()) for kept in (found.metadata or {}, file.metadata.metadata or {}))
+            if header != copy:
+                raise ValueError("its two descriptions of the tasks differ")
             table = file.read() if header is not None and found.equals(COLUMNS) else None
             if table is not None:
                 table = table.replace_schema_metadata()  # what other programs note there of their own types
