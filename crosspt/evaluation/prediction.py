@@ -1,4 +1,4 @@
-"""Answers of a model, by greedy generation and by ranking, to a task's test rows among others."""
+"""Answers of a model, by greedy generation and by ranking."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
