@@ -1,4 +1,4 @@
-"""Damaged settings, JSON, prompts and checkpoints: what is in them, or one line that names the file."""
+"""Damaged settings, JSON, prompts, answers and checkpoints: what is in them, or one line that names the file."""
 
 import json
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.evaluation.answers import read_predictions
+from crosspt.evaluation.results import read_results, score_predictions
 from crosspt.prompts.state import unpack_header
 from crosspt.report.summary import summarize
 from crosspt.runs.evaluate import open_checkpoint
@@ -89,6 +92,34 @@ def results_in_a_report(folder: Path) -> Reading:
     return Reading(next(experiment.glob("cells/*/results.json")), lambda: report_on(experiment))
 
 
+def predictions_in_a_report(folder: Path) -> Reading:
+    experiment = make_small_experiment(folder / "experiment")
+    return Reading(next(experiment.glob("cells/*/predictions.parquet")), lambda: report_on(experiment))
+
+
+def predictions_file(folder: Path) -> Reading:
+    experiment = make_small_experiment(folder / "experiment")
+    path = next(experiment.glob("cells/*/predictions.parquet"))
+    results = read_results(path.with_name("results.json"))["results"]
+    return Reading(path, lambda: list(score_predictions(read_predictions(path, results), cell="", seed=0, shots=0)))
+
+
+def predictions_header(folder: Path) -> Reading:
+    """What the file says of the tasks, in a file of its own here."""
+    reading, path = predictions_file(folder), folder / "header.json"
+    table = pyarrow.parquet.read_table(reading.path)
+    path.write_bytes(table.schema.metadata[b"crosspt"])
+
+    def load() -> None:
+        pyarrow.parquet.write_table(table.replace_schema_metadata({"crosspt": path.read_bytes()}), reading.path)
+        try:
+            reading.load()
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(reading.path), str(path))) from None
+
+    return Reading(path, load)
+
+
 def error_in_a_report(folder: Path) -> Reading:
     experiment = make_small_experiment(folder / "experiment")
     results = next(experiment.glob("cells/*/results.json"))
@@ -158,6 +189,7 @@ JSON = [
     run_file,
     experiment_file,
     results_in_a_report,
+    predictions_header,
     error_in_a_report,
     grid_file,
     prompts_config,
@@ -175,7 +207,7 @@ def reading(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return made, content
 
 
-@pytest.mark.parametrize("reading", [*JSON, prompts_weights], indirect=True)
+@pytest.mark.parametrize("reading", [*JSON, prompts_weights, predictions_file, predictions_in_a_report], indirect=True)
 @given(data=st.data())
 @unhurried(50)
 def test_bytes(reading: tuple[Reading, bytes], data: st.DataObject) -> None:

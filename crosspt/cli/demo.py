@@ -9,8 +9,7 @@ from crosspt.cli.flags import add_device
 from crosspt.cli.outcome import Outcome, quiet_transformers
 from crosspt.cli.parser import Parser
 from crosspt.config.data import DataConfig
-from crosspt.config.files import write_json
-from crosspt.config.layout import RESULTS_NAME
+from crosspt.config.layout import PREDICTIONS_NAME
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import EMBEDDED, Compute, RunConfig
 from crosspt.config.training import TrainingConfig
@@ -51,7 +50,8 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
     A demo that was stopped goes on where it stopped.
 
     Args:
-        folder: where everything goes: ``results.json``, ``weights.png``, ``means.png`` and a run for each scheme.
+        folder: where everything goes: ``results.json``, ``predictions.parquet``, ``weights.png``, ``means.png`` and a
+            run for each scheme.
         seed: of initialisation, data order and the draw of rows.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: whether to show progress bars.
@@ -64,7 +64,8 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
     import pandas as pd
     import torch
 
-    from crosspt.evaluation.results import make_results
+    from crosspt.evaluation.answers import join_predictions, read_predictions
+    from crosspt.evaluation.results import make_results, save_evaluation
     from crosspt.models.model import CrossPTModel
     from crosspt.models.t5.loading import load_t5
     from crosspt.report.draw import draw_heatmap, draw_means, save
@@ -77,10 +78,10 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
     tasks = [get_task(name) for name in names]
     data = DataConfig(shots=SHOTS, data_seed=seed)
     compute = Compute(device=device, progress=progress)
-    parts = {
-        "bare": evaluate_bare(EMBEDDED, tasks, data, compute),
-        "prefix": evaluate_bare(EMBEDDED, tasks, dataclasses.replace(data, prefix=True), compute),
-    }
+    parts, answers = {}, []
+    for name, prefix in (("bare", False), ("prefix", True)):
+        parts[name], given = evaluate_bare(EMBEDDED, tasks, dataclasses.replace(data, prefix=prefix), compute)
+        answers.append(given)
     for scheme in SCHEMES:
         run = RunConfig(
             model=EMBEDDED,
@@ -91,6 +92,7 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
             data=data,
         )
         parts[scheme] = train(run, folder / scheme, resume=True, device=device, progress=progress)
+        answers.append(read_predictions(folder / scheme / PREDICTIONS_NAME, parts[scheme]["results"]))
     # Every part carries the majority baseline; the first one's comes first.
     rows = [row for row in parts["bare"]["results"] if row["scheme"] == "majority"]
     rows += [row for part in parts.values() for row in part["results"] if row["scheme"] != "majority"]
@@ -100,7 +102,7 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
         rows,
         [{**bank, "folder": scheme} for scheme in SCHEMES for bank in parts[scheme]["analysis"]],
     )
-    write_json(folder / RESULTS_NAME, content)
+    save_evaluation(folder, content, join_predictions(answers))
     means = [(condition.scheme, condition.spreads.at[MEAN, "mean"]) for condition in summarize_run(rows).conditions]
     bars = pd.DataFrame(means, columns=["scheme", "mean over tasks, percent"])
     save(draw_means(bars, "embedded suite, 32 training examples a task"), folder / "means.png")

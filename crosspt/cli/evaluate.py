@@ -9,7 +9,7 @@ from crosspt.cli.flags import Names, add_decode, add_suite, split_names
 from crosspt.cli.outcome import Outcome, quiet_transformers
 from crosspt.cli.parser import Parser
 from crosspt.config.data import DataConfig
-from crosspt.config.files import check_writable, write_json
+from crosspt.config.files import check_writable
 from crosspt.config.layout import RESULTS_NAME, RUN_NAME
 from crosspt.config.run import EMBEDDED
 from crosspt.tasks.registry import SUITES, get_task
@@ -26,7 +26,7 @@ def add_flags(parser: Parser) -> None:
     add_suite(parser, None)
     text = "tasks to report on, separated by commas; by default all the prompts are for"
     parser.add_setting("--tasks", Names, text, metavar="NAMES")
-    text = "for results.json; by default <checkpoint>/evaluation or runs/no-prompt, or the first free one after them"
+    text = "for results and answers; by default <checkpoint>/evaluation or runs/no-prompt, or the first free one after"
     parser.add_setting("--output", str, text, metavar="FOLDER")
     parser.add_setting("--seed", int, "of the draw of test rows; the same as --data-seed")
     add_decode(parser, None)
@@ -45,6 +45,7 @@ def run(settings: Namespace) -> Outcome:
 
 
 def _evaluate_prompts(settings: Namespace) -> Outcome:
+    from crosspt.evaluation.results import save_evaluation
     from crosspt.report.tables import results_table
     from crosspt.runs.evaluate import evaluate
 
@@ -54,8 +55,8 @@ def _evaluate_prompts(settings: Namespace) -> Outcome:
     run.decode = settings.decode or run.decode
     folder = _results_folder(settings.output, checkpoint / "evaluation")
     names = split_names(settings.tasks) or list(SUITES.get(settings.suite, ()))
-    content = evaluate(checkpoint, run, computing(settings), [own_task(run, name) for name in names])
-    write_json(folder / RESULTS_NAME, content)
+    content, predictions = evaluate(checkpoint, run, computing(settings), [own_task(run, name) for name in names])
+    save_evaluation(folder, content, predictions)
     table = results_table(content["results"], str(checkpoint)).rich()
     return Outcome(content, [table, f"results in {folder / RESULTS_NAME}"])
 
@@ -64,14 +65,15 @@ def _evaluate_bare(settings: Namespace) -> Outcome:
     data = DataConfig(**data_settings(settings))
     tasks = [get_task(name) for name in split_names(settings.tasks) or SUITES[settings.suite or EMBEDDED]]
 
+    from crosspt.evaluation.results import save_evaluation
     from crosspt.report.tables import results_table
     from crosspt.runs.evaluate import evaluate_bare
 
     quiet_transformers()
     folder = _results_folder(settings.output, Path("runs", "no-prompt"))
     model = settings.model or EMBEDDED
-    content = evaluate_bare(model, tasks, data, computing(settings), settings.decode or "both")
-    write_json(folder / RESULTS_NAME, content)
+    content, predictions = evaluate_bare(model, tasks, data, computing(settings), settings.decode or "both")
+    save_evaluation(folder, content, predictions)
     table = results_table(content["results"], f"{model}, no prompt").rich()
     return Outcome(content, [table, f"results in {folder / RESULTS_NAME}"])
 

@@ -19,7 +19,7 @@ from crosspt.tasks.registry import SUITES
 HELP = "train prompts over a frozen T5 and report their accuracy"
 DESCRIPTION = (
     "Train the prompts of a scheme over a frozen T5, source prompts first where the scheme starts from them and "
-    "none are given. Writes the prompts and results.json; a stopped run goes on with --resume."
+    "none are given. Writes the prompts, results.json and predictions.parquet; a stopped run goes on with --resume."
 )
 INTERRUPTED = "the same command with --resume goes on"
 

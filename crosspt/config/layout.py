@@ -2,6 +2,7 @@
 
 RUN_NAME = "run.json"
 RESULTS_NAME = "results.json"
+PREDICTIONS_NAME = "predictions.parquet"  # beside the results, which are computed from it
 SOURCES = "stage1"  # folder of the banks that train source prompts, in a run or shared by the cells of an experiment
 TASKS = "tasks"  # folder of the YAML files of tasks that are not built in
 TARGETS = "targets"  # folder of the targets that have a bank of their own

@@ -13,6 +13,7 @@ from crosspt.tasks.task import Task
 from crosspt.tasks.values import same_text
 
 CORRELATIONS = {"pearson": pearsonr, "spearman": spearmanr}
+MAJORITY = "majority"  # stands for a scheme where the answers are those of `majority_baseline`
 
 
 @dataclass(frozen=True)
@@ -72,21 +73,35 @@ def majority_baseline(task: Task, references: Sequence[str], words: Sequence[str
     return compute_metrics(task, answers, references, words)
 
 
-def _score_classes(task: Task, predictions: Sequence[str], references: Sequence[str], words: Sequence[str]) -> Scores:
+def are_valid(task: Task, answers: Sequence[str], words: Sequence[str]) -> list[bool]:
+    """Tells of each answer whether it is a label word, or for regression a number.
+
+    Raises:
+        ValueError: words do not fit the classes.
+    """
+    values = map(_number, answers) if task.regression else _class_ids(task, answers, words)
+    return [value is not None for value in values]
+
+
+def _class_ids(task: Task, texts: Sequence[str], words: Sequence[str]) -> list[int | None]:
     ids = {same_text(word): index for index, word in enumerate(words)}
     if len(words) != len(task.labels) or len(ids) != len(words):
         raise ValueError(
             f"compute_metrics: task {task.name!r} needs {len(task.labels)} distinct words, got {tuple(words)}"
         )
+    return [ids.get(same_text(text)) for text in texts]
+
+
+def _score_classes(task: Task, predictions: Sequence[str], references: Sequence[str], words: Sequence[str]) -> Scores:
     truth = []
-    for reference in references:
-        if same_text(reference) not in ids:
+    for reference, label in zip(references, _class_ids(task, references, words), strict=True):
+        if label is None:
             raise ValueError(
                 f"compute_metrics: a reference of task {task.name!r} must be one of {', '.join(words)}, "
                 f"got {reference!r}"
             )
-        truth.append(ids[same_text(reference)])
-    answers = [ids.get(same_text(prediction)) for prediction in predictions]
+        truth.append(label)
+    answers = _class_ids(task, predictions, words)
     wrong = [1 - label if len(words) == 2 else len(words) for label in truth]
     given = [other if answer is None else answer for answer, other in zip(answers, wrong, strict=True)]
     values: dict[str, float | None] = {}

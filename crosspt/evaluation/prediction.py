@@ -1,10 +1,11 @@
-"""Answers of a model, by greedy generation and by ranking, and the scores of a task's test rows."""
+"""Answers of a model, by greedy generation and by ranking."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, get_args
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
@@ -14,12 +15,12 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from crosspt.config.data import DataConfig
 from crosspt.config.run import Compute, Decode, DecodeChoice
-from crosspt.evaluation.metrics import Scores, compute_metrics
+from crosspt.evaluation.answers import Answers, Asked, Predictions, keep_answers
 from crosspt.tasks.collation import IGNORED_LABEL, Answer, PromptCollator, encode_answers, encode_inputs
 from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import SCORE_RANGE, Task
 
-Decoder = Callable[[BaseModelOutput, Tensor], list[str]]
+Decoder = Callable[[BaseModelOutput, Tensor], Answers]
 """Answers rows from the encoder's output and its attention mask."""
 
 
@@ -61,11 +62,11 @@ def greedy_decoder(
     """
     spelling = {text: answer for answer, (_, text) in (answers or {}).items()}
 
-    def decode(states: BaseModelOutput, mask: Tensor) -> list[str]:
+    def decode(states: BaseModelOutput, mask: Tensor) -> Answers:
         options = {"max_new_tokens": max_new_tokens, "do_sample": False, "num_beams": 1}
         ids = t5.generate(encoder_outputs=states, attention_mask=mask, **options)
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return [spelling.get(text.strip(), text) for text in texts]
+        return Answers([spelling.get(text.strip(), text) for text in texts])
 
     return decode
 
@@ -82,8 +83,9 @@ def ranking_decoder(t5: Any, tokenizer: Any, answers: Sequence[str]) -> Decoder:
     tokens = [ids for ids, _ in encode_answers(answers, tokenizer).values()]
     labels = pad_sequence([torch.tensor(ids) for ids in tokens], batch_first=True, padding_value=IGNORED_LABEL)
 
-    def decode(states: BaseModelOutput, mask: Tensor) -> list[str]:
-        return [answers[best] for best in log_likelihoods(t5, states, mask, labels).argmax(dim=1).tolist()]
+    def decode(states: BaseModelOutput, mask: Tensor) -> Answers:
+        found = log_likelihoods(t5, states, mask, labels)
+        return Answers([answers[best] for best in found.argmax(dim=1).tolist()], found.float().cpu().numpy())
 
     return decode
 
@@ -114,7 +116,7 @@ def log_likelihoods(t5: Any, states: BaseModelOutput, mask: Tensor, labels: Tens
     return log_probabilities.masked_fill(labels == IGNORED_LABEL, 0).sum(dim=-1)
 
 
-def answer_texts(
+def answer_rows(
     model: HasEncoder,
     tokenizer: Any,
     inputs: Sequence[Sequence[int]],
@@ -123,7 +125,7 @@ def answer_texts(
     *,
     task_id: int,
     description: str = "answer",
-) -> list[list[str]]:
+) -> list[Answers]:
     """The answers of each decoder to all rows, in their order. The encoder runs once a row.
 
     Args:
@@ -144,17 +146,17 @@ def answer_texts(
         batches = track(
             batches, description=description, transient=True, console=console, disable=not console.is_terminal
         )
-    texts = [[""] * len(inputs) for _ in decoders]
+    found: list[list[Answers]] = [[] for _ in decoders]
     for start in batches:
         rows = order[start : start + compute.batch_size]
         batch = collate([{"input_ids": inputs[row], "task_ids": task_id} for row in rows])
         autocast = torch.autocast(model.device.type, torch.bfloat16) if compute.bf16 else nullcontext()
         with torch.inference_mode(), autocast:
             states, mask = model.encode(**{name: tensor.to(model.device) for name, tensor in batch.items()})
-            for answers, decode in zip(texts, decoders, strict=True):
-                for row, text in zip(rows, decode(states, mask), strict=True):
-                    answers[row] = text
-    return texts
+            for parts, decode in zip(found, decoders, strict=True):
+                parts.append(decode(states, mask))
+    places = np.argsort(order)
+    return [Answers.join(parts).take(places) for parts in found]
 
 
 def possible_answers(task: Task, words: Sequence[str]) -> list[str]:
@@ -183,24 +185,26 @@ def make_decoder(decode: Decode, t5: Any, tokenizer: Any, task: Task, words: Seq
     return greedy_decoder(t5, tokenizer, max(len(ids) for ids, _ in encoded.values()) + 1, encoded)
 
 
-def score_task(
+def answer_task(
     model: HasEncoder,
     tokenizer: Any,
     rows: TaskRows,
     data: DataConfig,
     compute: Compute,
     *,
+    scheme: str,
     task_id: int = 0,
     decode: DecodeChoice = "both",
-) -> dict[Decode, Scores]:
-    """Metrics of the answers to a task's test rows, by the way of decoding.
+) -> Predictions:
+    """The answers to a task's test rows.
 
     Args:
         model: the model, in eval mode, on its device.
         tokenizer: the T5's.
         rows: the task and its rows.
         data: how rows are encoded.
-        compute: how they are answered, see :func:`answer_texts`.
+        compute: how they are answered, see :func:`answer_rows`.
+        scheme: what the answers are noted as those of.
         task_id: the task's number in the model.
         decode: ``"generate"``, ``"rank"`` or ``"both"``.
     """
@@ -209,9 +213,9 @@ def score_task(
     inputs = encode_inputs(task, rows.test, tokenizer, prefix=data.prefix, max_length=data.max_length)
     decoders = [make_decoder(way, model.t5, tokenizer, task, words) for way in decodes]
     description = f"evaluate {task.name}"
-    answers = answer_texts(model, tokenizer, inputs, decoders, compute, task_id=task_id, description=description)
-    references = reference_texts(rows)
-    return {way: compute_metrics(task, texts, references, words) for way, texts in zip(decodes, answers, strict=True)}
+    answers = answer_rows(model, tokenizer, inputs, decoders, compute, task_id=task_id, description=description)
+    asked = Asked(task, tuple(possible_answers(task, words)))
+    return keep_answers(scheme, asked, reference_texts(rows), dict(zip(decodes, answers, strict=True)))
 
 
 def reference_texts(rows: TaskRows) -> list[str]:

@@ -3,17 +3,19 @@
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from crosspt.config.files import SCHEMA, read_json
+from crosspt.config.files import SCHEMA, read_json, write_json
+from crosspt.config.layout import PREDICTIONS_NAME, RESULTS_NAME
 from crosspt.config.run import Decode
 from crosspt.config.values import check_types
-from crosspt.evaluation.metrics import Scores
+from crosspt.evaluation.answers import GROUP, Predictions, write_predictions
+from crosspt.evaluation.metrics import MAJORITY, Scores, compute_metrics, majority_baseline
 
 PACKAGES = ("crosspt", "torch", "triton", "transformers", "datasets", "numpy")
 RESULTS = {
@@ -83,6 +85,26 @@ def result_rows(
     ]
 
 
+def score_predictions(
+    predictions: Predictions, *, cell: str, seed: int | None, shots: int | None
+) -> Iterator[dict[str, Any]]:
+    """Rows of results: the metrics of every scheme, task and way of decoding, each beside the majority baseline's.
+
+    Args:
+        predictions: the answers.
+        cell: what the rows carry.
+        seed: likewise.
+        shots: likewise.
+    """
+    for (scheme, task, decode), rows in predictions.rows.groupby(GROUP, observed=True, sort=False):
+        asked, answers, references = predictions.tasks[task], list(rows["answer"]), list(rows["reference"])
+        for name, scores in (
+            (scheme, compute_metrics(asked.task, answers, references, asked.answers)),
+            (MAJORITY, majority_baseline(asked.task, references, asked.answers)),
+        ):
+            yield from result_rows(scores, cell=cell, scheme=name, seed=seed, shots=shots, task=task, decode=decode)
+
+
 def make_results(
     config: dict[str, Any],
     seconds: dict[str, float],
@@ -94,7 +116,7 @@ def make_results(
     Args:
         config: the settings.
         seconds: wall time of each part.
-        rows: from :func:`result_rows`.
+        rows: from :func:`score_predictions`.
         analysis: an object for each bank of prompts, from :func:`crosspt.evaluation.analysis.analyse`.
     """
     return {
@@ -106,6 +128,19 @@ def make_results(
         "results": list(rows),
         "analysis": list(analysis),
     }
+
+
+def save_evaluation(folder: Path, content: dict[str, Any], predictions: Predictions) -> None:
+    """Write ``predictions.parquet``, then ``results.json``: where there are results, the answers are theirs.
+
+    Args:
+        folder: where to; it is made when missing, and what it holds of an earlier evaluation is replaced.
+        content: from :func:`make_results`.
+        predictions: the answers that the results are computed from.
+    """
+    (folder / RESULTS_NAME).unlink(missing_ok=True)
+    write_predictions(folder / PREDICTIONS_NAME, predictions)
+    write_json(folder / RESULTS_NAME, content)
 
 
 def read_results(path: Path) -> dict[str, Any]:

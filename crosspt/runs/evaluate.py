@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from crosspt.config.layout import RUN_NAME
 from crosspt.config.run import Compute, Decode, DecodeChoice, RunConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.evaluation.analysis import analyse
-from crosspt.evaluation.metrics import Scores, majority_baseline
-from crosspt.evaluation.prediction import BareT5, answer_texts, make_decoder, reference_texts, score_task
-from crosspt.evaluation.results import make_results, result_rows
+from crosspt.evaluation.answers import Predictions, join_predictions
+from crosspt.evaluation.prediction import BareT5, answer_rows, answer_task, make_decoder
+from crosspt.evaluation.results import make_results, score_predictions
 from crosspt.models.model import CrossPTModel
 from crosspt.models.t5.loading import load_t5, pick_device
 from crosspt.runs.folder import task_copy
@@ -60,11 +60,11 @@ def evaluate_prompts(
     rows: Mapping[str, TaskRows],
     run: RunConfig,
     compute: Compute,
-) -> list[dict[str, Any]]:
-    """Rows of ``results.json``: the metrics of every task with its prompt, and the majority baseline.
+) -> Predictions:
+    """The answers to the test rows of every task with its prompt.
 
     Args:
-        checkpoint: a run's folder, whose name the rows carry as their cell, or one that ``save_pretrained`` wrote.
+        checkpoint: a run's folder, or one that ``save_pretrained`` wrote.
         t5: the T5, which is put on the device.
         tokenizer: its tokenizer.
         rows: test rows by task.
@@ -72,7 +72,7 @@ def evaluate_prompts(
         compute: how rows are answered.
     """
     device = pick_device(compute.device)
-    results: list[dict[str, Any]] = []
+    parts: list[Predictions] = []
     models: dict[Path, CrossPTModel] = {}
     for name, task_rows in rows.items():
         folder = prompts_folder(checkpoint, name)
@@ -81,13 +81,28 @@ def evaluate_prompts(
         model = models[folder]
         task_id = model.config.tasks.index(name)
         with model.keep_prompts():
-            scores = score_task(model, tokenizer, task_rows, run.data, compute, task_id=task_id, decode=run.decode)
-        source = {"cell": checkpoint.name, "seed": run.training.seed, "shots": run.data.shots}
-        results += _with_majority(scores, task_rows, scheme=model.config.scheme, **source)
-    return results
+            answers = answer_task(
+                model,
+                tokenizer,
+                task_rows,
+                run.data,
+                compute,
+                scheme=model.config.scheme,
+                task_id=task_id,
+                decode=run.decode,
+            )
+        parts.append(answers)
+    return join_predictions(parts)
 
 
-def evaluate(checkpoint: Path, run: RunConfig, compute: Compute, tasks: Sequence[str] | None = None) -> dict[str, Any]:
+def score_prompts(checkpoint: Path, run: RunConfig, predictions: Predictions) -> list[dict[str, Any]]:
+    """Rows of ``results.json`` of a checkpoint, whose name they carry as their cell."""
+    return list(score_predictions(predictions, cell=checkpoint.name, seed=run.training.seed, shots=run.data.shots))
+
+
+def evaluate(
+    checkpoint: Path, run: RunConfig, compute: Compute, tasks: Sequence[str] | None = None
+) -> tuple[dict[str, Any], Predictions]:
     """Score a checkpoint on the test rows of its tasks.
 
     Args:
@@ -97,7 +112,7 @@ def evaluate(checkpoint: Path, run: RunConfig, compute: Compute, tasks: Sequence
         tasks: names of tasks; by default all it has prompts for.
 
     Returns:
-        An object with the schema of ``results.json``.
+        An object with the schema of ``results.json``, and the answers.
     """
     started = time.perf_counter()
     pick_device(compute.device)  # raises before anything is loaded
@@ -109,9 +124,10 @@ def evaluate(checkpoint: Path, run: RunConfig, compute: Compute, tasks: Sequence
         raise ValueError(f"{error}; if it has moved, give --data-dir, or --tasks with the file of your task") from None
     t5, tokenizer = _load_t5(run)
     loaded = time.perf_counter()
-    results = evaluate_prompts(checkpoint, t5, tokenizer, {name: rows[name] for name in names}, run, compute)
+    predictions = evaluate_prompts(checkpoint, t5, tokenizer, {name: rows[name] for name in names}, run, compute)
+    results = score_prompts(checkpoint, run, predictions)
     seconds = {"load": loaded - started, "evaluate": time.perf_counter() - loaded}
-    return make_results(run.to_dict(), seconds, results, analyse(checkpoint, names))
+    return make_results(run.to_dict(), seconds, results, analyse(checkpoint, names)), predictions
 
 
 def evaluate_bare(
@@ -120,7 +136,7 @@ def evaluate_bare(
     data: DataConfig,
     compute: Compute,
     decode: DecodeChoice = "both",
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Predictions]:
     """Score a T5 without any prompt on the test rows of tasks.
 
     Args:
@@ -131,8 +147,8 @@ def evaluate_bare(
         decode: ``"generate"``, ``"rank"`` or ``"both"``.
 
     Returns:
-        An object with the schema of ``results.json``. The scheme of its rows is ``bare``, or ``prefix`` with the task's
-        name in front, and ``majority``.
+        An object with the schema of ``results.json``, and the answers. The scheme of its rows is ``bare``, or
+        ``prefix`` with the task's name in front, and ``majority``.
     """
     started = time.perf_counter()
     device = pick_device(compute.device)
@@ -142,10 +158,13 @@ def evaluate_bare(
     t5.eval().to(device)
     loaded = time.perf_counter()
     scheme = "prefix" if data.prefix else "bare"
-    results: list[dict[str, Any]] = []
-    for task_rows in rows.values():
-        scores = score_task(BareT5(t5), tokenizer, task_rows, data, compute, decode=decode)
-        results += _with_majority(scores, task_rows, scheme=scheme, cell=scheme, seed=None, shots=None)
+    predictions = join_predictions(
+        [
+            answer_task(BareT5(t5), tokenizer, task_rows, data, compute, scheme=scheme, decode=decode)
+            for task_rows in rows.values()
+        ]
+    )
+    results = list(score_predictions(predictions, cell=scheme, seed=None, shots=None))
     seconds = {"load": loaded - started, "evaluate": time.perf_counter() - loaded}
     config = {
         "model": model,
@@ -153,16 +172,7 @@ def evaluate_bare(
         "data": dataclasses.asdict(data),
         "decode": decode,
     }
-    return make_results(config, seconds, results)
-
-
-def _with_majority(
-    scores: Mapping[Decode, Scores], rows: TaskRows, *, scheme: str, **source: Any
-) -> Iterator[dict[str, Any]]:
-    majority = majority_baseline(rows.task, reference_texts(rows), rows.words)
-    for decode, answered in scores.items():
-        for name, score in ((scheme, answered), ("majority", majority)):
-            yield from result_rows(score, scheme=name, decode=decode, task=rows.task.name, **source)
+    return make_results(config, seconds, results), predictions
 
 
 def _load_t5(run: RunConfig) -> tuple[T5ForConditionalGeneration, Any]:
@@ -202,7 +212,7 @@ def predict(
     decoder = make_decoder(decode, model.t5, tokenizer, task, words)
     task_id = model.config.tasks.index(task.name)
     with model.keep_prompts():
-        (answers,) = answer_texts(
+        (answers,) = answer_rows(
             model, tokenizer, encoded, [decoder], compute, task_id=task_id, description=f"predict {task.name}"
         )
-    return answers
+    return answers.texts

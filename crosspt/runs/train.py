@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
-from crosspt.config.files import write_json
 from crosspt.config.layout import CHECKPOINTS, RESULTS_NAME, RUN_NAME
 from crosspt.config.run import Compute, RunConfig
 from crosspt.evaluation.analysis import analyse
-from crosspt.evaluation.results import make_results, read_results
+from crosspt.evaluation.results import make_results, read_results, save_evaluation
 from crosspt.models.model import CrossPTModel
 from crosspt.models.t5.loading import load_t5, pick_device
-from crosspt.runs.evaluate import evaluate_prompts
+from crosspt.runs.evaluate import evaluate_prompts, score_prompts
 from crosspt.runs.folder import check_run, open_folder
 from crosspt.runs.tasks import run_tasks
 from crosspt.storage import load_source_prompts
@@ -143,7 +142,7 @@ def train(
     device: str = "auto",
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train a run, report on its test rows and write ``results.json``.
+    """Train a run, report on its test rows and write ``predictions.parquet`` and ``results.json``.
 
     A run that was stopped at any moment and is resumed ends with the prompts of an unbroken one; a finished one is left
     as it is.
@@ -176,10 +175,11 @@ def train(
         _run_jobs(ready, ready.target_jobs, folder, source_folder, compute.device, progress)
         trained = time.perf_counter()
         targets = {name: ready.rows[name] for name in run.prompts.tasks}
-        rows = evaluate_prompts(folder, ready.t5, ready.tokenizer, targets, run, compute)
+        predictions = evaluate_prompts(folder, ready.t5, ready.tokenizer, targets, run, compute)
+        rows = score_prompts(folder, run, predictions)
         seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
         content = make_results(run.to_dict(), seconds, rows, analyse(folder, run.prompts.tasks))
-        write_json(results, content)
+        save_evaluation(folder, content, predictions)
     return content
 
 

@@ -8,6 +8,7 @@ from crosspt.cli import demo as module
 from crosspt.cli.demo import demo
 from crosspt.config.data import DataConfig
 from crosspt.config.training import TrainingConfig
+from crosspt.evaluation.answers import read_predictions
 
 
 @pytest.fixture
@@ -27,6 +28,8 @@ def test_rows_and_figures(tmp_path: Path) -> None:
     assert list(dict.fromkeys(scheme for scheme, _ in primary)) == ["majority", "bare", "prefix", "SL", "SLP"]
     assert len(primary) == 5 * 2
     assert primary["prefix", "syn_cola"] > primary["majority", "syn_cola"] > primary["bare", "syn_cola"]
+    kept = read_predictions(tmp_path / "predictions.parquet", content["results"])
+    assert list(kept.rows["scheme"].unique()) == ["bare", "prefix", "SL", "SLP"]
     assert content["seconds"].keys() == {"bare", "prefix", "SL", "SLP"}
     assert (tmp_path / "weights.png").stat().st_size > 1000
     assert (tmp_path / "means.png").stat().st_size > 1000

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from crosspt.evaluation.answers import read_predictions
+from crosspt.evaluation.results import score_predictions
 from tests.workspace import Workspace, crosspt, mistake
 
 
@@ -24,6 +26,9 @@ def test_a_run_evaluates_to_its_results(run: str, request: pytest.FixtureRequest
     assert {task for bank in content["analysis"] for task in bank["tasks"]} == {"mrpc", "rte"}
     assert json.loads((folder / "evaluation" / "results.json").read_text()) == content
     assert (folder / "results.json").read_bytes() == before
+    kept = read_predictions(folder / "evaluation" / "predictions.parquet", content["results"])
+    assert list(score_predictions(kept, cell=folder.name, seed=0, shots=4)) == content["results"]
+    assert kept.rows.equals(read_predictions(folder / "predictions.parquet").rows)
 
 
 @pytest.mark.parametrize("run", ["slpn_run", "per_target_run"])
@@ -149,6 +154,8 @@ def test_the_t5_alone(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.
     assert {row["scheme"] for row in bare["results"]} == {"bare", "majority"}
     first = tmp_path / "runs" / "no-prompt" / "results.json"
     assert json.loads(first.read_text()) == bare
+    kept = read_predictions(first.with_name("predictions.parquet"), bare["results"])
+    assert list(score_predictions(kept, cell="bare", seed=None, shots=None)) == bare["results"]
     prefixed = crosspt("evaluate", "--no-prompt", "--prefix", *settings, "--output", "there", "--json").json()
     assert {row["scheme"] for row in prefixed["results"]} == {"prefix", "majority"}
     assert (tmp_path / "there" / "results.json").is_file()

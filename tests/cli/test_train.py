@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from crosspt.evaluation.answers import read_predictions
+from crosspt.evaluation.results import score_predictions
 from crosspt.storage import CONFIG_NAME, load_prompts
 from crosspt.training.trainer import PromptTrainer
 from tests.workspace import Workspace, crosspt, make_rows, mistake, write_jsonl
@@ -25,9 +27,27 @@ def files_of(folder: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
+@pytest.mark.parametrize("run", ["slpn_run", "silp_run", "per_target_run"])
+def test_the_answers_of_a_run_come_to_its_results(run: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(run)
+    results = read_results(folder)["results"]
+    kept = read_predictions(folder / "predictions.parquet", results)
+    assert list(score_predictions(kept, cell=folder.name, seed=0, shots=4)) == results
+    ranked = kept.rows[kept.rows["decode"] == "rank"]
+    for task, rows in ranked.groupby("task", observed=True):
+        answers = [kept.tasks[task].answers[max(range(2), key=list(row).__getitem__)] for row in rows.log_probabilities]
+        assert answers == list(rows["answer"])
+
+
 def test_a_run_and_its_results(slpn_run: Path) -> None:
     files = {path.name for path in slpn_run.iterdir()} - {"evaluation"}
-    assert files - {".lock"} == {"crosspt_config.json", "crosspt_model.safetensors", "results.json", "run.json"}
+    assert files - {".lock"} == {
+        "crosspt_config.json",
+        "crosspt_model.safetensors",
+        "predictions.parquet",
+        "results.json",
+        "run.json",
+    }
     content = read_results(slpn_run)
     assert list(content) == ["schema", "config", "versions", "environment", "seconds", "results", "analysis"]
     assert content["schema"] == 1

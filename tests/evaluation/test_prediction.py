@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.config.data import DataConfig
 from crosspt.config.run import Compute
-from crosspt.evaluation.prediction import answer_texts, greedy_decoder, make_decoder, reference_texts, score_task
+from crosspt.evaluation.prediction import answer_rows, answer_task, greedy_decoder, make_decoder, reference_texts
+from crosspt.evaluation.results import score_predictions
 from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import Task
 from tests.workspace import make_answering_t5, make_rows, make_tokenizer
@@ -47,7 +48,7 @@ def generate(
     model: Any, tokenizer: Any, inputs: list[list[int]], tokens: int = 3, *, task_id: int, **options: Any
 ) -> list[str]:
     decoders = [greedy_decoder(model.t5, tokenizer, tokens)]
-    return answer_texts(model, tokenizer, inputs, decoders, Compute(**options), task_id=task_id)[0]
+    return answer_rows(model, tokenizer, inputs, decoders, Compute(**options), task_id=task_id)[0].texts
 
 
 def make_inputs(count: int = 12) -> list[list[int]]:
@@ -109,7 +110,7 @@ def test_the_length_of_answers(tokenizer: PreTrainedTokenizerFast, words: tuple[
 
     model = asked(answer)
     decoder = make_decoder("generate", model.t5, tokenizer, PAIR, words)
-    answer_texts(model, tokenizer, [[25, 1]], [decoder], Compute(), task_id=0)
+    answer_rows(model, tokenizer, [[25, 1]], [decoder], Compute(), task_id=0)
     assert asked_for == [length]
 
 
@@ -120,10 +121,11 @@ def test_an_answer_is_spelled_as_the_task_has_it() -> None:
     model = asked(lambda **_: torch.tensor(list(ids.values())))
     decoder = make_decoder("generate", model.t5, tokenizer, PAIR, ("GOOD", "Bad"))
     inputs = [[25, 1]] * 3
-    assert answer_texts(model, tokenizer, inputs, [decoder], Compute(), task_id=0) == [["GOOD", "Bad", "w3"]]
+    (answers,) = answer_rows(model, tokenizer, inputs, [decoder], Compute(), task_id=0)
+    assert answers.texts == ["GOOD", "Bad", "w3"]
 
 
-def test_scores_of_a_task(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_answers_to_a_task(tokenizer: PreTrainedTokenizerFast) -> None:
     rows = make_rows(PAIR.fields, 4)
     task_rows = TaskRows(PAIR, PAIR.labels, datasets.Dataset.from_dict({}), datasets.Dataset.from_list(rows))
     assert reference_texts(task_rows) == ["entailment", "not_entailment"] * 2
@@ -138,6 +140,10 @@ def test_scores_of_a_task(tokenizer: PreTrainedTokenizerFast) -> None:
         return torch.tensor([tokenizer(by_text[text]).input_ids for text in texts])
 
     data, compute = DataConfig(prefix=True), Compute(batch_size=3)
-    scores = score_task(asked(answer), tokenizer, task_rows, data, compute, decode="generate")["generate"]
-    assert scores.values == {"accuracy": 50.0}
-    assert (scores.count, scores.invalid_rate) == (4, 25.0)
+    kept = answer_task(asked(answer), tokenizer, task_rows, data, compute, scheme="SL", decode="generate")
+    assert kept.rows["answer"].tolist() == answers
+    assert kept.rows["valid"].tolist() == [True, True, False, True]
+    assert kept.rows["reference"].tolist() == ["entailment", "not_entailment"] * 2
+    accuracy, majority = score_predictions(kept, cell="run", seed=None, shots=None)
+    assert (accuracy["value"], accuracy["count"], accuracy["invalid_rate"]) == (50.0, 4, 25.0)
+    assert (majority["scheme"], majority["value"], majority["invalid_rate"]) == ("majority", 50.0, 0.0)

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.config.run import Compute
 from crosspt.evaluation.prediction import (
     BareT5,
-    answer_texts,
+    answer_rows,
     greedy_decoder,
     log_likelihoods,
     make_decoder,
@@ -40,7 +41,7 @@ def rank(
     model: CrossPTModel, tokenizer: Any, inputs: list[list[int]], answers: list[str], task_id: int, **options: Any
 ) -> list[str]:
     decoders = [ranking_decoder(model.t5, tokenizer, answers)]
-    return answer_texts(model, tokenizer, inputs, decoders, Compute(**options), task_id=task_id)[0]
+    return answer_rows(model, tokenizer, inputs, decoders, Compute(**options), task_id=task_id)[0].texts
 
 
 def losses(ask: Callable[..., Any], batch: Mapping[str, Tensor], answers: list[list[int]]) -> Tensor:
@@ -87,6 +88,23 @@ def test_the_likeliest_answer_wins_whatever_the_batch(tokenizer: PreTrainedToken
         assert rank(model, tokenizer, inputs, WORDS, task_id=1, batch_size=batch_size) == expected
 
 
+@torch.no_grad()
+def test_log_probabilities_have_the_order_of_rows_and_answers(tokenizer: PreTrainedTokenizerFast) -> None:
+    model = make_model()
+    inputs = [[25, 1], [26, 27, 28, 1], [29, 30, 1]]
+    decoders = [greedy_decoder(model.t5, tokenizer, 1), ranking_decoder(model.t5, tokenizer, WORDS)]
+    generated, ranked = answer_rows(model, tokenizer, inputs, decoders, Compute(batch_size=2), task_id=1)
+    assert generated.log_probabilities is None
+    expected: list[Tensor] = []
+    for ids in inputs:
+        row = {name: torch.tensor([value]) for name, value in (("input_ids", ids), ("attention_mask", [1] * len(ids)))}
+        expected += losses(model, row | {"task_ids": torch.tensor([1])}, tokenizer(WORDS).input_ids)
+    assert ranked.log_probabilities is not None
+    assert ranked.log_probabilities.dtype == np.float32
+    torch.testing.assert_close(torch.tensor(ranked.log_probabilities), torch.stack(expected).float())
+    assert ranked.texts == [WORDS[best] for best in ranked.log_probabilities.argmax(axis=1)]
+
+
 def test_one_encoder_pass_for_all_decoders(tokenizer: PreTrainedTokenizerFast) -> None:
     model = make_model()
     rows: dict[str, list[int]] = {"encoder": [], "decoder": []}
@@ -94,7 +112,7 @@ def test_one_encoder_pass_for_all_decoders(tokenizer: PreTrainedTokenizerFast) -
         stack = getattr(model.t5, name)
         stack.final_layer_norm.register_forward_hook(lambda _, inputs, __, seen=seen: seen.append(len(inputs[0])))
     decoders = [greedy_decoder(model.t5, tokenizer, 1), ranking_decoder(model.t5, tokenizer, WORDS)]
-    answer_texts(model, tokenizer, [[25, 1], [26, 27, 1]], decoders, Compute(), task_id=0)
+    answer_rows(model, tokenizer, [[25, 1], [26, 27, 1]], decoders, Compute(), task_id=0)
     assert rows == {"encoder": [2], "decoder": [2, 2 * len(WORDS)]}
 
 
@@ -120,5 +138,5 @@ def test_what_a_task_may_answer(tokenizer: PreTrainedTokenizerFast) -> None:
     assert {scores.target_text({"label": hundredth / 100}, ()) for hundredth in range(501)} == set(texts)
     model = make_model()
     decoder = make_decoder("rank", model.t5, tokenizer, classes, ("A0", "A1"))
-    ((ranked,),) = answer_texts(model, tokenizer, [[25, 1]], [decoder], Compute(), task_id=0)
-    assert ranked in ("A0", "A1")
+    (ranked,) = answer_rows(model, tokenizer, [[25, 1]], [decoder], Compute(), task_id=0)
+    assert ranked.texts[0] in ("A0", "A1")

@@ -8,11 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from crosspt.config.run import Decode
 from crosspt.config.scheme import Scheme
+from crosspt.evaluation.answers import Answers, Asked, Predictions, join_predictions, keep_answers, write_predictions
+from crosspt.tasks.task import Task
 
 GLUE = ["cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte"]
 SYNTHETIC = [f"syn_{task}" for task in GLUE]
 SCHEMES = ["SLPN", "SILP", "SLP", "SIL", "SLN", "SIP", "SL", "PI", "P"]
+COUNT = 300  # of the rows of a task
 METRICS = {"cola": ("accuracy", "matthews"), "stsb": ("pearson", "spearman"), "mrpc": ("accuracy", "f1")}
 
 
@@ -26,7 +32,7 @@ def make_experiment(
     seeds: Sequence[int] = (0, 1, 2),
     figures: Sequence[Mapping[str, Any]] = (),
     decided: bool = False,
-    decodes: Sequence[str] = ("generate",),
+    decodes: Sequence[Decode] = ("generate",),
 ) -> Path:
     """Write an experiment whose cells have all finished.
 
@@ -58,6 +64,7 @@ def make_experiment(
         place.mkdir(parents=True)
         write(place / "cell.json", {"schema": 1, **cell, "config": {}})
         write(place / "results.json", make_results(cell, tasks, decodes))
+        write_predictions(place / "predictions.parquet", make_predictions(cell["scheme"], tasks, decodes))
     content = {
         "schema": 1,
         "experiment": name,
@@ -78,7 +85,7 @@ def write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, allow_nan=False))
 
 
-def make_results(cell: Mapping[str, Any], tasks: Sequence[str], decodes: Sequence[str]) -> dict[str, Any]:
+def make_results(cell: Mapping[str, Any], tasks: Sequence[str], decodes: Sequence[Decode]) -> dict[str, Any]:
     generator = random.Random(cell["cell"])
     scheme = Scheme.parse(cell["scheme"])
     level = 55 + 4 * scheme.uses_privates + 12 * scheme.uses_sources + generator.gauss(0, 2)
@@ -88,7 +95,7 @@ def make_results(cell: Mapping[str, Any], tasks: Sequence[str], decodes: Sequenc
             value = min(100.0, max(0.0, level + 3 * len(task) % 20 + generator.gauss(0, 5) - 8 * position))
             fields = {"cell": cell["cell"], "scheme": scheme.name, "seed": cell["seed"], "shots": cell["shots"]}
             invalid = generator.choice([0.0, 0.3, 1.7]) if decode == "generate" else 0.0
-            scores = {"task": task, "metric": metric, "primary": position == 0, "value": value, "count": 300}
+            scores = {"task": task, "metric": metric, "primary": position == 0, "value": value, "count": COUNT}
             rows.append({**fields, **scores, "invalid_rate": invalid, "decode": decode})
             rows.append({**rows[-1], "scheme": "majority", "value": 50.0 + len(task) / 10, "invalid_rate": 0.0})
     return {
@@ -100,6 +107,21 @@ def make_results(cell: Mapping[str, Any], tasks: Sequence[str], decodes: Sequenc
         "results": rows,
         "analysis": [make_bank(generator, scheme, tasks)],
     }
+
+
+def make_predictions(scheme: str, tasks: Sequence[str], decodes: Sequence[Decode]) -> Predictions:
+    """As many answers as the results are said to be of; they do not come to their values."""
+    references = ["no", "yes"] * (COUNT // 2)
+    ranked = np.tile(np.array([[-0.5, -1.0]], dtype=np.float32), (COUNT, 1))
+    given: dict[Decode, Answers] = {
+        "generate": Answers(["yes"] * (COUNT - 1) + ["maybe"]),
+        "rank": Answers(["no"] * COUNT, ranked),
+    }
+    parts = []
+    for task in tasks:
+        asked = Asked(Task(name=task, fields=("text",), labels=("no", "yes")), ("no", "yes"))
+        parts.append(keep_answers(scheme, asked, references, {way: given[way] for way in decodes}))
+    return join_predictions(parts)
 
 
 def make_bank(generator: random.Random, scheme: Scheme, tasks: Sequence[str]) -> dict[str, Any]:

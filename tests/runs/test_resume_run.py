@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from crosspt.evaluation import prediction
+from crosspt.config.layout import PREDICTIONS_NAME
+from crosspt.evaluation import results
 from crosspt.storage import WEIGHTS_NAME
 from tests.training.killed import die_at_call, in_a_process
 from tests.workspace import Workspace, make_workspace, mistake
@@ -25,8 +26,9 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "in the second source prompt": lambda: die_at_call(torch.Tensor, "backward", 3),
     "in the target prompts": lambda: die_at_call(torch.Tensor, "backward", 7),
     "between the files of the target prompts": lambda: die_at_call(Path, "replace", 19),
-    "in the evaluation": lambda: die_at_call(prediction, "compute_metrics", 2),
-    "before the results": lambda: die_at_call(Path, "replace", 20),
+    "in the evaluation": lambda: die_at_call(results, "compute_metrics", 2),
+    "before the answers": lambda: die_at_call(Path, "replace", 20),
+    "between the answers and the results": lambda: die_at_call(Path, "replace", 21),
 }
 
 
@@ -39,9 +41,9 @@ def run(space: Workspace, folder: Path, moment: str | None) -> None:
 
 
 def outcome_of(folder: Path) -> tuple[list[bytes], Any]:
-    results = json.loads((folder / "results.json").read_text())["results"]
-    prompts = [folder / name / WEIGHTS_NAME for name in ("stage1/rte", "stage1/sst2", ".")]
-    return [path.read_bytes() for path in prompts], [{**row, "cell": ""} for row in results]
+    rows = json.loads((folder / "results.json").read_text())["results"]
+    files = [*(folder / name / WEIGHTS_NAME for name in ("stage1/rte", "stage1/sst2", ".")), folder / PREDICTIONS_NAME]
+    return [path.read_bytes() for path in files], [{**row, "cell": ""} for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +71,10 @@ def test_killed_and_resumed(moment: str, space: Workspace, tmp_path: Path, unbro
 def test_a_finished_run_whose_results_are_damaged(space: Workspace, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert space.train(folder, "--scheme", "SL", "--tasks", "mrpc").status == 0
-    results = folder / "results.json"
-    content = json.loads(results.read_text())
+    file = folder / "results.json"
+    content = json.loads(file.read_text())
     for damaged in (b"\xff\xfe", b"{", json.dumps({**content, "results": [{"cell": "run"}]}).encode()):
-        results.write_bytes(damaged)
+        file.write_bytes(damaged)
         said = mistake(space.train(folder, "--scheme", "SL", "--tasks", "mrpc", "--resume"))
-        assert said.startswith(f"crosspt train: {results}"), said
-        assert results.read_bytes() == damaged
+        assert said.startswith(f"crosspt train: {file}"), said
+        assert file.read_bytes() == damaged

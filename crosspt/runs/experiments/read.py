@@ -1,15 +1,19 @@
-"""An experiment's folder: ``experiment.json``, and of each of its cells ``results.json`` or ``error.json``."""
+"""An experiment's folder: ``experiment.json``, and of each of its cells its results and answers or its error."""
 
-from collections.abc import Mapping
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
 import pandas as pd
 
 from crosspt.config.files import read_json
-from crosspt.config.layout import CELLS, ERROR_NAME, EXPERIMENT_NAME, RESULTS_NAME
+from crosspt.config.layout import CELLS, ERROR_NAME, EXPERIMENT_NAME, PREDICTIONS_NAME, RESULTS_NAME
 from crosspt.config.values import check_types, pick
+from crosspt.evaluation.answers import Predictions, read_predictions
 from crosspt.evaluation.results import read_results
 
 MATRICES = ("weights", "similarity", "task_similarity")
@@ -27,6 +31,7 @@ class Cell:
     settings: Mapping[str, Any]  # value of every axis, of ``scheme`` and of ``shots``
     results: Mapping[str, Any]  # content of ``results.json``, matrices as frames; empty where it cannot be read
     problem: str  # why there are no results
+    predictions: Predictions | None = None  # the answers that the results are computed from, where they can be read
 
     @property
     def banks(self) -> list[dict[str, Any]]:
@@ -58,7 +63,8 @@ class Experiment:
 def read_experiment(folder: Path) -> Experiment:
     """Read an experiment and whatever its cells have come to.
 
-    A cell's file that cannot be used is left out with a line in the warnings.
+    A cell's file that cannot be used is left out with a line in the warnings, and so is said which cells of a seed
+    answered other rows than the others.
 
     Raises:
         ValueError: the folder holds no experiment of this version; the message names the file.
@@ -78,12 +84,24 @@ def read_experiment(folder: Path) -> Experiment:
         if missing:
             raise ValueError(f"{path}: cell {name} lacks a value for {', '.join(missing)}")
         results: dict[str, Any] = {}
+        predictions, answers = None, folder / CELLS / name / PREDICTIONS_NAME
         try:
             results, problem = _read_cell(folder / CELLS / name)
         except ValueError as error:
-            problem = str(error).replace(f"{folder}/", "", 1)
+            problem = _inside(folder, error)
             experiment.warnings.append(f"{problem}, left out")
-        experiment.cells.append(Cell(name, entry["seed"], settings, results, problem))
+        try:
+            if results and answers.exists():
+                predictions = read_predictions(answers, results["results"])
+        except ValueError as error:
+            experiment.warnings.append(f"{_inside(folder, error)}; the cell is used by its results alone")
+        experiment.cells.append(Cell(name, entry["seed"], settings, results, problem, predictions))
+    names = [cell.name for cell in experiment.finished]
+    if bare := [name for name in names if not (folder / CELLS / name / PREDICTIONS_NAME).exists()]:
+        experiment.warnings.append(
+            f"{_list_cells(bare)}: no {PREDICTIONS_NAME}, as of an older version; used by the results alone"
+        )
+    experiment.warnings += _compare_rows(experiment.cells)
     others = {place.name for place in (folder / CELLS).glob("*")} - {cell.name for cell in experiment.cells}
     experiment.warnings += [f"{CELLS}/{name}: no cell of this experiment, left out" for name in sorted(others)]
     return experiment
@@ -113,3 +131,33 @@ def _read_cell(place: Path) -> tuple[dict[str, Any], str]:
                 raise ValueError(f"{origin}: {key} must be of shape ({len(rows)}, {len(columns)})")
             bank[key] = pd.DataFrame(bank[key], rows, columns, dtype=float)
     return results, ""
+
+
+def _compare_rows(cells: Sequence[Cell]) -> Iterator[str]:
+    """A line for every seed of the same settings whose schemes did not all answer the same rows."""
+    groups: dict[str, dict[str, bytes]] = {}
+    for cell in cells:
+        if cell.predictions is not None:
+            settings = {key: value for key, value in cell.settings.items() if key != "scheme"}
+            same = groups.setdefault(json.dumps([cell.seed, settings], sort_keys=True), {})
+            same[cell.name] = _row_hashes(cell.predictions)
+    for same in groups.values():
+        ((usual, _),) = Counter(same.values()).most_common(1)
+        first = next(name for name, rows in same.items() if rows == usual)
+        if others := [name for name, rows in same.items() if rows != usual]:
+            yield f"{_list_cells(others)}: evaluated on other rows than {CELLS}/{first} of the same seed"
+
+
+def _row_hashes(predictions: Predictions) -> bytes:
+    """What two cells share if, and as good as only if, they answered the same rows."""
+    rows = predictions.rows[["task", "row", "reference"]].drop_duplicates()
+    return np.sort(pd.util.hash_pandas_object(rows, index=False)).tobytes()
+
+
+def _inside(folder: Path, error: ValueError) -> str:
+    """What an error says, its file named from the experiment's folder on."""
+    return str(error).replace(f"{folder}/", "", 1)
+
+
+def _list_cells(names: Sequence[str]) -> str:
+    return ", ".join(f"{CELLS}/{name}" for name in names)

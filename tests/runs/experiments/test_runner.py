@@ -13,7 +13,10 @@ import pytest
 from filelock import FileLock
 
 from crosspt.config.files import write_json
+from crosspt.evaluation.answers import read_predictions
+from crosspt.evaluation.results import score_predictions
 from crosspt.runs.experiments.grid import Grid
+from crosspt.runs.experiments.read import read_experiment
 from crosspt.runs.train import train
 from tests.runs.experiments.support import SETTINGS, outcome_of, run, times_of, tiny_grid
 from tests.workspace import Workspace
@@ -57,9 +60,17 @@ def test_what_lies_on_disk(grid: Grid, unbroken: Path) -> None:
         assert content == {"schema": 1, **entry, "config": cell.run.to_dict()}
         rows = json.loads((folder / "results.json").read_text())["results"]
         assert {row["cell"] for row in rows} == {cell.name}
+        kept = read_predictions(folder / "predictions.parquet", rows)
+        assert list(score_predictions(kept, cell=cell.name, seed=0, shots=4)) == rows
         assert not (folder / "stage1").exists()
         assert not (folder / "error.json").exists()
         assert "'loss'" in (folder / "log.txt").read_text()
+
+
+def test_all_cells_of_a_seed_answered_the_same_rows(unbroken: Path) -> None:
+    experiment = read_experiment(unbroken)
+    assert experiment.warnings == []
+    assert [cell.predictions is not None for cell in experiment.cells] == [True] * len(SCHEMES)
 
 
 def test_cells_are_the_runs_that_train_makes(grid: Grid, unbroken: Path, tmp_path: Path) -> None:
