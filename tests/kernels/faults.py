@@ -117,7 +117,7 @@ FAULTS: list[Fault] = [
         "tl.zeros([b_alpha.shape[0], o_ic.shape[0]], OPERAND)", DTYPES),
     # compose_prompts.py
     Fault(COMPOSE, "compose_tile", "tl.float64 if tl.float64 == OPERAND else tl.float32", "tl.float32", PARTS),
-    Fault(COMPOSE, "compose_tile", "patch(x, i_i, i_k + BK, BI, BK)", "patch(x, i_i, i_k, BI, BK)", PARTS),
+    Fault(COMPOSE, "compose_tile", "patch(x, i_i, i_k + BK, BI, BK)", "patch(x, i_i, i_k, BI, BK)", SIZES),
     Fault(COMPOSE, "compose_tile", "(i_tile // n_n % n_i) * BI", "(i_tile // n_n // n_i) * BI", PARTS),
     Fault(COMPOSE, "compose_tile",
         "x.p_weight + o_n[:, None] * x.d + o_k[None, :]",
