@@ -147,9 +147,9 @@ class RowSumTiles(NamedTuple):
 
 @lru_cache(maxsize=512)
 def row_sum_tiles(length: int, width: int, dtype: torch.dtype) -> RowSumTiles:
-    """Tiles for sums over batch rows of prompts (m, d): long prompts take more positions for each look at the ids."""
+    """Tiles for sums over batch rows of prompts (m, d): few positions, so that many programs wait for their rows."""
     columns = fit(width, 1024 // dtype.itemsize, 16)
-    return RowSumTiles(fit(length, 8 if length > 32 else 2), columns, 4)
+    return RowSumTiles(fit(length, 2), columns, 4)
 
 
 class AttentionTiles(NamedTuple):

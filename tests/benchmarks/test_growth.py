@@ -107,9 +107,9 @@ def test_results_are_rendered(tmp_path: Path) -> None:
         "load_average": [0.1, 2.0],
         "comparisons": [*compared, missing],
         "ledger": {
-            "gpu": {"name": "a GPU", "source": "its makers"},
+            "gpu": {"name": "a GPU", "assumptions": "its makers."},
             "rows": [
-                {**about, "peer": "torch", "pass": "forward", "best_seconds": 1e-5, **count},
+                {**about, "peer": "torch", "pass": "forward", "estimated_seconds": 1e-5, **count},
                 {**about, "peer": "triton", "missing": "not here"},
             ],
         },
