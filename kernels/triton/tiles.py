@@ -88,13 +88,12 @@ class SpreadTiles(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def spread_tiles(length: int, width: int, dtype: torch.dtype, architecture: str) -> SpreadTiles:
+def spread_tiles(length: int, width: int, dtype: torch.dtype) -> SpreadTiles:
     """Tiles of the backward's last launch; the arguments are those of :func:`compose_tiles`."""
-    warps = 8 if architecture == "sm_86" and dtype.itemsize < 8 else 4
     if dtype.itemsize == 2:
         # Fewer positions would spill on sm_80, and cost as much.
-        return SpreadTiles(16, 4, fit(width, 64, 16), 16, 64, warps)
-    return SpreadTiles(16, fit(length, 2), fit(width, 32, 16), 16, 64, warps)
+        return SpreadTiles(16, 4, fit(width, 64, 16), 16, 64, 4)
+    return SpreadTiles(16, fit(length, 2), fit(width, 32, 16), 16, 64, 4)
 
 
 def fit(size: int, most: int, least: int = 1) -> int:
