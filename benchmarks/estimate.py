@@ -27,8 +27,8 @@ import torch
 from benchmarks.gpus import Gpu
 from crosspt.kernels import architecture, launch
 
-PROGRAMS = 12
-"""Programs of a launch that are interpreted, evenly over its grid."""
+PROGRAMS = 48
+"""Programs of a launch that are interpreted, each from the middle of as many."""
 KERNELS = Path(launch.__file__).parent
 Place = tuple[str, int]
 Runs = dict[Place, Counter[tuple[Place, ...]]]
@@ -71,7 +71,8 @@ def sample_launches(gpu: Gpu, programs: int = PROGRAMS) -> Iterator[list[Sampled
     def sample(kernel: Any, grid: tuple[int, ...], args: tuple[Any, ...], warps: int, stages: int) -> None:
         whole = (*grid, 1, 1)[:3]
         total = math.prod(whole)
-        picks = np.unique(np.linspace(0, total - 1, min(programs, total)).round().astype(int)).tolist()
+        few = min(programs, total)
+        picks = [(2 * number + 1) * total // (2 * few) for number in range(few)]
         runs: list[Runs] = []
 
         def grid_dim(self: Any, *_: int) -> None:
@@ -156,13 +157,13 @@ def estimate(launches: Sequence[Sampled], gpu: Gpu) -> list[float]:
 
 
 def _seconds(one: Sampled, followed: Followed, gpu: Gpu) -> float:
-    """Time of a launch; each program that was not interpreted takes what the next one that was takes."""
-    nearest = np.searchsorted(one.picks, np.arange(one.programs))
+    """Time of a launch; each program takes what the one in the middle of its part of the grid takes."""
+    nearest = [number * len(one.picks) // one.programs for number in range(one.programs)]
     room = [0.0] * (gpu.multiprocessors * followed.resident)
     for number in nearest:
         heapq.heappushpop(room, room[0] + followed.cycles[number])
-    busy: Counter[str] = Counter()
-    for number, times in Counter(nearest.tolist()).items():
+    busy: dict[str, float] = defaultdict(float)
+    for number, times in Counter(nearest).items():
         for unit, cycles in followed.units[number].items():
             busy[unit] += times * cycles
     cached = min(one.bytes, busy.pop("cache"))  # lanes that are masked move nothing

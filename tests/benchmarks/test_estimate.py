@@ -23,8 +23,7 @@ def test_a_few_programs_stand_for_all() -> None:
         prepend(64)
     assert whole[0].picks == list(range(whole[0].programs))
     assert len(few[0].picks) == len(few[0].runs) == 9
-    assert few[0].picks[0] == 0
-    assert few[0].picks[-1] == whole[0].programs - 1
+    assert few[0].picks[4] == whole[0].programs // 2
     copied = 64 * 110 * 512 * 4
     assert copied <= whole[0].bytes / 2 <= 1.05 * copied
     assert few[0].bytes == pytest.approx(whole[0].bytes, rel=0.1)
