@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-FIGURES = {"peer", "operation", "shape", "pass", "launches", "bytes", "unique_bytes", "flops", "floor_bytes", "ratio"}
+FIGURES = {
+    "peer",
+    "operation",
+    "shape",
+    "pass",
+    "launches",
+    "bytes",
+    "unique_bytes",
+    "flops",
+    "floor_bytes",
+    "ratio",
+} | {"estimated_seconds"}
 
 
 @pytest.mark.slow
@@ -18,7 +29,7 @@ def test_command() -> None:
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True, timeout=250
     )
     ledger = json.loads(done.stdout)
-    assert ledger["schema"] == 1
+    assert ledger["schema"] == 2
     rows = {(row["peer"], row.get("pass")): row for row in ledger["rows"] if row["operation"] == "embedding"}
     attention = {(row["peer"], row.get("pass")): row for row in ledger["rows"] if row["operation"] == "attention"}
     assert not any(row.get("missing", "").startswith("wrong") for row in ledger["rows"])
