@@ -6,17 +6,9 @@ from pathlib import Path
 import pytest
 
 FIGURES = {
-    "peer",
-    "operation",
-    "shape",
-    "pass",
-    "launches",
-    "bytes",
-    "unique_bytes",
-    "flops",
-    "floor_bytes",
-    "ratio",
-} | {"estimated_seconds"}
+    "peer", "operation", "shape", "pass", "launches", "bytes", "unique_bytes", "flops", "floor_bytes", "ratio",
+    "estimated_seconds",
+}  # fmt: skip
 
 
 @pytest.mark.slow
