@@ -128,9 +128,12 @@ def _count_lines(runs: Sequence[Runs]) -> Iterator[None]:
         called = tuple(reversed(through))
 
         def line(frame: FrameType, event: str, _: Any) -> Any:
-            if event == "line":
-                runs[-1][place(frame)][called] += 1  # type: ignore[index]
+            at = place(frame)
+            if event == "line" and at is not None:
+                runs[-1][at][called] += 1
             return line
+
+        return line
 
         return line
 
