@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from crosspt.config.run import Decode
 from crosspt.evaluation.answers import (
     COLUMNS,
     Answers,
@@ -44,8 +45,8 @@ def make_predictions(scheme: str = "SLP") -> Predictions:
     parts = []
     for asked in (CLASSES, SCORES):
         name = asked.task.name
-        given = {"generate": Answers(GENERATED[name]), "rank": RANKED[name]}
-        parts.append(keep_answers(scheme, asked, TRUTH[name], given))  # type: ignore[arg-type]
+        given: dict[Decode, Answers] = {"generate": Answers(GENERATED[name]), "rank": RANKED[name]}
+        parts.append(keep_answers(scheme, asked, TRUTH[name], given))
     return join_predictions(parts)
 
 
