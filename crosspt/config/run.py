@@ -77,7 +77,7 @@ class RunConfig:
         return prompts.temperature_value
 
     def check(self) -> None:
-        """Raise ValueError where something is given that the scheme has no use for."""
+        """Raise ValueError where something is given that the scheme or the selection has no use for."""
         if not self.prompts.parsed_scheme.needs_source_prompts:
             for setting, value in (
                 ("source prompts", self.source_prompts),
@@ -85,6 +85,8 @@ class RunConfig:
             ):
                 if value:
                     raise ValueError(f"scheme {self.prompts.scheme} starts from no {setting}, got {', '.join(value)}")
+        if self.data.dev_rows is not None and self.training.select != "best":
+            raise ValueError(f"dev_rows goes with select best, got select {self.training.select}")
         self.training.learning_rates(self.prompts)
 
     def to_dict(self) -> dict[str, Any]:

@@ -13,6 +13,17 @@ SOURCE_LEARNING_RATE = (0.05, 0.15)
 PRIVATE_LEARNING_RATE = (0.02, 0.07)
 LOGITS_LEARNING_RATE = 0.1
 
+COUNTS = (
+    "epochs",
+    "batch_size",
+    "gradient_accumulation_steps",
+    "save_steps",
+    "eval_steps",
+    "patience",
+    "stage1_epochs",
+)
+CHOICES = {"select": ("best", "last"), "stage1": ("per_task", "joint"), "stage2": ("joint", "per_target")}
+
 
 @dataclass
 class TrainingConfig:
@@ -31,7 +42,11 @@ class TrainingConfig:
         max_grad_norm: clip the norm of all gradients to this; 0 does not clip, which keeps the tasks of P apart.
         lm_dropout: dropout of the T5 while training; by default its own.
         bf16: train in bfloat16 autocast.
-        save_steps: optimizer steps between checkpoints; by default one checkpoint an epoch.
+        save_steps: optimizer steps between checkpoints; by default one checkpoint an epoch, or an evaluation.
+        select: the prompts that are kept: those of the last step, or of the best evaluation on development rows, of
+            equals the earlier; see ``dev_rows``.
+        eval_steps: for select best: optimizer steps between evaluations; by default one evaluation an epoch.
+        patience: for select best: end the training after so many evaluations in a row without a new best.
         stage1: whether the source prompts are trained one task at a time or in mixed batches.
         stage1_epochs: passes in stage 1; by default ``epochs`` if given, else the paper's 30.
         stage2: whether the targets are trained in mixed batches, or every target has a bank of its own.
@@ -49,13 +64,16 @@ class TrainingConfig:
     lm_dropout: float | None = None
     bf16: bool = False
     save_steps: int | None = None
+    select: Literal["best", "last"] = "last"
+    eval_steps: int | None = None
+    patience: int | None = None
     stage1: Literal["per_task", "joint"] = "per_task"
     stage1_epochs: int | None = None
     stage2: Literal["joint", "per_target"] = "joint"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "gradient_accumulation_steps", "save_steps", "stage1_epochs"):
+        for name in COUNTS:
             _check(name, getattr(self, name), lambda value: value >= 1, "at least 1")
         for name in ("source", "private", "logits", "encoder"):
             name += "_learning_rate"
@@ -63,10 +81,17 @@ class TrainingConfig:
         _check("max_grad_norm", self.max_grad_norm, lambda value: value >= 0, "0 or more, and finite")
         _check("lm_dropout", self.lm_dropout, lambda value: 0 <= value < 1, "in [0, 1)")
         _check("seed", self.seed, lambda value: 0 <= value < 2**32, "in [0, 2^32)")
-        if self.stage1 not in ("per_task", "joint"):
-            raise ValueError(f"TrainingConfig: stage1 must be per_task or joint, got {self.stage1!r}")
-        if self.stage2 not in ("joint", "per_target"):
-            raise ValueError(f"TrainingConfig: stage2 must be joint or per_target, got {self.stage2!r}")
+        for name, (one, other) in CHOICES.items():
+            if getattr(self, name) not in (one, other):
+                raise ValueError(f"TrainingConfig: {name} must be {one} or {other}, got {getattr(self, name)!r}")
+        for name in ("eval_steps", "patience"):
+            if getattr(self, name) is not None and self.select != "best":
+                raise ValueError(f"TrainingConfig: {name} goes with select best, got select {self.select}")
+
+    def steps_per_epoch(self, rows: int) -> int:
+        """Optimizer steps in a pass over so many rows."""
+        batches = -(-rows // self.batch_size)
+        return -(-batches // self.gradient_accumulation_steps)
 
     def resolved_epochs(self, scheme: Scheme) -> int:
         """The number of epochs for a scheme."""

@@ -1,12 +1,15 @@
 """Loads a task's rows, from files or from the hub, and checks every one of them."""
 
 import warnings
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 
-from crosspt.tasks.sampling import few_shot_indices
+from crosspt.tasks.sampling import dev_count, few_shot_indices
 from crosspt.tasks.source import Part, describe_place, find_source, missing_column, read_source
 from crosspt.tasks.task import SPLITS, Task
 from crosspt.tasks.values import is_missing
@@ -66,17 +69,64 @@ def load_train(
     """
     train = load_split(task, "train", data_dir)
     targets = [task.target(label) for label in train[task.label_column]]
-    if len(train) > 1 and len(set(targets)) == 1:
+    _check_classes(task, train, "rows of its train split")
+    return train if shots is None else train.select(_draw(task, targets, shots, data_seed))
+
+
+def load_train_and_dev(
+    task: Task,
+    data_dir: str | Path | None = None,
+    *,
+    shots: int | None = None,
+    dev_rows: int | None = None,
+    data_seed: int = 0,
+    reported: AbstractSet[tuple[str, ...]] = frozenset(),
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Loads the rows to train on and, from the train split too, development rows to select prompts on.
+
+    No development row has the texts of a row that is trained on or reported on. With shots, the rows to train on are
+    those of `load_train`, and the development rows are drawn from the rest, as many of each class as possible. Without,
+    they are drawn from all rows, each as likely as another, and rows with their texts are not trained on.
+
+    Args:
+        task: the task.
+        data_dir: see `load_split`.
+        shots: see `load_train`.
+        dev_rows: number of development rows, by default that of `dev_count`.
+        data_seed: of the draws.
+        reported: the texts of the rows that are reported on, see `row_texts`.
+
+    Raises:
+        ValueError: as `load_train`; when there are too few rows for the development rows, or these or those left to
+            train on lack classes.
+        RuntimeError: when the hub cannot be read.
+    """
+    split = load_split(task, "train", data_dir)
+    targets, texts = [task.target(label) for label in split[task.label_column]], row_texts(task, split)
+    _check_classes(task, split, "rows of its train split")
+    count = dev_count(len(split), shots, dev_rows)
+    trained = [] if shots is None else _draw(task, targets, shots, data_seed)
+    known = reported | {texts[row] for row in trained}
+    free = [row for row, text in enumerate(texts) if text not in known]
+    if len(free) < count:
         raise ValueError(
-            f"task {task.name!r}: the {len(train)} rows of its train split must be of two classes or more, "
-            f"got {train[task.label_column][0]!r} in each"
+            f"task {task.name!r}: select best needs {count} development rows with other texts than those that are "
+            f"trained on or reported on, got {len(free)} of the {len(texts)} rows of its train split"
         )
     if shots is None:
-        return train
-    try:
-        return train.select(few_shot_indices(targets, shots, data_seed))
-    except ValueError as error:
-        raise ValueError(f"task {task.name!r}: {error}") from error
+        drawn = np.random.Generator(np.random.PCG64(data_seed)).permutation(free)[:count]
+        dev = sorted(drawn.tolist())
+        held = {texts[row] for row in dev}
+        trained = [row for row, text in enumerate(texts) if text not in held]
+        if not trained or (not task.regression and {targets[row] for row in trained} != set(targets)):
+            raise ValueError(
+                f"task {task.name!r}: its {count} development rows leave {len(trained)} of {len(texts)} rows to train "
+                "on, which lack a class; lower dev_rows"
+            )
+    else:
+        dev = [free[place] for place in _draw(task, [targets[row] for row in free], count, data_seed)]
+    _check_classes(task, split.select(dev), "development rows")
+    return split.select(trained), split.select(dev)
 
 
 def load_test(
@@ -116,6 +166,27 @@ def load_test(
             stacklevel=2,
         )
     return test
+
+
+def row_texts(task: Task, rows: datasets.Dataset) -> list[tuple[str, ...]]:
+    """Returns the texts of each row, by which rows are told apart."""
+    return list(zip(*(rows[field][:] for field in task.fields), strict=True))
+
+
+def _check_classes(task: Task, rows: datasets.Dataset, what: str) -> None:
+    """Raises ValueError where several rows are of one class."""
+    labels = rows[task.label_column][:]
+    if len(labels) > 1 and len(set(labels)) == 1:
+        raise ValueError(
+            f"task {task.name!r}: the {len(labels)} {what} must be of two classes or more, got {labels[0]!r} in each"
+        )
+
+
+def _draw(task: Task, targets: Sequence[Any], count: int, seed: int) -> list[int]:
+    try:
+        return few_shot_indices(targets, count, seed)
+    except ValueError as error:
+        raise ValueError(f"task {task.name!r}: {error}") from error
 
 
 def _load_public_test(task: Task, data_dir: str | Path | None) -> datasets.Dataset | None:

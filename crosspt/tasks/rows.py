@@ -2,15 +2,20 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import datasets
 
 from crosspt.config.data import DataConfig
 from crosspt.tasks.collation import encode_rows
-from crosspt.tasks.data import load_test, load_train
+from crosspt.tasks.data import load_test, load_train, load_train_and_dev, row_texts
 from crosspt.tasks.task import Task, task_letter
+
+
+def no_rows() -> datasets.Dataset:
+    """Returns a dataset without rows or columns."""
+    return datasets.Dataset.from_dict({})
 
 
 @dataclass
@@ -22,16 +27,18 @@ class TaskRows:
         words: the word of each class; empty for regression.
         train: rows to train on; empty where the run only reports.
         test: rows to report on; empty where the run only trains.
+        dev: rows to select prompts on; empty where the run does not select.
     """
 
     task: Task
     words: tuple[str, ...]
     train: datasets.Dataset
     test: datasets.Dataset
+    dev: datasets.Dataset = field(default_factory=no_rows)
 
 
 def load_rows(
-    tasks: Mapping[int, Task], config: DataConfig, *, train: bool = True, test: bool = True
+    tasks: Mapping[int, Task], config: DataConfig, *, train: bool = True, test: bool = True, dev: bool = False
 ) -> dict[str, TaskRows]:
     """Load the rows of tasks, by name.
 
@@ -40,28 +47,27 @@ def load_rows(
         config: which rows.
         train: whether rows to train on are needed.
         test: whether rows to report on are needed.
+        dev: whether, beside the rows to train on, rows to select on are needed.
     """
-    none = datasets.Dataset.from_dict({})
-    rows = {
-        task.name: TaskRows(
-            task,
-            task.label_words(config.label_set, task_letter(position)),
-            load_train(task, config.data_dir, shots=config.shots, data_seed=config.data_seed) if train else none,
-            load_test(task, config.data_dir, rows=config.test_rows, data_seed=config.data_seed) if test else none,
-        )
-        for position, task in tasks.items()
-    }
-    if train and test:
-        for part in rows.values():
+    rows = {}
+    for position, task in tasks.items():
+        part = TaskRows(task, task.label_words(config.label_set, task_letter(position)), no_rows(), no_rows())
+        draw: dict[str, Any] = {"shots": config.shots, "data_seed": config.data_seed}
+        if test:
+            part.test = load_test(task, config.data_dir, rows=config.test_rows, data_seed=config.data_seed)
+        if train and dev:
+            draw |= {"dev_rows": config.dev_rows, "reported": set(row_texts(task, part.test)) if test else set()}
+            part.train, part.dev = load_train_and_dev(task, config.data_dir, **draw)
+        elif train:
+            part.train = load_train(task, config.data_dir, **draw)
+        if train and test:
             _warn_of_shared_rows(part)
+        rows[task.name] = part
     return rows
 
 
 def _warn_of_shared_rows(rows: TaskRows) -> None:
-    train, test = (
-        list(zip(*(split[field][:] for field in rows.task.fields), strict=True)) for split in (rows.train, rows.test)
-    )
-    trained = set(train)
+    trained, test = set(row_texts(rows.task, rows.train)), row_texts(rows.task, rows.test)
     shared = len([texts for texts in test if texts in trained])
     if shared:
         warnings.warn(

@@ -1,10 +1,11 @@
-"""Which rows a few-shot run trains on."""
+"""Which rows a run trains on, and which it selects on."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 SCORE_BINS = 5
+MOST_DEV_ROWS = 1000  # by default
 
 
 def few_shot_indices(labels: Sequence[int] | Sequence[float], shots: int, seed: int) -> list[int]:
@@ -36,3 +37,15 @@ def few_shot_indices(labels: Sequence[int] | Sequence[float], shots: int, seed: 
     turns = [members[position] for position in rng.permutation(len(members))]
     dealt = [rows[depth] for depth in range(max(map(len, turns))) for rows in turns if depth < len(rows)]
     return sorted(int(row) for row in dealt[:shots])
+
+
+def dev_count(rows: int, shots: int | None, dev_rows: int | None) -> int:
+    """The number of a task's development rows.
+
+    Args:
+        rows: number of rows one may train on.
+        shots: how many of them are trained on; None for all but the development rows.
+        dev_rows: the number where it is given; by default as many as shots, or a tenth of all rows and
+            ``MOST_DEV_ROWS`` at most.
+    """
+    return dev_rows or shots or min(max(rows // 10, 1), MOST_DEV_ROWS)
