@@ -10,7 +10,7 @@ from crosspt.cli.parser import Parser
 from crosspt.config.data import DataConfig
 from crosspt.config.layout import RESULTS_NAME
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.config.run import EMBEDDED, RunConfig
+from crosspt.config.run import EMBEDDED, ReportTo, RunConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.config.values import pick
 from crosspt.runs.tasks import name_tasks
@@ -38,6 +38,8 @@ def add_flags(parser: Parser) -> None:
     parser.add_switch("--resume", "go on with the run that --output holds")
     parser.add_switch("--dry-run", "say what would be trained, and train nothing")
     add_decode(parser, "both")
+    text = "draw the curves of the training, scores on development rows among them, from logs in the run's folder"
+    parser.add_setting("--report-to", ReportTo, text, default="none")
     add_device(parser)
     text = "for initialization text: one text, or a YAML list of one for every such prompt"
     parser.add_setting("--init-texts", Names, text, metavar="TEXTS")
@@ -73,7 +75,7 @@ def run(settings: Namespace) -> Outcome:
     from crosspt.runs.train import train
 
     folder = Path(settings.output)
-    content = train(run, folder, resume=settings.resume, device=settings.device)
+    content = train(run, folder, resume=settings.resume, report_to=settings.report_to, device=settings.device)
     table = results_table(content["results"], f"{run.prompts.scheme}, {_shots(run.data)}").rich()
     return Outcome(content, [table, f"temperature {run.temperature_value:.4g}; results in {folder / RESULTS_NAME}"])
 

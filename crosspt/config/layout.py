@@ -2,11 +2,13 @@
 
 RUN_NAME = "run.json"
 RESULTS_NAME = "results.json"
+SELECTION_NAME = "selection.json"  # of a bank whose prompts were selected: the step, and all scores by step
 PREDICTIONS_NAME = "predictions.parquet"  # beside the results, which are computed from it
 SOURCES = "stage1"  # folder of the banks that train source prompts, in a run or shared by the cells of an experiment
 TASKS = "tasks"  # folder of the YAML files of tasks that are not built in
 TARGETS = "targets"  # folder of the targets that have a bank of their own
 CHECKPOINTS = "checkpoints"  # of a bank in training
+LOGS = "logs"  # folder of what TensorBoard or Weights & Biases draws
 
 EXPERIMENT_NAME = "experiment.json"
 CELLS = "cells"  # folder of an experiment's runs

@@ -15,6 +15,7 @@ from crosspt.config.values import build
 EMBEDDED = "embedded"  # the name of the embedded T5
 Decode = Literal["generate", "rank"]
 DecodeChoice = Literal["generate", "rank", "both"]
+ReportTo = Literal["none", "tensorboard", "wandb"]  # what draws the curves of a training
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import shutil
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,22 @@ import torch
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
-from crosspt.config.layout import CHECKPOINTS, RESULTS_NAME, RUN_NAME
-from crosspt.config.run import Compute, RunConfig
+from crosspt.config.files import read_json
+from crosspt.config.layout import CHECKPOINTS, RESULTS_NAME, RUN_NAME, SELECTION_NAME
+from crosspt.config.run import Compute, ReportTo, RunConfig
 from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.results import make_results, read_results, save_evaluation
 from crosspt.models.model import CrossPTModel
 from crosspt.models.t5.loading import load_t5, pick_device
 from crosspt.runs.evaluate import evaluate_prompts, score_prompts
 from crosspt.runs.folder import check_run, open_folder
+from crosspt.runs.select import make_score, selecting_decode
 from crosspt.runs.tasks import run_tasks
 from crosspt.storage import load_source_prompts
 from crosspt.tasks.collation import PromptCollator, encode_rows
 from crosspt.tasks.rows import TaskRows, load_rows
 from crosspt.tasks.task import Task
+from crosspt.training.reporting import check_reporting
 from crosspt.training.stages import Job, plan_stage1, plan_stage2, run_job
 
 
@@ -62,7 +65,11 @@ class Preparation:
                 task = task_rows.task
                 encode_rows(
                     task,
-                    [row for part in (task_rows.train, task_rows.test) for row in _row_of_each_label(task, part)],
+                    [
+                        row
+                        for part in (task_rows.train, task_rows.dev, task_rows.test)
+                        for row in _row_of_each_label(task, part)
+                    ],
                     self.tokenizer,
                     task_id=0,
                     words=task_rows.words,
@@ -76,20 +83,20 @@ class Preparation:
                 prompts |= dict(zip(job.config.tasks, model.embedding.compose(), strict=True))
 
     def describe(self) -> list[dict[str, Any]]:
-        """What each job would do: its folder, scheme, tasks, rows, optimizer steps, parameters and learning rates."""
+        """What each job would do: its folder, scheme, tasks, rows to train and select on, steps, parameters, rates."""
         described = []
         for job in [*self.source_jobs, *self.target_jobs]:
             model = CrossPTModel(self.t5, job.config, initialize=False)
             rows = sum(len(self.rows[task].train) for task in job.config.tasks)
-            batches = -(-rows // job.training.batch_size)
-            steps = -(-batches // job.training.gradient_accumulation_steps)
+            epochs = job.training.resolved_epochs(job.config.parsed_scheme)
             described.append(
                 {
                     "folder": job.folder or ".",
                     "scheme": job.config.scheme,
                     "tasks": job.config.tasks,
                     "rows": rows,
-                    "steps": steps * job.training.resolved_epochs(job.config.parsed_scheme),
+                    "dev_rows": sum(len(self.rows[task].dev) for task in job.config.tasks),
+                    "steps": job.training.steps_per_epoch(rows) * epochs,
                     "trainable_parameters": model.count_parameters()[0],
                     "learning_rates": job.training.learning_rates(job.config),
                 }
@@ -112,7 +119,8 @@ def prepare(run: RunConfig) -> Preparation:
     tasks = run_tasks(run)
     targets = {position: task for position, task in tasks.items() if task.name in run.prompts.tasks}
     sources = {position: task for position, task in tasks.items() if position not in targets and task.name in trained}
-    rows = load_rows(targets, run.data) | load_rows(sources, run.data, test=False)
+    dev = run.training.select == "best"
+    rows = load_rows(targets, run.data, dev=dev) | load_rows(sources, run.data, test=False, dev=dev)
     ready = Preparation(run, t5, tokenizer, rows, source_jobs, plan_stage2(run.prompts, run.training))
     ready.check(given)
     return ready
@@ -130,7 +138,8 @@ def train_source_prompts(run: RunConfig, folder: Path, *, device: str = "auto", 
     device = pick_device(device).type
     ready = prepare(run)
     with open_folder(run, folder, resume=True):
-        _run_jobs(ready, ready.source_jobs, folder, folder, device, progress)
+        compute = Compute(device=device, bf16=run.training.bf16, progress=progress)
+        _run_jobs(ready, ready.source_jobs, folder, folder, compute)
 
 
 def train(
@@ -139,6 +148,7 @@ def train(
     *,
     source_folder: Path | None = None,
     resume: bool = False,
+    report_to: ReportTo = "none",
     device: str = "auto",
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -152,6 +162,7 @@ def train(
         folder: where everything goes.
         source_folder: folder that holds the stage-1 prompts, where several runs share them; by default the run's own.
         resume: whether the folder may hold this run already.
+        report_to: what the curves of the training are logged for, in ``logs`` in the folder; no setting of the run.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: whether to show progress bars.
 
@@ -159,9 +170,10 @@ def train(
         The content of ``results.json``.
 
     Raises:
-        ValueError: a setting does not fit, or the folder holds something else or a run that another process works on.
+        ValueError: a setting does not fit, a package is missing that is logged with, or the folder holds something else or a run that another process works on.
     """
     started = time.perf_counter()
+    check_reporting(report_to)
     compute = Compute(device=pick_device(device).type, bf16=run.training.bf16, progress=progress)
     ready = prepare(run)
     results = folder / RESULTS_NAME
@@ -171,20 +183,35 @@ def train(
     loaded = time.perf_counter()
     source_folder = source_folder or folder
     with open_folder(run, folder, resume):
-        _run_jobs(ready, ready.source_jobs, source_folder, source_folder, compute.device, progress)
-        _run_jobs(ready, ready.target_jobs, folder, source_folder, compute.device, progress)
+        _run_jobs(ready, ready.source_jobs, source_folder, source_folder, compute, report_to)
+        _run_jobs(ready, ready.target_jobs, folder, source_folder, compute, report_to)
         trained = time.perf_counter()
         targets = {name: ready.rows[name] for name in run.prompts.tasks}
         predictions = evaluate_prompts(folder, ready.t5, ready.tokenizer, targets, run, compute)
         rows = score_prompts(folder, run, predictions)
         seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
-        content = make_results(run.to_dict(), seconds, rows, analyse(folder, run.prompts.tasks))
+        selection = [*_selected(ready.source_jobs, source_folder, run), *_selected(ready.target_jobs, folder, run)]
+        content = make_results(run.to_dict(), seconds, rows, analyse(folder, run.prompts.tasks), selection)
         save_evaluation(folder, content, predictions)
     return content
 
 
+def _selected(jobs: Sequence[Job], folder: Path, run: RunConfig) -> Iterator[dict[str, Any]]:
+    """What was selected in each of the jobs, and how the development rows were answered."""
+    for job in jobs:
+        if job.training.select == "best":
+            content = read_json(folder / job.folder / SELECTION_NAME)
+            del content["schema"]
+            yield {"folder": job.folder or ".", "decode": selecting_decode(run.decode), **content}
+
+
 def _run_jobs(
-    ready: Preparation, jobs: Sequence[Job], folder: Path, source_folder: Path, device: str, progress: bool
+    ready: Preparation,
+    jobs: Sequence[Job],
+    folder: Path,
+    source_folder: Path,
+    compute: Compute,
+    report_to: ReportTo = "none",
 ) -> None:
     """Run those jobs that are not finished in a folder, starting from the stage-1 prompts in another."""
     for job in jobs:
@@ -195,6 +222,10 @@ def _run_jobs(
         if job.config.parsed_scheme.needs_source_prompts:
             trained = [source_folder / earlier.folder for earlier in ready.source_jobs]
             source_prompts = load_source_prompts([*ready.run.source_prompts, *trained], ready.t5.config.d_model)
+        score = None
+        if job.training.select == "best":
+            rows = {task: ready.rows[task] for task in job.config.tasks}
+            score = make_score(ready.run, rows, ready.tokenizer, compute)
         run_job(
             job,
             folder,
@@ -203,6 +234,8 @@ def _run_jobs(
             ready.rows,
             ready.run.data,
             source_prompts=source_prompts,
-            device=device,
-            progress=progress,
+            score=score,
+            report_to=report_to,
+            device=compute.device,
+            progress=compute.progress,
         )

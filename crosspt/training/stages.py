@@ -15,13 +15,17 @@ from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration, set_seed
 
 from crosspt.config.data import DataConfig
-from crosspt.config.layout import CHECKPOINTS, SOURCES, TARGETS
+from crosspt.config.files import SCHEMA, write_json
+from crosspt.config.layout import CHECKPOINTS, LOGS, SELECTION_NAME, SOURCES, TARGETS
 from crosspt.config.prompts import CrossPTConfig, Initialization
+from crosspt.config.run import ReportTo
 from crosspt.config.training import TrainingConfig
 from crosspt.models.model import CrossPTModel
 from crosspt.storage import CONFIG_NAME
 from crosspt.tasks.collation import PromptCollator
 from crosspt.tasks.rows import TaskRows, encode_training_rows
+from crosspt.training.reporting import reporting
+from crosspt.training.selection import Score, describe_selection
 from crosspt.training.trainer import PromptTrainer
 
 
@@ -98,10 +102,14 @@ def run_job(
     data: DataConfig,
     *,
     source_prompts: Mapping[str, Tensor] | None = None,
+    score: Score | None = None,
+    report_to: ReportTo = "none",
     device: str = "auto",
     progress: bool = True,
 ) -> None:
     """Train a job, from its last whole checkpoint where there is one, and save its prompts.
+
+    Where they are selected, ``selection.json`` beside them says which step's they are, see :func:`describe_selection`.
 
     Args:
         job: what to train.
@@ -111,6 +119,8 @@ def run_job(
         rows: the rows of each task.
         data: how rows are encoded.
         source_prompts: encoded stage-1 prompts (m, d) by task.
+        score: for ``select="best"``: the score on development rows.
+        report_to: what the curves of the training are logged for.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: whether to show a progress bar.
     """
@@ -118,17 +128,22 @@ def run_job(
     model = CrossPTModel(t5, job.config, source_prompts=source_prompts, tokenizer=tokenizer)
     if job.training.lm_dropout is not None:
         _set_dropout(t5, job.training.lm_dropout)
-    folder = folder / job.folder
-    trainer = PromptTrainer(
-        model,
-        job.training,
-        encode_training_rows(job.config.tasks, rows, tokenizer, data),
-        PromptCollator(tokenizer),
-        folder / CHECKPOINTS,
-        device=device,
-        progress=progress,
-    )
-    trainer.train_or_resume()
+    with reporting(report_to, folder / LOGS / job.folder) as callbacks:
+        folder = folder / job.folder
+        trainer = PromptTrainer(
+            model,
+            job.training,
+            encode_training_rows(job.config.tasks, rows, tokenizer, data),
+            PromptCollator(tokenizer),
+            folder / CHECKPOINTS,
+            device=device,
+            progress=progress,
+            score=score,
+            callbacks=callbacks,
+        )
+        trainer.train_or_resume()
+    if trainer.selects:
+        write_json(folder / SELECTION_NAME, {"schema": SCHEMA, **describe_selection(trainer.state)})
     model.save_pretrained(folder)
     shutil.rmtree(folder / CHECKPOINTS)
 

@@ -1,17 +1,19 @@
-"""transformers' Trainer for prompts: own parameter groups, whole checkpoints, a loss that must stay finite."""
+"""transformers' Trainer for prompts: own parameter groups, whole checkpoints, the best prompts, a finite loss."""
 
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from crosspt.config.files import SCHEMA, read_json
 from crosspt.config.training import TrainingConfig
@@ -20,6 +22,7 @@ from crosspt.models.model import CrossPTModel
 from crosspt.storage import check_state, load_prompts
 from crosspt.tasks.collation import IGNORED_LABEL
 from crosspt.training.optimizer import make_optimizer
+from crosspt.training.selection import METRIC, Patience, Score, to_metrics
 
 CHECKPOINTS_KEPT = 2
 UNFINISHED = "unfinished"
@@ -37,6 +40,8 @@ class PromptTrainer(Trainer):
         folder: where checkpoints go.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: whether to show a progress bar.
+        score: for ``select="best"``: the score on development rows, which a checkpoint of each evaluation keeps.
+        callbacks: further ones of the Trainer.
     """
 
     model: CrossPTModel
@@ -51,9 +56,18 @@ class PromptTrainer(Trainer):
         *,
         device: str = "auto",
         progress: bool = True,
+        score: Score | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
     ):
         self.learning_rates = training.learning_rates(model.config)
         self.folder = folder
+        self.selects = training.select == "best"
+        self.score = score
+        self.best_steps: list[int | None] = []  # the best of each of the checkpoints that are kept
+        if self.selects and score is None:
+            raise ValueError("PromptTrainer: select best needs a score, got None")
+        if training.patience is not None:
+            callbacks = [*callbacks, Patience(training.patience)]
         arguments = TrainingArguments(
             output_dir=str(folder),
             num_train_epochs=training.resolved_epochs(model.config.parsed_scheme),
@@ -63,8 +77,7 @@ class PromptTrainer(Trainer):
             lr_scheduler_type="linear",
             bf16=training.bf16,
             seed=training.seed,
-            save_strategy="steps" if training.save_steps else "epoch",
-            save_steps=training.save_steps or 500,
+            **_when_to_save(training, len(rows)),
             logging_strategy="epoch",
             logging_nan_inf_filter=False,
             remove_unused_columns=False,
@@ -74,7 +87,14 @@ class PromptTrainer(Trainer):
             report_to="none",
         )
         arguments._n_gpu = min(arguments.n_gpu, 1)  # DataParallel would copy the frozen T5 in every step
-        super().__init__(model=model, args=arguments, train_dataset=rows, data_collator=collator)
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=rows,
+            eval_dataset=() if self.selects else None,  # that there are rows is all the Trainer asks
+            data_collator=collator,
+            callbacks=[*callbacks],
+        )
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Adam over the groups of prompt parameters."""
@@ -95,12 +115,41 @@ class PromptTrainer(Trainer):
             )
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The scores on the development rows; the step is one whose checkpoint is written."""
+        assert self.score is not None
+        metrics = to_metrics(self.score(self.model.eval()))
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control.should_save = True
+        return metrics
+
     def train_or_resume(self) -> None:
-        """Train, from the last whole checkpoint in the folder where there is one."""
+        """Train, from the last whole checkpoint in the folder where there is one; the best prompts are taken if so set.
+
+        Raises:
+            ValueError: a checkpoint that is needed is not as it was written.
+        """
         checkpoint = get_last_checkpoint(self.folder) if self.folder.is_dir() else None
         if checkpoint is not None:
-            _check_sums(Path(checkpoint))
-        self.train(resume_from_checkpoint=checkpoint)
+            _check_sums(Path(checkpoint), f"without {checkpoint} the run goes on from before it")
+        if not self.selects:
+            self.train(resume_from_checkpoint=checkpoint)
+            return
+        stopped = False
+        if checkpoint is not None:
+            state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+            self.best_steps = [state.best_global_step]
+            if state.best_global_step not in (None, state.global_step):
+                _check_sums(
+                    self._checkpoint(state.best_global_step),
+                    f"it holds the best prompts so far; without {self.folder} the training starts again",
+                )
+            stopped = state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]
+            self.state = state
+        if not stopped:  # the Trainer would make another step
+            self.train(resume_from_checkpoint=checkpoint)
+        self._load_from_checkpoint(str(self._checkpoint(self.state.best_global_step)))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Nothing: the Trainer's estimate is for training all of a model's weights."""
@@ -115,6 +164,8 @@ class PromptTrainer(Trainer):
         shutil.rmtree(unfinished, ignore_errors=True)
         super()._save_checkpoint(model, trial)
         (checkpoint,) = unfinished.iterdir()
+        self.state.best_model_checkpoint = None  # a path that is about to change; the step is enough
+        self.state.save_to_json(str(checkpoint / TRAINER_STATE_NAME))
         sums = {file.name: _digest(file) for file in checkpoint.iterdir()}
         (checkpoint / SUMS_NAME).write_text(json.dumps({"schema": SCHEMA, "files": sums}), encoding="utf-8")
         for file in checkpoint.iterdir():
@@ -124,9 +175,14 @@ class PromptTrainer(Trainer):
         shutil.rmtree(target, ignore_errors=True)
         checkpoint.rename(target)
         unfinished.rmdir()
+        self.best_steps = [*self.best_steps, self.state.best_global_step][-CHECKPOINTS_KEPT:]
         steps = {int(path.name.rpartition("-")[2]): path for path in self.folder.glob("checkpoint-*")}
         for step in sorted(steps)[:-CHECKPOINTS_KEPT]:
-            shutil.rmtree(steps[step])
+            if step not in self.best_steps:
+                shutil.rmtree(steps[step])
+
+    def _checkpoint(self, step: int | None) -> Path:
+        return self.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         self.model.save_pretrained(output_dir or self.folder)
@@ -140,12 +196,28 @@ class PromptTrainer(Trainer):
         bank.load_state_dict(saved.state)
 
 
+def _when_to_save(training: TrainingConfig, rows: int) -> dict[str, Any]:
+    """Arguments of the Trainer. Evaluations go by steps: a step's evaluation and checkpoint are never apart."""
+    if training.select == "last":
+        return {"save_strategy": "steps" if training.save_steps else "epoch", "save_steps": training.save_steps or 500}
+    steps = training.eval_steps or training.steps_per_epoch(rows)
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": steps,
+        "save_strategy": "steps",
+        "save_steps": training.save_steps or steps,
+        "metric_for_best_model": METRIC,
+        "greater_is_better": True,
+        "restore_callback_states_from_checkpoint": True,
+    }
+
+
 def _digest(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _check_sums(checkpoint: Path) -> None:
+def _check_sums(checkpoint: Path, remedy: str) -> None:
     """Raise ValueError where a file of a checkpoint is not the one that was written: what reads it would not notice."""
     path = checkpoint / SUMS_NAME
     try:
@@ -156,7 +228,7 @@ def _check_sums(checkpoint: Path) -> None:
             if not file.is_file() or _digest(file) != digest:
                 raise ValueError(f"{file} is not as it was written")
     except ValueError as error:
-        raise ValueError(f"resume: {error}; without {checkpoint} the run goes on from before it") from None
+        raise ValueError(f"resume: {error}; {remedy}") from None
 
 
 def _tasks_without_finite_loss(logits: Tensor, inputs: dict[str, Any], tasks: list[str]) -> list[str]:
