@@ -77,7 +77,13 @@ def run(settings: Namespace) -> Outcome:
     folder = Path(settings.output)
     content = train(run, folder, resume=settings.resume, report_to=settings.report_to, device=settings.device)
     table = results_table(content["results"], f"{run.prompts.scheme}, {_shots(run.data)}").rich()
-    return Outcome(content, [table, f"temperature {run.temperature_value:.4g}; results in {folder / RESULTS_NAME}"])
+    selected = [
+        f"{chosen['folder']}: the prompts of step {chosen['step']}, of {chosen['history'][-1]['step']}, "
+        f"score {chosen['score']:.1f} on development rows"
+        for chosen in content.get("selection", [])
+    ]
+    end = f"temperature {run.temperature_value:.4g}; results in {folder / RESULTS_NAME}"
+    return Outcome(content, [table, *selected, end])
 
 
 def _show_plan(run: RunConfig) -> Outcome:

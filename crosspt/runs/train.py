@@ -16,6 +16,7 @@ from transformers import T5ForConditionalGeneration
 from crosspt.config.files import read_json
 from crosspt.config.layout import CHECKPOINTS, RESULTS_NAME, RUN_NAME, SELECTION_NAME
 from crosspt.config.run import Compute, ReportTo, RunConfig
+from crosspt.config.values import check_types
 from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.results import make_results, read_results, save_evaluation
 from crosspt.models.model import CrossPTModel
@@ -62,14 +63,10 @@ class Preparation:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of rows that are cut: all rows are counted when they are encoded
             for task_rows in self.rows.values():
-                task = task_rows.task
+                task, parts = task_rows.task, (task_rows.train, task_rows.dev, task_rows.test)
                 encode_rows(
                     task,
-                    [
-                        row
-                        for part in (task_rows.train, task_rows.dev, task_rows.test)
-                        for row in _row_of_each_label(task, part)
-                    ],
+                    [row for part in parts for row in _row_of_each_label(task, part)],
                     self.tokenizer,
                     task_id=0,
                     words=task_rows.words,
@@ -170,7 +167,8 @@ def train(
         The content of ``results.json``.
 
     Raises:
-        ValueError: a setting does not fit, a package is missing that is logged with, or the folder holds something else or a run that another process works on.
+        ValueError: a setting does not fit, the package that logs are written with is not installed, or the folder holds
+            something else or a run that another process works on.
     """
     started = time.perf_counter()
     check_reporting(report_to)
@@ -200,7 +198,9 @@ def _selected(jobs: Sequence[Job], folder: Path, run: RunConfig) -> Iterator[dic
     """What was selected in each of the jobs, and how the development rows were answered."""
     for job in jobs:
         if job.training.select == "best":
-            content = read_json(folder / job.folder / SELECTION_NAME)
+            path = folder / job.folder / SELECTION_NAME
+            content = read_json(path)
+            check_types(path, content, {"step": int, "score": float, "history": list[dict]})
             del content["schema"]
             yield {"folder": job.folder or ".", "decode": selecting_decode(run.decode), **content}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -13,8 +13,12 @@ from crosspt.config.run import ReportTo
 
 def check_reporting(report_to: ReportTo) -> None:
     """Raise ValueError where the package that logs are written with is not installed."""
-    if report_to != "none" and find_spec(report_to) is None:
-        raise ValueError(f"report_to {report_to} needs the package {report_to}, which is not installed")
+    if report_to == "none":
+        return
+    try:
+        version(report_to)
+    except PackageNotFoundError:
+        raise ValueError(f"report_to {report_to} needs the package {report_to}, which is not installed") from None
 
 
 @contextmanager

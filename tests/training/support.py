@@ -9,6 +9,7 @@ from transformers import T5ForConditionalGeneration, set_seed
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.config.training import TrainingConfig
 from crosspt.tasks.collation import PromptCollator
+from crosspt.training.selection import Score
 from crosspt.training.trainer import PromptTrainer
 from tests.conftest import VOCABULARY, make_t5
 
@@ -37,12 +38,24 @@ def make_trainer(
     scheme: str = "SLPN",
     t5: T5ForConditionalGeneration | None = None,
     rows: list[dict[str, Any]] | None = None,
+    score: Score | None = None,
     **training: Any,
 ) -> PromptTrainer:
     """A trainer over a T5 of some thousand parameters, 5 steps an epoch."""
     settings = TrainingConfig(**{"epochs": 2, "batch_size": 4, "seed": 3, **training})
     set_seed(settings.seed)
     model = CrossPTModel(t5 or make_t5(), CrossPTConfig(tasks=TASKS, scheme=scheme, prompt_length=3))
-    return PromptTrainer(
-        model, settings, rows or make_rows(), PromptCollator(PadOnly()), folder, device="cpu", progress=False
-    )
+    options: dict[str, Any] = {"device": "cpu", "progress": False, "score": score}
+    return PromptTrainer(model, settings, rows or make_rows(), PromptCollator(PadOnly()), folder, **options)
+
+
+def score_prompts(model: CrossPTModel) -> dict[str, float]:
+    """Scores that go up and down in the course of a training, with ties."""
+    prompts = model.embedding.compose().detach()
+    return {task: float((1000 * prompt.sum()).long() % 7) for task, prompt in zip(TASKS, prompts, strict=True)}
+
+
+def listed_scores(*scores: float) -> Score:
+    """The given scores, one after the other, for the first task; the second has 0."""
+    given = iter(scores)
+    return lambda _: {TASKS[0]: 2 * next(given), TASKS[1]: 0.0}
