@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import numpy as np
 
-from crosspt.tasks.sampling import dev_count, few_shot_indices
+from crosspt.tasks.sampling import dev_count, few_shot_indices, share_indices
 from crosspt.tasks.source import Part, describe_place, find_source, missing_column, read_source
 from crosspt.tasks.task import SPLITS, Task
 from crosspt.tasks.values import is_missing
@@ -86,7 +86,7 @@ def load_train_and_dev(
 
     No development row has the texts of a row that is trained on or reported on. With shots, the rows to train on are
     those of `load_train`, and the development rows are drawn from the rest, as many of each class as possible. Without,
-    they are drawn from all rows, each as likely as another, and rows with their texts are not trained on.
+    they are drawn from all rows, the same share of each class, and rows with their texts are not trained on.
 
     Args:
         task: the task.
@@ -114,8 +114,7 @@ def load_train_and_dev(
             f"trained on or reported on, got {len(free)} of the {len(texts)} rows of its train split"
         )
     if shots is None:
-        drawn = np.random.Generator(np.random.PCG64(data_seed)).permutation(free)[:count]
-        dev = sorted(drawn.tolist())
+        dev = [free[place] for place in share_indices([targets[row] for row in free], count, data_seed)]
         held = {texts[row] for row in dev}
         trained = [row for row, text in enumerate(texts) if text not in held]
         if not trained or (not task.regression and {targets[row] for row in trained} != set(targets)):

@@ -28,15 +28,40 @@ def few_shot_indices(labels: Sequence[int] | Sequence[float], shots: int, seed: 
     """
     if not 1 <= shots <= len(labels):
         raise ValueError(f"few_shot_indices: shots must be from 1 to the {len(labels)} rows, got {shots}")
+    rng = np.random.Generator(np.random.PCG64(seed))
+    members = _shuffle_classes(labels, rng)
+    turns = [members[position] for position in rng.permutation(len(members))]
+    dealt = [rows[depth] for depth in range(max(map(len, turns))) for rows in turns if depth < len(rows)]
+    return sorted(int(row) for row in dealt[:shots])
+
+
+def share_indices(labels: Sequence[int] | Sequence[float], count: int, seed: int) -> list[int]:
+    """Draws `count` rows, of each class as large a share as of another.
+
+    The seed puts the n rows of a class in an order, in which row i has the place (i + 1/2) / n; the first places of all
+    classes are taken. A class of one row gives it only where half of all rows are drawn.
+
+    Args:
+        labels: as for `few_shot_indices`.
+        count: number of rows to draw, of at most all.
+        seed: likewise.
+
+    Returns:
+        Row numbers, ascending.
+    """
+    members = _shuffle_classes(labels, np.random.Generator(np.random.PCG64(seed)))
+    places = np.concatenate([(np.arange(len(rows)) + 0.5) / len(rows) for rows in members])
+    first = np.argsort(places, kind="stable")[:count]
+    return sorted(np.concatenate(members)[first].tolist())
+
+
+def _shuffle_classes(labels: Sequence[int] | Sequence[float], rng: np.random.Generator) -> list[np.ndarray]:
+    """Row numbers of each class, in random order."""
     classes = np.asarray(labels)
     if classes.dtype.kind == "f":
         edges = np.linspace(classes.min(), classes.max(), SCORE_BINS + 1)
         classes = np.digitize(classes, edges[1:-1])
-    rng = np.random.Generator(np.random.PCG64(seed))
-    members = [rng.permutation(np.flatnonzero(classes == value)) for value in np.unique(classes)]
-    turns = [members[position] for position in rng.permutation(len(members))]
-    dealt = [rows[depth] for depth in range(max(map(len, turns))) for rows in turns if depth < len(rows)]
-    return sorted(int(row) for row in dealt[:shots])
+    return [rng.permutation(np.flatnonzero(classes == value)) for value in np.unique(classes)]
 
 
 def dev_count(rows: int, shots: int | None, dev_rows: int | None) -> int:

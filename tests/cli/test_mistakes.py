@@ -37,6 +37,12 @@ from tests.workspace import Workspace, crosspt, make_rows, mistake, write_jsonl
         (["--scheme", "SLPN", "--source-prompts", "x"], "scheme SLPN starts from no source prompts, got x"),
         (["--scheme", "SIP", "--source-prompts", "none"], "none holds no crosspt_model.safetensors"),
         (["--initialization", "text", "--init-texts", ""], "init_texts must each hold a token"),
+        (["--select", "first"], "--select must be best or last, got first"),
+        (["--patience", "3"], "TrainingConfig: patience goes with select best, got select last"),
+        (["--eval-steps", "3"], "TrainingConfig: eval_steps goes with select best, got select last"),
+        (["--dev-rows", "3"], "dev_rows goes with select best, got select last"),
+        (["--select", "best", "--shots", "8"], "task 'mrpc': select best needs 8 development rows with other texts"),
+        (["--report-to", "tensorbored"], "--report-to must be none or tensorboard or wandb, got tensorbored"),
         (["--config", "none.yaml"], "--config none.yaml cannot be read: No such file or directory"),
     ],
 )

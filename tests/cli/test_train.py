@@ -49,7 +49,17 @@ def test_a_run_and_its_results(slpn_run: Path) -> None:
         "run.json",
     }
     content = read_results(slpn_run)
-    assert list(content) == ["schema", "config", "versions", "environment", "seconds", "results", "analysis"]
+    assert list(content) == [
+        "schema",
+        "config",
+        "versions",
+        "environment",
+        "seconds",
+        "results",
+        "analysis",
+        "selection",
+    ]
+    assert content["selection"] == []
     assert content["schema"] == 1
     assert content["config"] == json.loads((slpn_run / "run.json").read_text())
     assert content["config"]["temperature_value"] == pytest.approx(0.6309297535714575)

@@ -9,6 +9,7 @@ from crosspt.config.data import DataConfig
     ("settings", "message"),
     [
         ({"shots": 0}, "shots must be at least 1, got 0"),
+        ({"dev_rows": 0}, "dev_rows must be at least 1, got 0"),
         ({"test_rows": -1}, "test_rows must be at least 1, got -1"),
         ({"max_length": 0}, "max_length must be at least 1, got 0"),
         ({"data_seed": -1}, "data_seed must be 0 or more, got -1"),

@@ -32,6 +32,15 @@ def test_what_the_scheme_has_no_use_for() -> None:
         make_run("SLPN").check()
 
 
+def test_development_rows_without_a_selection() -> None:
+    run = make_run("SILP", select="best", patience=2)
+    run.data.dev_rows = 4
+    run.check()
+    run.training = TrainingConfig()
+    with pytest.raises(ValueError, match=r"^dev_rows goes with select best, got select last$"):
+        run.check()
+
+
 def test_a_run_is_read_back(tmp_path: Path) -> None:
     run = make_run("SILP", ["mrpc", "rte", "qnli"], seed=3)
     run.task_files["mood"] = "mood.yaml"

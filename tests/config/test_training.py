@@ -66,6 +66,11 @@ def test_epochs_of_the_paper(scheme: str, epochs: int) -> None:
         ({"max_grad_norm": -1.0}, "max_grad_norm must be 0 or more"),
         ({"lm_dropout": 1.0}, r"lm_dropout must be in \[0, 1\)"),
         ({"seed": -1}, "seed must be in"),
+        ({"eval_steps": 0, "select": "best"}, "eval_steps must be at least 1, got 0"),
+        ({"patience": 0, "select": "best"}, "patience must be at least 1, got 0"),
+        ({"select": "first"}, "select must be best or last, got 'first'"),
+        ({"patience": 3}, "patience goes with select best, got select last"),
+        ({"eval_steps": 5}, "eval_steps goes with select best, got select last"),
         ({"stage1": "all"}, "stage1 must be per_task or joint, got 'all'"),
         ({"stage2": "all"}, "stage2 must be joint or per_target, got 'all'"),
     ],
@@ -73,3 +78,8 @@ def test_epochs_of_the_paper(scheme: str, epochs: int) -> None:
 def test_bad_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=rf"^TrainingConfig: {message}"):
         TrainingConfig(**settings)
+
+
+@pytest.mark.parametrize(("rows", "accumulated", "steps"), [(16, 1, 1), (17, 1, 2), (64, 1, 4), (64, 3, 2), (1, 3, 1)])
+def test_steps_per_epoch(rows: int, accumulated: int, steps: int) -> None:
+    assert TrainingConfig(gradient_accumulation_steps=accumulated).steps_per_epoch(rows) == steps
