@@ -53,13 +53,13 @@ def load_rows(
     for position, task in tasks.items():
         part = TaskRows(task, task.label_words(config.label_set, task_letter(position)), no_rows(), no_rows())
         draw: dict[str, Any] = {"shots": config.shots, "data_seed": config.data_seed}
+        if train and not dev:
+            part.train = load_train(task, config.data_dir, **draw)
         if test:
             part.test = load_test(task, config.data_dir, rows=config.test_rows, data_seed=config.data_seed)
         if train and dev:
             draw |= {"dev_rows": config.dev_rows, "reported": set(row_texts(task, part.test)) if test else set()}
             part.train, part.dev = load_train_and_dev(task, config.data_dir, **draw)
-        elif train:
-            part.train = load_train(task, config.data_dir, **draw)
         if train and test:
             _warn_of_shared_rows(part)
         rows[task.name] = part

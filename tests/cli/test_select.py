@@ -70,19 +70,8 @@ def test_the_score_is_what_an_evaluation_reports(decode: str, workspace: Workspa
 
 
 def test_a_run_of_both_stages_selects_in_each(workspace: Workspace, tmp_path: Path) -> None:
-    settings = [
-        "--scheme",
-        "SILP",
-        "--tasks",
-        "mrpc",
-        "--source-tasks",
-        "mrpc,qnli",
-        "--select",
-        "best",
-        "--dev-rows",
-        2,
-    ]
-    assert workspace.train(tmp_path / "run", *settings, "--stage2", "per_target").status == 0
+    scheme = ["--scheme", "SILP", "--tasks", "mrpc", "--source-tasks", "mrpc,qnli", "--stage2", "per_target"]
+    assert workspace.train(tmp_path / "run", *scheme, "--select", "best", "--dev-rows", 2).status == 0
     folders = ["stage1/mrpc", "stage1/qnli", "targets/mrpc"]
     chosen = read(tmp_path / "run")["selection"]
     assert [bank["folder"] for bank in chosen] == folders
@@ -115,10 +104,6 @@ def test_logs_need_their_package(workspace: Workspace, tmp_path: Path, monkeypat
     assert not (tmp_path / "run").exists()
 
 
-def test_logs_are_no_setting_of_a_run(selecting_run: Path, workspace: Workspace, tmp_path: Path) -> None:
-    assert "report_to" not in (selecting_run / "run.json").read_text()
-
-
 def test_curves_for_tensorboard(selecting_run: Path, workspace: Workspace, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -132,6 +117,8 @@ def test_curves_for_tensorboard(selecting_run: Path, workspace: Workspace, tmp_p
     drawn = [(event.step, event.value) for event in events.Scalars("eval/score")]
     assert drawn == [(entry["step"], pytest.approx(entry["score"])) for entry in chosen["history"]]
     assert load_prompts(folder).prompts.equal(load_prompts(selecting_run).prompts)
+    (folder / "results.json").unlink()
+    assert workspace.train(folder, *SETTINGS, "--resume").status == 0, "logs are no setting of a run"
 
 
 def test_curves_for_wandb(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
