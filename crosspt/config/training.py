@@ -42,10 +42,11 @@ class TrainingConfig:
         max_grad_norm: clip the norm of all gradients to this; 0 does not clip, which keeps the tasks of P apart.
         lm_dropout: dropout of the T5 while training; by default its own.
         bf16: train in bfloat16 autocast.
-        save_steps: optimizer steps between checkpoints; by default one checkpoint an epoch, or an evaluation.
-        select: the prompts that are kept: those of the last step, or of the best evaluation on development rows, of
-            equals the earlier; see ``dev_rows``.
-        eval_steps: for select best: optimizer steps between evaluations; by default one evaluation an epoch.
+        save_steps: optimizer steps between checkpoints; by default one an epoch. An evaluation leaves one too.
+        select: the prompts that are kept: those of the last step, or the best on development rows, which are neither
+            trained on nor reported on: by the mean over tasks of the primary metric, of equals the earlier.
+        eval_steps: for select best: optimizer steps between evaluations; by default one evaluation an epoch. Answers
+            are generated, or ranked where the test rows' answers are only ranked.
         patience: for select best: end the training after so many evaluations in a row without a new best.
         stage1: whether the source prompts are trained one task at a time or in mixed batches.
         stage1_epochs: passes in stage 1; by default ``epochs`` if given, else the paper's 30.

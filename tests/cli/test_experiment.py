@@ -48,6 +48,22 @@ def test_failed_cells(workspace: Workspace, tmp_path: Path) -> None:
     assert line.endswith("; the same command runs them again")
 
 
+def test_an_estimate_counts_the_answers_of_selections(workspace: Workspace, tmp_path: Path) -> None:
+    arguments = ["experiment", *quick(workspace, tmp_path / "grid"), "--shots", 4, "--select", "last,best", "--dry-run"]
+    content = crosspt(*arguments, "--json").json()
+    assert [cell["cell"] for cell in content["cells"]] == [
+        "SL-last-seed0",
+        "SL-best-seed0",
+        "PI-last-seed0",
+        "PI-best-seed0",
+    ]
+    seconds = content["estimated_seconds"]
+    # As above; an epoch of each of 2 targets' trainings and of each of 2 of stage 1 ends with 4 answers a task.
+    answers = 4 * 12 + 2 * 8 + 2 * 4
+    total = 6 * seconds["load"] + (4 * 2 + 4 * 1) * seconds["batch"] + answers * seconds["answer"]
+    assert seconds["total"] == pytest.approx(total)
+
+
 def test_settings_from_yaml(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("shots: [2, null]\nepochs: 3\nscheme: SLP\ntasks: [sst2]\n")
     few = ["--config", tmp_path / "settings.yaml", "--suite", "glue", "--seeds", 2, "--seed", 5, "--dry-run", "--json"]

@@ -44,7 +44,7 @@ def test_nothing_is_shared_and_the_training_rows_stay(data: st.DataObject) -> No
     )
     reported = {(text,) for text in data.draw(st.sets(st.sampled_from("abcdefghij")))}
     shots = data.draw(st.none() | st.integers(1, 6))
-    options = {"shots": shots, "data_seed": data.draw(st.integers(0, 99))}
+    options: dict[str, Any] = {"shots": shots, "data_seed": data.draw(st.integers(0, 99))}
     task = task_of(rows_of(labels, texts))
     with suppress(ValueError):  # too few rows
         train, dev = load_train_and_dev(
@@ -139,7 +139,7 @@ def test_the_rows_of_a_run(workspace: Workspace) -> None:
 def test_a_reported_row_is_no_development_row(tmp_path: Any) -> None:
     (tmp_path / "sst2").mkdir()
     for split, texts in {"train": "abcdefgh", "validation": "efgh"}.items():
-        rows = [f"{text},{'aceg'.count(text)}\n" for text in texts]
-        (tmp_path / "sst2" / f"{split}.csv").write_text("sentence,label\n" + "".join(rows))
+        lines = [f"{text},{'aceg'.count(text)}\n" for text in texts]
+        (tmp_path / "sst2" / f"{split}.csv").write_text("sentence,label\n" + "".join(lines))
     rows = load_rows({0: get_task("sst2")}, DataConfig(data_dir=str(tmp_path), dev_rows=2), dev=True)["sst2"]
     assert set(rows.dev["sentence"]) <= set("abcd")

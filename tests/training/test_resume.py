@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
 
 
 SELECTING_MOMENTS: dict[str, Callable[[], None]] = {
-    **{
-        f"in step {step}": lambda step=step: die_at_call(torch.Tensor, "backward", step) for step in (2, 3, 6, 7, 9, 13)
-    },
+    **{f"in step {step}": partial(die_at_call, torch.Tensor, "backward", step) for step in (2, 3, 6, 7, 9, 13)},
     "in an evaluation": lambda: die_at_call(support, "score_prompts", 3),
     "between the evaluation and its checkpoint": lambda: die_at_call(PromptTrainer, "_save_checkpoint", 4),
     "before the state is written": lambda: die_at_call(TrainerState, "save_to_json", 8),

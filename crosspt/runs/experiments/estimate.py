@@ -17,6 +17,7 @@ from crosspt.runs.evaluate import evaluate_prompts
 from crosspt.runs.experiments.grid import Grid, most_rows
 from crosspt.runs.train import Preparation, prepare
 from crosspt.tasks.rows import TaskRows
+from crosspt.tasks.sampling import dev_count
 from crosspt.training.stages import Job, plan_stage1, plan_stage2, run_job
 
 FEW, MANY = 1, 5  # batches of two trainings; what they differ in is not the constant part
@@ -27,7 +28,7 @@ def estimate_seconds(grid: Grid, *, jobs: int, device: str = "auto") -> dict[str
     """Measure one cell's parts and add up the grid's.
 
     All cells are taken to have the batches and answers of the one with the most rows, so an axis that changes their
-    length or the prompt's is not told apart. Jobs are taken not to slow each other.
+    length or the prompt's is not told apart. Jobs are taken not to slow each other, and trainings not to end early.
 
     Returns:
         ``load`` seconds of a run, ``batch`` and ``answer`` seconds each, and ``total`` seconds over all processes.
@@ -40,22 +41,38 @@ def estimate_seconds(grid: Grid, *, jobs: int, device: str = "auto") -> dict[str
     load = time.perf_counter() - started
     batch, answer = _measure(run, ready, device)
     lengths = {name: (len(rows.train), len(rows.test)) for name, rows in ready.rows.items()}
-    batches = answers = 0
+    jobs_of = [(cell.run, plan_stage2(cell.run.prompts, cell.run.training)) for cell in grid.cells]
+    jobs_of += [(shared, plan_stage1(shared.prompts, shared.training)) for shared in grid.source_runs.values()]
+    batches = sum(_batches(job, run, lengths) for run, planned in jobs_of for job in planned)
+    answers = sum(_selecting_answers(job, run, lengths) for run, planned in jobs_of for job in planned)
+    longest = max(test for _, test in lengths.values())
     for cell in grid.cells:
-        batches += sum(_batches(job, cell.run, lengths) for job in plan_stage2(cell.run.prompts, cell.run.training))
-        longest = max(test for _, test in lengths.values())
         answers += sum(lengths.get(task, (0, longest))[1] for task in cell.run.prompts.tasks)
-    for shared in grid.source_runs.values():
-        batches += sum(_batches(job, shared, lengths) for job in plan_stage1(shared.prompts, shared.training))
     runs = len(grid.cells) + len(grid.source_runs)
     total = (runs * load + batches * batch + answers * answer) / min(jobs, runs)
     return {"load": load, "batch": batch, "answer": answer, "total": total}
 
 
 def _batches(job: Job, run: RunConfig, lengths: Mapping[str, tuple[int, int]]) -> int:
-    longest = max(train for train, _ in lengths.values())
-    rows = sum(run.data.shots or lengths.get(task, (longest, 0))[0] for task in job.config.tasks)
+    rows = sum(run.data.shots or length for length in _train_lengths(job, lengths))
     return -(-rows // job.training.batch_size) * job.training.resolved_epochs(job.config.parsed_scheme)
+
+
+def _selecting_answers(job: Job, run: RunConfig, lengths: Mapping[str, tuple[int, int]]) -> int:
+    """Answers to development rows, in a training that does not end early."""
+    if job.training.select == "last":
+        return 0
+    evaluations = job.training.resolved_epochs(job.config.parsed_scheme)
+    if job.training.eval_steps:
+        steps = _batches(job, run, lengths) // job.training.gradient_accumulation_steps
+        evaluations = -(-steps // job.training.eval_steps)
+    rows = sum(dev_count(length, run.data.shots, run.data.dev_rows) for length in _train_lengths(job, lengths))
+    return evaluations * rows
+
+
+def _train_lengths(job: Job, lengths: Mapping[str, tuple[int, int]]) -> list[int]:
+    longest = max(train for train, _ in lengths.values())
+    return [lengths.get(task, (longest, 0))[0] for task in job.config.tasks]
 
 
 def _measure(run: RunConfig, ready: Preparation, device: str) -> tuple[float, float]:

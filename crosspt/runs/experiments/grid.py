@@ -158,8 +158,8 @@ def source_folder(folder: Path, name: str) -> Path:
 
 
 def most_rows(cells: Sequence[Cell]) -> Cell:
-    """The first of the cells with the most training rows a task."""
-    return max(cells, key=lambda cell: cell.run.data.shots or math.inf)
+    """The first of the cells with the most training rows a task, of those the first that has development rows too."""
+    return max(cells, key=lambda cell: (cell.run.data.shots or math.inf, cell.run.training.select == "best"))
 
 
 def _make_run(model: str, settings: Mapping[str, Any], seed: int) -> RunConfig:

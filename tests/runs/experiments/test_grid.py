@@ -63,6 +63,7 @@ def test_stage_1_is_shared_where_it_is_the_same() -> None:
         "stage1_epochs": [1, 2],
         "batch_size": [4, 8],
         "encoder": ["linear", "none"],
+        "select": ["last", "best"],
     }
     for axis, values in changes.items():
         assert len(grid_of({"scheme": schemes, axis: values}).source_runs) == 2, axis
