@@ -38,7 +38,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_switch("--resume", "go on with the run that --output holds")
     parser.add_switch("--dry-run", "say what would be trained, and train nothing")
     add_decode(parser, "both")
-    text = "draw the curves of the training, scores on development rows among them, from logs in the run's folder"
+    text = "log the curves of the training, scores on development rows among them, into logs in the run's folder"
     parser.add_setting("--report-to", ReportTo, text, default="none")
     add_device(parser)
     text = "for initialization text: one text, or a YAML list of one for every such prompt"
