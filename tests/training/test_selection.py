@@ -110,7 +110,9 @@ def test_a_score_is_needed(tmp_path: Path) -> None:
 
 def test_the_best_of_every_checkpoint_that_may_be_resumed_is_there(tmp_path: Path) -> None:
     """Without the last checkpoint the training goes on from the one before, whose best is another."""
-    first = train(tmp_path, 3, 2, 4, epochs=3)
+    with pytest.raises(StopIteration):
+        train(tmp_path, 3, 2, epochs=3)
+    first = train(tmp_path, 4, epochs=3)
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-5", "checkpoint-10", "checkpoint-15"}
     file = tmp_path / "checkpoint-15" / "crosspt_model.safetensors"
     content = file.read_bytes()
