@@ -110,7 +110,6 @@ def make_results(
     seconds: dict[str, float],
     rows: Iterable[dict[str, Any]],
     analysis: Iterable[dict[str, Any]] = (),
-    selection: Iterable[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """The object that ``results.json`` holds.
 
@@ -119,7 +118,6 @@ def make_results(
         seconds: wall time of each part.
         rows: from :func:`score_predictions`.
         analysis: an object for each bank of prompts, from :func:`crosspt.evaluation.analysis.analyse`.
-        selection: an object for each bank whose prompts were selected on development rows.
     """
     return {
         "schema": SCHEMA,
@@ -129,7 +127,6 @@ def make_results(
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "results": list(rows),
         "analysis": list(analysis),
-        "selection": list(selection),
     }
 
 

@@ -188,8 +188,9 @@ def train(
         predictions = evaluate_prompts(folder, ready.t5, ready.tokenizer, targets, run, compute)
         rows = score_prompts(folder, run, predictions)
         seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
-        selection = [*_selected(ready.source_jobs, source_folder, run), *_selected(ready.target_jobs, folder, run)]
-        content = make_results(run.to_dict(), seconds, rows, analyse(folder, run.prompts.tasks), selection)
+        content = make_results(run.to_dict(), seconds, rows, analyse(folder, run.prompts.tasks))
+        selected = (*_selected(ready.source_jobs, source_folder, run), *_selected(ready.target_jobs, folder, run))
+        content["selection"] = list(selected)
         save_evaluation(folder, content, predictions)
     return content
 
