@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crosspt.cli.flags import Names, add_device, add_fields, add_suite, split_names
+from crosspt.cli.flags import Names, add_device, add_fields, add_report_to, add_suite, split_names
 from crosspt.cli.outcome import Outcome, quiet_transformers
 from crosspt.cli.parser import Parser
 from crosspt.config.data import DataConfig
@@ -42,6 +42,7 @@ def add_flags(parser: Parser) -> None:
     text = "processes, of one thread each; by default one for each core, up to 8, and one on a GPU"
     parser.add_setting("--jobs", int, text)
     parser.add_switch("--dry-run", "show the cells and an estimated time, and train nothing")
+    add_report_to(parser)
     add_device(parser)
     text = "target tasks, separated by commas: names or .yaml files of your own"
     parser.add_setting("--tasks", Names, text, metavar="NAMES")
@@ -80,7 +81,7 @@ def run(settings: Namespace) -> Outcome:
     if settings.dry_run:
         check_folder(grid, folder)
         return _dry_run(grid, folder, jobs, device)
-    errors = run_grid(grid, folder, jobs=jobs, device=device)
+    errors = run_grid(grid, folder, jobs=jobs, report_to=settings.report_to, device=device)
     if errors:
         name, reason = next(iter(errors.items()))
         raise RuntimeError(

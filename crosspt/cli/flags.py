@@ -8,7 +8,7 @@ from typing import Any, Literal, get_type_hints
 import docstring_parser
 
 from crosspt.cli.parser import Parser
-from crosspt.config.run import EMBEDDED, DecodeChoice
+from crosspt.config.run import EMBEDDED, DecodeChoice, ReportTo
 from crosspt.tasks.registry import SUITES
 
 Names = list[str] | str
@@ -18,6 +18,12 @@ METAVARS: dict[Any, str] = {str: "NAME", str | None: "FOLDER"}  # of fields
 def add_device(parser: Parser) -> None:
     """Add ``--device``."""
     parser.add_setting("--device", Literal["auto", "cpu", "cuda"], "where to compute", default="auto")
+
+
+def add_report_to(parser: Parser) -> None:
+    """Add ``--report-to``."""
+    text = "log the curves of a training, scores on development rows among them, into logs in the run's folder"
+    parser.add_setting("--report-to", ReportTo, text, default="none")
 
 
 def add_suite(parser: Parser, default: str | None, text: str = "take the tasks of a suite") -> None:

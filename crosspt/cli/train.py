@@ -4,13 +4,22 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from crosspt.cli.flags import Names, add_decode, add_device, add_fields, add_suite, split_names, whole_path
+from crosspt.cli.flags import (
+    Names,
+    add_decode,
+    add_device,
+    add_fields,
+    add_report_to,
+    add_suite,
+    split_names,
+    whole_path,
+)
 from crosspt.cli.outcome import Outcome, quiet_transformers
 from crosspt.cli.parser import Parser
 from crosspt.config.data import DataConfig
 from crosspt.config.layout import RESULTS_NAME
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.config.run import EMBEDDED, ReportTo, RunConfig
+from crosspt.config.run import EMBEDDED, RunConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.config.values import pick
 from crosspt.runs.tasks import name_tasks
@@ -38,8 +47,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_switch("--resume", "go on with the run that --output holds")
     parser.add_switch("--dry-run", "say what would be trained, and train nothing")
     add_decode(parser, "both")
-    text = "log the curves of the training, scores on development rows among them, into logs in the run's folder"
-    parser.add_setting("--report-to", ReportTo, text, default="none")
+    add_report_to(parser)
     add_device(parser)
     text = "for initialization text: one text, or a YAML list of one for every such prompt"
     parser.add_setting("--init-texts", Names, text, metavar="TEXTS")

@@ -123,12 +123,15 @@ def prepare(run: RunConfig) -> Preparation:
     return ready
 
 
-def train_source_prompts(run: RunConfig, folder: Path, *, device: str = "auto", progress: bool = True) -> None:
+def train_source_prompts(
+    run: RunConfig, folder: Path, *, report_to: ReportTo = "none", device: str = "auto", progress: bool = True
+) -> None:
     """Train the stage-1 prompts that a run starts from, or go on with it, and nothing else.
 
     Args:
         run: the settings.
         folder: where everything goes; :func:`train` takes it as ``source_folder``.
+        report_to: see :func:`train`.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: whether to show progress bars.
     """
@@ -136,7 +139,7 @@ def train_source_prompts(run: RunConfig, folder: Path, *, device: str = "auto", 
     ready = prepare(run)
     with open_folder(run, folder, resume=True):
         compute = Compute(device=device, bf16=run.training.bf16, progress=progress)
-        _run_jobs(ready, ready.source_jobs, folder, folder, compute)
+        _run_jobs(ready, ready.source_jobs, folder, folder, compute, report_to)
 
 
 def train(
@@ -212,7 +215,7 @@ def _run_jobs(
     folder: Path,
     source_folder: Path,
     compute: Compute,
-    report_to: ReportTo = "none",
+    report_to: ReportTo,
 ) -> None:
     """Run those jobs that are not finished in a folder, starting from the stage-1 prompts in another."""
     for job in jobs:

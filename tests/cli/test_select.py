@@ -15,7 +15,7 @@ from crosspt.runs.evaluate import evaluate_prompts
 from crosspt.storage import load_prompts
 from crosspt.tasks.registry import get_task
 from crosspt.tasks.rows import load_rows
-from tests.workspace import Workspace, mistake
+from tests.workspace import Workspace, crosspt, mistake
 
 SETTINGS = ("--tasks", "mrpc,rte", "--label-set", "synthetic", "--epochs", 4, "--select", "best", "--eval-steps", 1)
 
@@ -101,6 +101,8 @@ def test_logs_need_their_package(workspace: Workspace, tmp_path: Path, monkeypat
     for package in ("tensorboard", "wandb"):
         said = mistake(workspace.train(tmp_path / "run", *SETTINGS, "--report-to", package))
         assert said == f"crosspt train: report_to {package} needs the package {package}, which is not installed"
+        grid = ["experiment", "figure-2", "--report-to", package, "--output", tmp_path / "run"]
+        assert mistake(crosspt(*grid)).endswith(f"needs the package {package}, which is not installed")
     assert not (tmp_path / "run").exists()
 
 

@@ -10,6 +10,7 @@ from rich.progress import Progress, TaskID
 
 from crosspt.config.files import SCHEMA, write_json
 from crosspt.config.layout import ERROR_NAME
+from crosspt.config.run import ReportTo
 from crosspt.runs.experiments.worker import Work, do_work, start_worker
 from crosspt.runs.folder import open_folder
 
@@ -20,14 +21,18 @@ class Pool:
     Args:
         waiting: the runs in order, stage-1 prompts before the cells that start from them.
         jobs: number of processes.
+        report_to: what the curves of the trainings are logged for, see :func:`crosspt.runs.train.train`.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         bar: the progress bar.
         task: the bar's task, of which every cell that ends is a step.
     """
 
-    def __init__(self, waiting: list[Work], jobs: int, device: str, bar: Progress, task: TaskID) -> None:
+    def __init__(
+        self, waiting: list[Work], jobs: int, report_to: ReportTo, device: str, bar: Progress, task: TaskID
+    ) -> None:
         self.waiting = list(waiting)
         self.untrained = {work.name for work in waiting if work.cell is None}  # stage-1 prompts
+        self.report_to = report_to
         self.device = device
         self.bar = bar
         self.task = task
@@ -63,7 +68,7 @@ class Pool:
         while self.idle and (work := next((w for w in self.waiting if w.needs not in self.untrained), None)):
             self.waiting.remove(work)
             process = self.idle.pop()
-            self.running[process.submit(do_work, work, self.device)] = (work, process)
+            self.running[process.submit(do_work, work, self.report_to, self.device)] = (work, process)
         self.bar.update(self.task, description=", ".join(work.name for work, _ in self.running.values()))
 
     def _end(self, future: Future[None]) -> None:

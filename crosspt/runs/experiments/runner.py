@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from crosspt.config.files import SCHEMA, NotJSONError, check_writable, is_free, read_json, write_json
 from crosspt.config.layout import EXPERIMENT_NAME, LOCK_NAME, RESULTS_NAME
+from crosspt.config.run import ReportTo
 from crosspt.config.values import check_types
 from crosspt.evaluation.results import read_results
 from crosspt.runs.experiments.grid import Cell, Grid, cell_folder, most_rows, source_folder
@@ -17,6 +18,7 @@ from crosspt.runs.experiments.pool import Pool
 from crosspt.runs.experiments.worker import Work
 from crosspt.runs.lock import lock_folder
 from crosspt.runs.train import prepare
+from crosspt.training.reporting import check_reporting
 
 MOST_JOBS = 8  # by default
 
@@ -27,7 +29,15 @@ def default_jobs(device: str) -> int:
     return min(cores, MOST_JOBS) if device == "cpu" else 1
 
 
-def run_grid(grid: Grid, folder: Path, *, jobs: int, device: str = "auto", progress: bool = True) -> dict[str, str]:
+def run_grid(
+    grid: Grid,
+    folder: Path,
+    *,
+    jobs: int,
+    report_to: ReportTo = "none",
+    device: str = "auto",
+    progress: bool = True,
+) -> dict[str, str]:
     """Run the cells of a grid that are not finished.
 
     Every cell is a run in a folder of its own; it is finished once its ``results.json`` is there, and is not touched
@@ -38,6 +48,7 @@ def run_grid(grid: Grid, folder: Path, *, jobs: int, device: str = "auto", progr
         grid: the cells.
         folder: where everything goes.
         jobs: number of processes.
+        report_to: what the curves of the trainings are logged for, see :func:`crosspt.runs.train.train`.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: whether to show a progress bar.
 
@@ -45,8 +56,10 @@ def run_grid(grid: Grid, folder: Path, *, jobs: int, device: str = "auto", progr
         The errors of the cells that failed, by name.
 
     Raises:
-        ValueError: the folder holds something else, a grid with other settings, or one that another process works on.
+        ValueError: the folder holds something else, a grid with other settings, or one that another process works on;
+            the package that logs are written with is not installed.
     """
+    check_reporting(report_to)
     check_folder(grid, folder)
     unfinished = [cell for cell in grid.cells if not (cell_folder(folder, cell.name) / RESULTS_NAME).is_file()]
     if unfinished:
@@ -61,7 +74,7 @@ def run_grid(grid: Grid, folder: Path, *, jobs: int, device: str = "auto", progr
         with Progress(*columns, console=console, disable=not (progress and console.is_terminal)) as bar:
             cells = sum(work.cell is not None for work in waiting)
             task = bar.add_task("cells", total=len(grid.cells), completed=len(grid.cells) - cells)
-            return Pool(waiting, jobs, device, bar, task).run()
+            return Pool(waiting, jobs, report_to, device, bar, task).run()
 
 
 def check_folder(grid: Grid, folder: Path) -> None:

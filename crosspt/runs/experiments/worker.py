@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from crosspt.config.files import write_json
 from crosspt.config.layout import CELL_NAME, ERROR_NAME, LOG_NAME
-from crosspt.config.run import RunConfig
+from crosspt.config.run import ReportTo, RunConfig
 from crosspt.runs.folder import open_folder
 from crosspt.runs.train import train, train_source_prompts
 
@@ -55,13 +55,15 @@ def start_worker() -> None:
     logging.disable_progress_bar()
 
 
-def do_work(work: Work, device: str) -> None:
+def do_work(work: Work, report_to: ReportTo, device: str) -> None:
     """Finish a run, from where it was stopped. What it prints goes to ``log.txt`` in its folder.
 
     Args:
         work: the run.
+        report_to: what the curves of the trainings are logged for, see :func:`crosspt.runs.train.train`.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
     """
+    options: dict[str, Any] = {"report_to": report_to, "device": device, "progress": False}
     with (
         open_folder(work.run, work.folder, resume=True, wait=True),  # what a killed grid left over is about to end
         (work.folder / LOG_NAME).open("a", encoding="utf-8") as log,
@@ -69,11 +71,11 @@ def do_work(work: Work, device: str) -> None:
         contextlib.redirect_stderr(log),
     ):
         if work.cell is None:
-            train_source_prompts(work.run, work.folder, device=device, progress=False)
+            train_source_prompts(work.run, work.folder, **options)
             return
         if not (work.folder / CELL_NAME).is_file():
             write_json(work.folder / CELL_NAME, work.cell)
-        train(work.run, work.folder, source_folder=work.source_folder, resume=True, device=device, progress=False)
+        train(work.run, work.folder, source_folder=work.source_folder, resume=True, **options)
         (work.folder / ERROR_NAME).unlink(missing_ok=True)
 
 
