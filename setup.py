@@ -37,6 +37,7 @@ setup(
         "scikit-learn>=1.3",
         "scipy>=1.11",
         "sentencepiece>=0.2",
+        "statsmodels>=0.14",
         "matplotlib>=3.8",
         "seaborn>=0.13.2",
         "jinja2>=3.1",

@@ -53,9 +53,10 @@ def compute_metrics(task: Task, predictions: Sequence[str], references: Sequence
             f"compute_metrics: task {task.name!r} needs one prediction for each of 1 or more references, "
             f"got {len(predictions)} for {len(references)}"
         )
-    if task.regression:
-        return _score_numbers(task, predictions, references)
-    return _score_classes(task, predictions, references, words)
+    values = {
+        metric: _score(metric, *code_answers(task, metric, predictions, references, words)) for metric in task.metrics
+    }
+    return Scores(values, len(references), 100 * are_valid(task, predictions, words).count(False) / len(references))
 
 
 def majority_baseline(task: Task, references: Sequence[str], words: Sequence[str]) -> Scores:
@@ -79,11 +80,13 @@ def are_valid(task: Task, answers: Sequence[str], words: Sequence[str]) -> list[
     Raises:
         ValueError: words do not fit the classes.
     """
-    values = map(_number, answers) if task.regression else _class_ids(task, answers, words)
-    return [value is not None for value in values]
+    return [value is not None for value in _read(task, answers, words)]
 
 
-def _class_ids(task: Task, texts: Sequence[str], words: Sequence[str]) -> list[int | None]:
+def _read(task: Task, texts: Sequence[str], words: Sequence[str]) -> Sequence[float | None]:
+    """Classes, or scores; None for a text that is neither."""
+    if task.regression:
+        return [_number(text) for text in texts]
     ids = {same_text(word): index for index, word in enumerate(words)}
     if len(words) != len(task.labels) or len(ids) != len(words):
         raise ValueError(
@@ -92,50 +95,47 @@ def _class_ids(task: Task, texts: Sequence[str], words: Sequence[str]) -> list[i
     return [ids.get(same_text(text)) for text in texts]
 
 
-def _score_classes(task: Task, predictions: Sequence[str], references: Sequence[str], words: Sequence[str]) -> Scores:
-    truth = []
-    for reference, label in zip(references, _class_ids(task, references, words), strict=True):
-        if label is None:
-            raise ValueError(
-                f"compute_metrics: a reference of task {task.name!r} must be one of {', '.join(words)}, "
-                f"got {reference!r}"
-            )
-        truth.append(label)
-    answers = _class_ids(task, predictions, words)
-    wrong = [1 - label if len(words) == 2 else len(words) for label in truth]
-    given = [other if answer is None else answer for answer, other in zip(answers, wrong, strict=True)]
-    values: dict[str, float | None] = {}
-    for metric in task.metrics:
-        if metric == "accuracy":
-            values[metric] = 100 * float(accuracy_score(truth, given))
-        elif metric == "f1":
-            values[metric] = _percent(f1_score(truth, given, labels=[0, 1], average=None, zero_division=np.nan)[1])
-        elif metric in CORRELATIONS:
-            numbers = [float(label) for label in task.labels]
-            answered = [0.0 if answer is None else numbers[answer] for answer in answers]
-            values[metric] = _correlation(metric, [numbers[label] for label in truth], answered)
-        else:
-            varied = len(set(truth)) > 1 and len(set(given)) > 1
-            values[metric] = _percent(matthews_corrcoef(truth, given)) if varied else None
-    return Scores(values, len(truth), 100 * answers.count(None) / len(truth))
+def code_answers(
+    task: Task, metric: str, predictions: Sequence[str], references: Sequence[str], words: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The right and the given answers as the numbers that a metric is computed from: classes, or scores.
+
+    Args:
+        task: the task.
+        metric: one of its metrics.
+        predictions: n generated texts.
+        references: n target texts.
+        words: the word of each class; not read for regression.
+
+    Returns:
+        Two arrays (n,): of floats for a correlation, and of integers else. An invalid answer is a wrong class, or 0.
+
+    Raises:
+        ValueError: as `compute_metrics`.
+    """
+    truth, answers = (np.array(_read(task, texts, words), dtype=float) for texts in (references, predictions))
+    if np.isnan(truth).any():
+        wanted = "a number" if task.regression else f"one of {', '.join(words)}"
+        got = references[int(np.isnan(truth).argmax())]
+        raise ValueError(f"compute_metrics: a reference of task {task.name!r} must be {wanted}, got {got!r}")
+    if metric in CORRELATIONS:
+        if not task.regression:
+            scores = np.array([*map(float, task.labels), math.nan])
+            truth, answers = (scores[np.nan_to_num(side, nan=-1).astype(int)] for side in (truth, answers))
+        return truth, np.nan_to_num(answers)
+    wrong = 1 - truth if len(words) == 2 else len(words)
+    return truth.astype(int), np.where(np.isnan(answers), wrong, answers).astype(int)
 
 
-def _score_numbers(task: Task, predictions: Sequence[str], references: Sequence[str]) -> Scores:
-    truth = []
-    for reference in references:
-        number = _number(reference)
-        if number is None:
-            raise ValueError(f"compute_metrics: a reference of task {task.name!r} must be a number, got {reference!r}")
-        truth.append(number)
-    answers = [_number(prediction) for prediction in predictions]
-    given = [0.0 if answer is None else answer for answer in answers]
-    values = {metric: _correlation(metric, truth, given) for metric in task.metrics}
-    return Scores(values, len(truth), 100 * answers.count(None) / len(truth))
-
-
-def _correlation(metric: str, truth: Sequence[float], given: Sequence[float]) -> float | None:
-    varied = len(set(truth)) > 1 and len(set(given)) > 1
-    return _percent(CORRELATIONS[metric](truth, given).statistic) if varied else None
+def _score(metric: str, truth: np.ndarray, given: np.ndarray) -> float | None:
+    if metric == "accuracy":
+        return 100 * float(accuracy_score(truth, given))
+    if metric == "f1":
+        return _percent(f1_score(truth, given, labels=[0, 1], average=None, zero_division=np.nan)[1])
+    if (truth == truth[0]).all() or (given == given[0]).all():
+        return None
+    correlated = metric in CORRELATIONS
+    return _percent(CORRELATIONS[metric](truth, given).statistic if correlated else matthews_corrcoef(truth, given))
 
 
 def _number(text: str) -> float | None:
