@@ -12,7 +12,7 @@ from crosspt.tasks.task import Task
 DRAWS = 2000
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # the tasks of a seed
 def draw_rows(task: str, seed: int, count: int) -> np.ndarray:
     """How often each of a task's rows is drawn: the same for whoever answered the rows of this task and seed.
 
@@ -22,12 +22,12 @@ def draw_rows(task: str, seed: int, count: int) -> np.ndarray:
         count: number of rows n.
 
     Returns:
-        An array (1 + DRAWS, n) float64 whose rows sum to n. The first draw is of every row once.
+        An array (1 + DRAWS, n) float32 whose rows sum to n. The first draw is of every row once.
     """
     generator = np.random.default_rng([zlib.crc32(task.encode()), abs(seed), count])
     places = generator.integers(count, size=(DRAWS, count)) + count * np.arange(DRAWS)[:, None]
     drawn = np.bincount(places.ravel(), minlength=DRAWS * count).reshape(DRAWS, count)
-    return np.concatenate([np.ones((1, count)), drawn])
+    return np.concatenate([np.ones((1, count)), drawn]).astype(np.float32)
 
 
 def resample_metric(
@@ -52,19 +52,23 @@ def resample_metric(
     truth, given = code_answers(task, metric, answers, references, words)
     with np.errstate(divide="ignore", invalid="ignore"):
         if metric == "accuracy":
-            return 100 * (draws @ (truth == given)) / len(truth)
+            return 100 * _count(draws, truth == given) / len(truth)
         if metric in CORRELATIONS:
             return 100 * _correlate(truth, given, draws, ranked=metric == "spearman")
         classes = 1 + max(truth.max(), given.max())
         pairs = np.eye(classes**2)[truth * classes + given]
-        counts = (draws @ pairs).reshape(-1, classes, classes)  # of each right and each given class
+        counts = _count(draws, pairs).reshape(-1, classes, classes)  # of each right and each given class
         right, answered, hits = counts.sum(axis=2), counts.sum(axis=1), counts.diagonal(axis1=1, axis2=2)
         if metric == "f1":
             return 100 * 2 * hits[:, 1] / (right[:, 1] + answered[:, 1])
         squares = [len(truth) ** 2 - (side**2).sum(axis=1) for side in (right, answered)]
-        return (
-            100 * (len(truth) * hits.sum(axis=1) - (right * answered).sum(axis=1)) / np.sqrt(np.prod(squares, axis=0))
-        )
+        products = len(truth) * hits.sum(axis=1) - (right * answered).sum(axis=1)
+        return 100 * products / np.sqrt(np.prod(squares, axis=0))
+
+
+def _count(draws: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """How many rows are drawn of those marked by 1; float32 counts them exactly."""
+    return (draws @ rows.astype(np.float32)).astype(np.float64)
 
 
 def _correlate(truth: np.ndarray, given: np.ndarray, draws: np.ndarray, *, ranked: bool) -> np.ndarray:
@@ -72,12 +76,12 @@ def _correlate(truth: np.ndarray, given: np.ndarray, draws: np.ndarray, *, ranke
     sides = []
     for side in (truth, given):
         _, places = np.unique(side, return_inverse=True)
+        ties = _count(draws, np.eye(places.max() + 1)[places])  # of each score
         values = np.broadcast_to(side, draws.shape)
         if ranked:  # equal scores share the mean of their ranks
-            ties = draws @ np.eye(places.max() + 1)[places]
             values = (ties.cumsum(axis=1) - (ties - 1) / 2)[:, places]
         centred = values - (draws * values).mean(axis=1, keepdims=True)
-        several = (draws @ np.eye(places.max() + 1)[places] > 0).sum(axis=1) > 1
+        several = (ties > 0).sum(axis=1) > 1
         sides.append((centred, np.where(several, (draws * centred**2).sum(axis=1), 0.0)))
     (one, squares), (other, others) = sides
     return (draws * one * other).sum(axis=1) / np.sqrt(squares * others)

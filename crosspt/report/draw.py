@@ -1,4 +1,4 @@
-"""Drawing with seaborn. Colours differ in lightness, bars in hatch, and lines in marker and dash, also in greyscale."""
+"""Drawing. Colours differ in lightness, bars in hatch, and lines in marker and dash, also in greyscale."""
 
 import textwrap
 from collections.abc import Mapping
@@ -38,38 +38,52 @@ def save(figure: Figure, *paths: Path) -> None:
 def draw_means(
     values: pd.DataFrame, title: str, *, lines: bool = False, printed: Mapping[str, float] | None = None
 ) -> Figure:
-    """Means and standard deviations of values, as a bar for each name or, as lines, over a number.
+    """Means and their intervals, as a bar for each name or, as lines, over a number.
 
-    The columns of ``values`` are names or numbers, what sets bars or lines apart, if anything does, and the values;
-    ``printed`` are the paper's values of some names, drawn as diamonds.
+    The columns of ``values`` are names or numbers, what sets bars or lines apart, if anything does, the means, and the
+    ends of their intervals, NaN where there is none; a row for each mean. ``printed`` are the paper's values of some
+    names, drawn as diamonds.
     """
-    values = values.dropna()
-    (name, *group), label = values.columns[:-1], values.columns[-1]
+    (name, *group), (label, low, high) = values.columns[:-3], values.columns[-3:]
+    values = values.dropna(subset=[name, label])
     names = sorted(values[name].unique()) if lines else list(values[name].unique())
-    groups = values[group[0]].nunique() if group else 1
-    figure, axes = _start(2.5 + max(0.3 * groups, 0.55) * max(len(names), 6), 4.2, title)
-    style: dict[str, Any] = {"errorbar": "sd", "err_kws": {"linewidth": 1}, "order": names, "ax": axes}
-    style |= {"hue": group[0], "palette": (COLOURS[:3] * groups)[:groups]} if group else {"color": COLOURS[1]}
-    if lines:
-        style |= {"markers": (MARKERS * groups)[:groups], "linestyles": (DASHES * groups)[:groups]}
-        seaborn.pointplot(values, x=name, y=label, dodge=0.02 * (groups - 1), capsize=0.05, linewidth=1.4, **style)
-    else:
-        seaborn.barplot(values, x=name, y=label, capsize=0.2, edgecolor="black", saturation=1, **style)
-        containers: list[Any] = list(axes.containers)
-        for bars, hatch in zip(containers, (HATCHES * groups)[:groups], strict=True):
-            for bar in bars:
-                bar.set_hatch(hatch)
-            ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-            axes.bar_label(bars, fmt="%.0f" if group else "%.1f", fontsize=7, label_type="center", bbox=ground)
-        axes.set(xlabel="", ylim=(min(values[label].min() - 4, 0), 108), yticks=range(0, 101, 20))
+    parts = list(values.groupby(group[0], sort=False)) if group else [("", values)]
+    figure, axes = _start(2.5 + max(0.3 * len(parts), 0.55) * max(len(names), 6), 4.2, title)
+    room = (0.3 if lines else 0.8) / len(parts)  # of each part beside a name
+    for number, (part, rows) in enumerate(parts):
+        rows = rows.sort_values(name) if lines else rows
+        heights, offset = rows[label], (number - (len(parts) - 1) / 2) * room
+        places = [names.index(each) + offset for each in rows[name]]
+        colour = COLOURS[number % 3] if group else COLOURS[1]
+        errors = np.clip([heights - rows[low], rows[high] - heights], 0, None)
+        style: dict[str, Any] = {"color": colour, "label": str(part), "capsize": 3}
+        if lines:
+            style |= {"marker": MARKERS[number % len(MARKERS)], "linestyle": DASHES[number % len(DASHES)]}
+            axes.errorbar(places, heights, errors, linewidth=1.4, elinewidth=0.8, markersize=5, **style)
+            continue
+        style |= {"hatch": HATCHES[number % len(HATCHES)], "edgecolor": "black", "linewidth": 0.8}
+        bars = axes.bar(places, heights, room, yerr=errors, error_kw={"ecolor": "black", "elinewidth": 1}, **style)
+        ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+        axes.bar_label(bars, fmt="%.0f" if group else "%.1f", fontsize=7, label_type="center", bbox=ground)
+    if not lines:
+        axes.set(ylim=(min(values[label].min() - 4, 0), 108), yticks=range(0, 101, 20))
     if printed:
-        axes.plot(list(printed), list(printed.values()), "D", color="white", markeredgecolor="black", label="paper")
+        axes.plot(
+            [names.index(each) for each in printed],
+            list(printed.values()),
+            "D",
+            color="white",
+            markeredgecolor="black",
+            label="paper",
+        )
     if group or printed:
-        style = {"loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False, "fontsize": 8}
-        axes.legend(title=group[0] if group else None, **style)
+        handles = [handle for handle in zip(*axes.get_legend_handles_labels(), strict=True) if handle[1]]
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False, "fontsize": 8}
+        axes.legend(*zip(*handles, strict=True), title=group[0] if group else None, **place)
     texts = [f"{each:g}" if lines else str(each) for each in names]
     crowded = len(names) > 12 or max(map(len, texts), default=0) > 8
     axes.set_xticks(range(len(names)), texts, **(TURNED if crowded else {}))
+    axes.set(xlabel=name if lines else "", ylabel=label)
     return figure
 
 

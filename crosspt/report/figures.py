@@ -12,6 +12,7 @@ from crosspt.config.scheme import Scheme
 from crosspt.config.values import fits
 from crosspt.report.draw import draw_heatmap, draw_means
 from crosspt.report.paper import table_of
+from crosspt.report.statistics import estimate
 from crosspt.report.summary import MEAN, WSSP, Condition, Summary, axis_name, plain_task, show
 
 MOST_HEATMAPS = 9  # conditions; without a limit the heatmaps of a large grid fill the page and take minutes
@@ -66,18 +67,16 @@ def _plot(
         )
     every = [condition.spreads.at[quantity, "mean"] for condition in summary.find() for quantity in quantities]
     for (suffix, words), conditions in panels.items():
-        records = [
-            (*(_place(condition, quantity, axis) for axis in axes), value)
-            for condition in conditions
-            for quantity in quantities
-            for value in condition.values[quantity]
-        ]
-        values = pd.DataFrame(records, columns=[*names, label]).dropna()
+        records = []
+        for condition, quantity in itertools.product(conditions, quantities):
+            found = estimate(summary.sample(condition, quantity))
+            records.append((*(_place(condition, quantity, axis) for axis in axes), found.mean, found.low, found.high))
+        values = pd.DataFrame(records, columns=[*names, label, "low", "high"]).dropna(subset=[*names, label])
         if values.empty:
             continue
         title, caption = f"{summary.experiment.title}{words}: {what}", f"{label} by {' and '.join(names)}{words}"
-        if kind != "grid" and values.duplicated(names).any():
-            caption += "; bars are one standard deviation over seeds"
+        if kind != "grid" and values["low"].notna().any():
+            caption += "; thin lines are 95 % intervals over seeds and rows"
         if kind == "grid":
             means = values.pivot_table(label, *names).rename(index=show, columns=show)
             figure = draw_heatmap(means, f"{title}, percent", limits=(np.nanmin(every), np.nanmax(every)), digits=1)
@@ -86,11 +85,11 @@ def _plot(
         elif kind == "groups":
             figure = draw_means(values.assign(**{names[1]: values[names[1]].map(show)}), title)
         else:
-            found = [one for one in conditions if MEAN in quantities and one.spreads.at[MEAN, "count"]]
-            papers = {one.scheme: table_of(summary, one) for one in found}
+            known = [one for one in conditions if MEAN in quantities and one.spreads.at[MEAN, "count"]]
+            papers = {one.scheme: table_of(summary, one) for one in known}
             printed = {name: paper.number(paper.row(name), MEAN)[0] for name, paper in papers.items() if paper}
             figure = draw_means(values, title, printed=printed)
-            means = values.groupby("scheme", sort=False)[label].mean()
+            means = values.set_index("scheme")[label]
             caption += "; diamonds: the paper" * bool(printed)
             caption += f". {', '.join(f'{scheme} {value:.1f}' for scheme, value in means.items())}"
         yield Captioned("results", name + suffix, caption, figure)

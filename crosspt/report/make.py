@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from crosspt.config.files import SCHEMA, check_writable, write_atomically
 from crosspt.report.draw import save
 from crosspt.report.figures import draw_figures
-from crosspt.report.paper import check_statements, load_paper
-from crosspt.report.summary import INVALID, MEAN, WSSP, Condition, Summary, show, summarize
+from crosspt.report.paper import load_paper
+from crosspt.report.statements import check_statements
+from crosspt.report.statistics import estimate, least_seeds
+from crosspt.report.summary import INVALID, MEAN, WSSP, Condition, Summary, say_tuning, show, summarize
 from crosspt.report.table import Row, Table
 from crosspt.report.tables import make_tables
 from crosspt.runs.experiments.read import read_experiment
@@ -35,6 +38,9 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], Table]:
     summary = summarize(read_experiment(folder))
     for place in (output, output / "tables", output / "figures"):
         check_writable(place)
+    if (seeds := len({cell.seed for cell in summary.experiment.finished})) < 2:
+        few = "intervals and verdicts need two seeds or more"
+        summary.experiment.warnings.append(f"{seeds} seed{'s' * (seeds != 1)} with a finished cell: {few}")
     verdicts, paper = check_statements(summary), load_paper()
     tables = make_tables(summary, verdicts)
     notes = dict.fromkeys(note for table in tables for row in table.entries for entry in row for note in entry.notes)
@@ -60,6 +66,9 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], Table]:
         settings=_settings(summary),
         beside=any(entry.beside for table in tables for row in table.entries for entry in row),
         paper=paper,
+        tuning=say_tuning(summary),
+        tested=sum(one["p"] is not None for one in verdicts),
+        least_seeds=least_seeds,
         numbers=numbers,
         link=_link,
     )
@@ -116,17 +125,22 @@ def _content(summary: Summary) -> dict[str, Any]:
         "unfinished": [{"cell": cell.name, "reason": cell.problem} for cell in experiment.cells if not cell.results],
         "warnings": experiment.warnings,
         "decode": summary.decode,
-        "conditions": [_condition(condition, summary.tasks) for condition in summary.conditions],
+        "tuning": say_tuning(summary),
+        "conditions": [_condition(summary, condition) for condition in summary.conditions],
     }
 
 
-def _condition(condition: Condition, tasks: list[str]) -> dict[str, Any]:
+def _condition(summary: Summary, condition: Condition) -> dict[str, Any]:
     spreads = condition.spreads.rename(columns={"std": "deviation"}).astype(object)
     spreads = spreads.where(spreads.notna(), None).to_dict("index")
+    found = estimate(summary.sample(condition, MEAN))
+    spreads[MEAN] |= {
+        end: None if math.isnan(value) else value for end, value in zip(("low", "high"), found[-2:], strict=True)
+    }
     return {
         "settings": dict(condition.settings),
         "seeds": len(condition.cells),
         **{key: spreads[quantity] for key, quantity in (("mean", MEAN), ("invalid", INVALID), ("wssp", WSSP))},
         "trainable_parameters": condition.facts.get("parameters"),
-        "tasks": {task: spreads[task] for task in tasks},
+        "tasks": {task: spreads[task] for task in summary.tasks},
     }

@@ -1,17 +1,15 @@
-"""The paper's numbers and statements, from ``paper.yaml``, beside what an experiment came to."""
+"""The paper's numbers and statements, from ``paper.yaml``, and which of them an experiment's stand beside."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import numpy as np
 import yaml
 
-from crosspt.report.summary import MEAN, WSSP, Condition, Summary, axis_name, plain_task, show, source_weight
-from crosspt.report.table import Entry
+from crosspt.report.summary import MEAN, Condition, Summary, plain_task
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def load_paper() -> dict[str, Any]:
 
 def tables_of(summary: Summary) -> list[PaperTable]:
     """The paper's tables that an experiment's numbers belong beside: of the same experiment and the same tasks."""
-    if _is_isolated(summary.experiment.definition.get("settings", {})):
+    if is_isolated(summary.experiment.definition.get("settings", {})):
         return []
     suite = "glue" if summary.experiment.suite == "embedded" else summary.experiment.suite
     tables = [table for table in load_paper()["tables"] if {*table.columns} == {MEAN, *map(plain_task, summary.tasks)}]
@@ -59,51 +57,22 @@ def tables_of(summary: Summary) -> list[PaperTable]:
 
 def table_of(summary: Summary, condition: Condition) -> PaperTable | None:
     """The one of the paper's tables that has a row for a condition."""
-    shots = 0 if _is_isolated(condition.settings) else condition.settings.get("shots", 0)
+    shots = 0 if is_isolated(condition.settings) else condition.settings.get("shots", 0)
     found = (
         table for table in tables_of(summary) if table.shots == shots and table.row(condition.scheme) in table.rows
     )
     return next(found, None)
 
 
-def check_statements(summary: Summary) -> list[dict[str, Any]]:
-    """Of every statement about an experiment its place and text, our values, the verdict and the names of footnotes.
-
-    A statement says that one side is higher than another; the verdict is whether it is in each pair of conditions.
-    """
-    experiment, verdicts = summary.experiment, []
-    for one in () if _is_isolated(experiment.definition.get("settings", {})) else load_paper()["statements"]:
-        if experiment.experiment in one["experiments"] and experiment.suite in one.get("suites", [experiment.suite]):
-            sides = [_values(summary, one["quantity"], one[side], one.get("at", {})) for side in ("higher", "lower")]
-            differences = np.subtract.outer(*(list(side.values()) for side in sides))
-            count, total = int((differences > one.get("above", 0.0)).sum()), differences.size
-            verdict = "agrees" if count == total else f"holds in {count} of {total} comparisons" if count else "differs"
-            verdict = "cannot be told" if np.isnan(differences).any() else verdict
-            ours = " / ".join(", ".join(f"{name} {Entry(v).shown}" for name, v in side.items()) for side in sides)
-            found = {"where": one["where"], "text": one["text"], "ours": ours, "verdict": verdict}
-            verdicts.append({**found, "footnotes": one.get("footnotes", [])})
-    return verdicts
+def statements_of(summary: Summary) -> list[dict[str, Any]]:
+    """The paper's statements about an experiment on its suite."""
+    experiment = summary.experiment
+    if is_isolated(experiment.definition.get("settings", {})):
+        return []
+    every = [one for one in load_paper()["statements"] if experiment.experiment in one["experiments"]]
+    return [one for one in every if experiment.suite in one.get("suites", [experiment.suite])]
 
 
-def _values(
-    summary: Summary, quantity: str, selectors: Sequence[str | dict[str, Any]], at: Mapping[str, Any]
-) -> dict[str, float]:
-    """For each selector the mean of a quantity over the conditions that it means; NaN where one lacks it."""
-    values = {}
-    for one in selectors:
-        selector = one if isinstance(one, dict) else {"scheme": one}
-        settings = {**at, **selector}
-        task = settings.pop("task", None)
-        named = next((name for name in summary.tasks if plain_task(name) == task), "")
-        row = {"wssp": WSSP, "task": named, "source_weight": source_weight(named)}.get(quantity, MEAN)
-        column = "std" if quantity == "deviation" else "mean"
-        found = [one for one in summary.find(**settings) if not _is_isolated(one.settings)]
-        words = [axis_name(axis) * (axis not in ("scheme", "task")) + f" {show(selector[axis])}" for axis in selector]
-        means = [condition.spreads[column].get(row, math.nan) for condition in found]
-        values[",".join(words).strip()] = float(np.mean(means)) if means else math.nan
-    return values
-
-
-def _is_isolated(settings: Mapping[str, Any]) -> bool:
+def is_isolated(settings: Mapping[str, Any]) -> bool:
     """Whether prompts do not see the text, which is another model than the paper's."""
     return settings.get("prefix_mode") == "isolated"

@@ -1,14 +1,19 @@
 """What the cells of an experiment come to: every condition's mean and sample standard deviation over seeds."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, get_type_hints
 
+import numpy as np
 import pandas as pd
 
 from crosspt.config.layout import CELLS
+from crosspt.config.training import TrainingConfig
 from crosspt.config.values import fits
+from crosspt.evaluation.resampling import DRAWS, draw_rows, resample_metric
 from crosspt.evaluation.results import ROW
 from crosspt.runs.experiments.read import Cell, Experiment
 
@@ -19,12 +24,12 @@ MEAN, INVALID, RANKED, WSSP = "mean", "invalid", "mean, ranked", "WSSP"  # quant
 class Condition:
     """The cells that differ in their seed alone.
 
-    ``values`` has a row for each finished cell and a column for each quantity: ``MEAN``, the mean of the tasks' primary
-    metrics; ``INVALID``; ``RANKED``, the mean of ranked answers beside generated ones; ``WSSP`` (equation 3), the mean
-    over banks; every task, its primary metric; and :func:`source_weight` of every task. All are in percent, and NaN
-    where they are undefined or not measured. ``spreads`` has a row for each quantity: ``mean`` and ``std`` over seeds,
-    and ``count``, the number of seeds that have a value. A seed that lacks a task's metric has no mean; where no seed
-    has all of them, means are over the tasks that have one.
+    ``values`` has a row for each finished cell, by its seed, and a column for each quantity: ``MEAN``, the mean of the
+    tasks' primary metrics; ``INVALID``; ``RANKED``, the mean of ranked answers beside generated ones; ``WSSP``
+    (equation 3), the mean over banks; every task, its primary metric; and :func:`source_weight` of every task. All are
+    in percent, and NaN where they are undefined or not measured. ``spreads`` has a row for each quantity: ``mean`` and
+    ``std`` over seeds, and ``count``, the number of seeds that have a value. A seed that lacks a task's metric has no
+    mean; where no seed has all of them, means are over the tasks that have one.
     """
 
     settings: Mapping[str, Any]  # value of every axis, of ``scheme`` and of ``shots``
@@ -55,6 +60,45 @@ class Summary:
     def find(self, **settings: Any) -> list[Condition]:
         """The finished conditions with these settings."""
         return [one for one in self.conditions if one.cells and {**one.settings, **settings} == one.settings]
+
+    @cached_property
+    def draws(self) -> dict[str, dict[tuple[str, str], np.ndarray]]:
+        """By cell, task and way of decoding the primary metric (1 + DRAWS,) of draws of the rows.
+
+        Answers that do not come to a cell's results are left out with a line in the warnings.
+        """
+        found = {cell.name: _draw(cell) for cell in sorted(self.experiment.finished, key=lambda cell: cell.seed)}
+        for cell in self.experiment.finished:
+            for row in cell.results["results"]:
+                drawn = found[cell.name].get((row["task"], row["decode"])) if row["primary"] else None
+                if drawn is None or row["scheme"] != cell.settings["scheme"]:
+                    continue
+                told = math.nan if row["value"] is None else row["value"]
+                if not np.isclose(drawn[0], told, rtol=0, atol=1e-6, equal_nan=True):
+                    self.experiment.warnings.append(
+                        f"{CELLS}/{cell.name}: its answers ({row['decode']}) to task {row['task']!r} come to "
+                        f"{drawn[0]:g}, its results say {told:g}; used by the results alone"
+                    )
+                    found[cell.name] = {}
+        return found
+
+    def sample(self, condition: Condition, quantity: str) -> pd.DataFrame:
+        """A condition's values of a quantity for :func:`crosspt.report.statistics.estimate`.
+
+        A line for each seed that has a value: the value, then what it would be on DRAWS draws of the rows, which are
+        the same ones for all conditions. Quantities that no answers go into are the same for every draw.
+        """
+        tasks = self.tasks if quantity in (MEAN, RANKED) else [quantity]
+        lines, decode = [], "rank" if quantity == RANKED else self.decode
+        for cell, value in zip(condition.cells, condition.values[quantity], strict=True):
+            line = np.full(1 + DRAWS, value)
+            if tasks and tasks[0] in self.tasks:
+                answers = self.draws[cell.name] if condition.scheme == cell.settings["scheme"] else {}
+                drawn = [answers.get((task, decode), np.full(1 + DRAWS, math.nan)) for task in tasks]
+                line[1:] = np.mean(drawn, axis=0)[1:]
+            lines.append(line)
+        content = np.array(lines, dtype=float).reshape(-1, 1 + DRAWS)
+        return pd.DataFrame(content, condition.values.index).dropna(subset=[0])
 
 
 def summarize(experiment: Experiment) -> Summary:
@@ -100,7 +144,8 @@ def summarize_run(rows: Sequence[Mapping[str, Any]]) -> Summary:
 def _condition(settings: Mapping[str, Any], cells: list[Cell], tasks: list[str], decode: str) -> Condition:
     done = [cell for cell in cells if cell.results]
     names = [MEAN, INVALID, RANKED, WSSP, *tasks, *map(source_weight, tasks)]
-    values = pd.DataFrame([_measure(cell, settings["scheme"], decode) for cell in done], columns=names, dtype=float)
+    measured = [_measure(cell, settings["scheme"], decode) for cell in done]
+    values = pd.DataFrame(measured, index=[cell.seed for cell in done], columns=names, dtype=float)
     if values[MEAN].isna().all():
         values[MEAN] = values[tasks].mean(axis=1)
     spreads = values.agg(["mean", "std", "count"]).T.astype({"count": int})
@@ -109,6 +154,20 @@ def _condition(settings: Mapping[str, Any], cells: list[Cell], tasks: list[str],
     costs = [bank["inference_cost"] for bank in banks[:1] if isinstance(bank.get("inference_cost"), dict)]
     facts |= {name.replace("_", " "): cost for known in costs for name, cost in known.items() if fits(cost, float)}
     return Condition(settings, len(cells), done, values, spreads, facts)
+
+
+def _draw(cell: Cell) -> dict[tuple[str, str], np.ndarray]:
+    """By task and way of decoding the primary metric of draws of a cell's rows; nothing without its answers."""
+    if cell.predictions is None:
+        return {}
+    own = cell.predictions.rows[cell.predictions.rows["scheme"] == cell.settings["scheme"]]
+    drawn = {}
+    for (task, decode), rows in own.groupby(["task", "decode"], observed=True, sort=False):
+        asked, counts = cell.predictions.tasks[task], draw_rows(task, cell.seed, len(rows))
+        drawn[task, decode] = resample_metric(
+            asked.task, list(rows["answer"]), list(rows["reference"]), asked.answers, counts
+        )
+    return drawn
 
 
 def _measure(cell: Cell, scheme: str, decode: str) -> dict[str, float]:
@@ -130,6 +189,16 @@ def _measure(cell: Cell, scheme: str, decode: str) -> dict[str, float]:
 def _mean(values: Iterable[float | None]) -> float:
     """The mean; NaN where there is no value or one is undefined."""
     return float(pd.Series(list(values), dtype=float).mean(skipna=False))
+
+
+def say_tuning(summary: Summary) -> str:
+    """How many settings of the training were tried, of which a reader might take the best."""
+    tuned = [axis for axis in summary.varying if axis in get_type_hints(TrainingConfig)]
+    if not tuned:
+        return "Every scheme was trained with one setting of learning rates and epochs: none was tuned."
+    count = math.prod(len(summary.varying[axis]) for axis in tuned)
+    names = " and ".join(map(axis_name, tuned))
+    return f"Every scheme was trained with {count} settings of {names}: all of them are reported and none is chosen."
 
 
 def source_weight(task: str) -> str:

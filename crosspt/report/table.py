@@ -16,6 +16,8 @@ class Entry(NamedTuple):
 
     value: Any = ""  # text, or a number in full; None and NaN are undefined, and "" does not apply
     std: float = math.nan  # over seeds
+    low: float = math.nan  # the interval
+    high: float = math.nan
     paper: float = math.nan  # the paper's number
     paper_std: float = math.nan  # the deviation that the paper prints with it
     notes: Sequence[str] = ()  # names of footnotes
@@ -24,13 +26,14 @@ class Entry(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The value as text, with its deviation."""
+        """The value as text, with its deviation and interval."""
         if self.text or not (fits(self.value, float) or self.value is None):
             return self.text or str(self.value)
         if pd.isna(self.value):
             return "undefined"
         spread = "" if math.isnan(self.std) else f" ± {self.std:.{self.digits}f}"
-        return f"{self.value:,.{0 if isinstance(self.value, int) else self.digits}f}{spread}"
+        interval = "" if math.isnan(self.low) else f" [{self.low:.{self.digits}f}, {self.high:.{self.digits}f}]"
+        return f"{self.value:,.{0 if isinstance(self.value, int) else self.digits}f}{spread}{interval}"
 
     @property
     def beside(self) -> str:
@@ -82,11 +85,11 @@ class Table(NamedTuple):
         return table
 
     def csv(self) -> str:
-        """Every number in full; deviations and the paper's numbers in columns of their own."""
+        """Every number in full; deviations, intervals and the paper's numbers in columns of their own."""
         columns: dict[str, list[Any]] = {}
         for heading, column in self.columns.items():
             columns[heading] = [entry.value for entry in column]
-            for field in ("std", "paper", "paper_std"):
+            for field in ("std", "low", "high", "paper", "paper_std"):
                 numbers = [getattr(entry, field) for entry in column]
                 if not all(map(math.isnan, numbers)):
                     columns[f"{heading} {field.replace('_', ' ')}"] = numbers

@@ -1,11 +1,13 @@
 """The tables of an experiment for its report, and of a run's results for a terminal."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from crosspt.config.values import fits
 from crosspt.report.paper import table_of, tables_of
+from crosspt.report.statistics import estimate
 from crosspt.report.summary import (
     INVALID,
     MEAN,
@@ -22,6 +24,9 @@ from crosspt.report.summary import (
 from crosspt.report.table import Entry, Row, Table
 
 SPREAD = "percent ± standard deviation over seeds"
+INTERVAL = f"{SPREAD} [95 % interval]"
+MOST_SEEDS = 1000  # an estimate beyond says no more than that there is hardly a difference
+DIFFERENCES = "Difference of the means of every two conditions, percentage points [95 % interval]"
 
 
 def make_tables(summary: Summary, verdicts: Iterable[Mapping[str, Any]]) -> list[Table]:
@@ -36,21 +41,51 @@ def make_tables(summary: Summary, verdicts: Iterable[Mapping[str, Any]]) -> list
     prompts = _select((row for row in finished if "parameters" in row), [*axes, WSSP, *weights, *facts])
     unfinished = [{"cell": cell.name, "reason": cell.problem} for cell in summary.experiment.cells if cell.problem]
     tasks = _select(finished + majority, [*axes, *summary.tasks, MEAN])
-    said = [
-        {"place": one["where"], "the paper says": Entry(one["text"], notes=one["footnotes"])}
-        | {"ours": one["ours"], "verdict": one["verdict"]}
-        for one in verdicts
-    ]
+    said = [_statement(one) for one in verdicts]
     first, *others = [
-        Table("means", f"Mean over tasks, {SPREAD}", _select(rows + majority, means), "results"),
+        Table("means", f"Mean over tasks, {INTERVAL}", _select(rows + majority, means), "results"),
         Table("tasks", f"Primary metric of each task, {SPREAD}", tasks, "results"),
         Table("statements", "What the paper says in words", said, "paper"),
         *_printed(summary),
+        Table("differences", DIFFERENCES, list(_differences(summary)), "differences"),
         Table("metrics", "Every metric; * marks the primary one, which the means are of", _metrics(summary), "metrics"),
         Table("prompts", "Prompts: similarity, attention weights in percent, parameters, cost", prompts, "prompts"),
         Table("unfinished", "Failed and unfinished cells", unfinished, "unfinished"),
     ]
     return [first, *(table for table in others if table.rows)]
+
+
+def _statement(one: Mapping[str, Any]) -> Row:
+    """A statement of the paper with its verdict and the comparison that it stands or falls with."""
+    row = {"place": one["where"], "the paper says": Entry(one["text"], notes=one["footnotes"]), "ours": one["ours"]}
+    if decisive := one["decisive"]:
+        row["decided by"] = f"{decisive['higher']} - {decisive['lower']}"
+        row["difference"] = _difference(*(decisive[key] for key in ("difference", "low", "high")))
+    row |= {"p": Entry(one["p"], digits=3)} if one["p"] is not None else {}
+    row |= {"verdict": one["verdict"], "because of": one["reason"]}
+    if more := one["more_seeds"]:
+        row["more seeds"] = Entry(more, text=f"over {MOST_SEEDS}" if more > MOST_SEEDS else "")
+    return row
+
+
+def _differences(summary: Summary) -> Iterator[Row]:
+    """The difference of every pair of conditions over the seeds that both have."""
+    conditions, quantities = summary.find(), {"difference": MEAN, "difference, ranked": RANKED}
+    names = [", ".join(show(one.settings[axis]) for axis in summary.varying) or one.scheme for one in conditions]
+    for column, quantity in list(quantities.items()):
+        if not any(one.spreads.at[quantity, "count"] for one in conditions):
+            del quantities[column]
+    samples = [[summary.sample(one, quantity) for quantity in quantities.values()] for one in conditions]
+    for (one, those), (other, these) in itertools.combinations(zip(names, samples, strict=True), 2):
+        found = [estimate((above - below).dropna(subset=[0])) for above, below in zip(those, these, strict=True)]
+        entries = {
+            column: _difference(each.mean, each.low, each.high) for column, each in zip(quantities, found, strict=True)
+        }
+        yield {"condition": one, "less": other, "seeds": found[0].seeds, **entries}
+
+
+def _difference(value: float, low: float | None, high: float | None) -> Entry:
+    return Entry(value, low=math.nan if low is None else low, high=math.nan if high is None else high)
 
 
 def results_table(rows: Sequence[Mapping[str, Any]], title: str, brief: bool = False) -> Table:
@@ -94,6 +129,9 @@ def _row(summary: Summary, condition: Condition) -> Row:
         if quantity in (RANKED, WSSP) and not any(one.spreads.at[quantity, "count"] for one in summary.conditions):
             continue
         row[quantity] = Entry(spread["mean"], spread["std"])
+        if quantity in (MEAN, RANKED, WSSP):
+            found = estimate(summary.sample(condition, quantity))
+            row[quantity] = row[quantity]._replace(low=found.low, high=found.high)
         if paper and plain_task(quantity) in paper.columns:
             number, std, notes = paper.number(paper.row(condition.scheme), plain_task(quantity))
             row[quantity] = row[quantity]._replace(paper=number, paper_std=std, notes=notes)

@@ -13,13 +13,14 @@ import numpy as np
 from crosspt.config.run import Decode
 from crosspt.config.scheme import Scheme
 from crosspt.evaluation.answers import Answers, Asked, Predictions, join_predictions, keep_answers, write_predictions
+from crosspt.evaluation.results import score_predictions
 from crosspt.tasks.task import Task
 
 GLUE = ["cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte"]
 SYNTHETIC = [f"syn_{task}" for task in GLUE]
 SCHEMES = ["SLPN", "SILP", "SLP", "SIL", "SLN", "SIP", "SL", "PI", "P"]
 COUNT = 300  # of the rows of a task
-METRICS = {"cola": ("accuracy", "matthews"), "stsb": ("pearson", "spearman"), "mrpc": ("accuracy", "f1")}
+METRICS = {"cola": ("accuracy", "matthews"), "mrpc": ("accuracy", "f1")}
 
 
 def make_experiment(
@@ -33,6 +34,7 @@ def make_experiment(
     figures: Sequence[Mapping[str, Any]] = (),
     decided: bool = False,
     decodes: Sequence[Decode] = ("generate",),
+    means: Mapping[str, Sequence[float]] | None = None,
 ) -> Path:
     """Write an experiment whose cells have all finished.
 
@@ -46,6 +48,7 @@ def make_experiment(
         figures: the definition's hints.
         decided: whether its outcome is decided by construction.
         decodes: ways of answering that every cell has rows of.
+        means: of the seeds of each scheme, again and again; by default they are random.
     """
     axes = {"scheme": SCHEMES, "shots": [32]} if axes is None else dict(axes)
     cells = []
@@ -63,8 +66,13 @@ def make_experiment(
         place = folder / "cells" / cell["cell"]
         place.mkdir(parents=True)
         write(place / "cell.json", {"schema": 1, **cell, "config": {}})
-        write(place / "results.json", make_results(cell, tasks, decodes))
-        write_predictions(place / "predictions.parquet", make_predictions(cell["scheme"], tasks, decodes))
+        generator, scheme = random.Random(cell["cell"]), Scheme.parse(cell["scheme"])
+        level = 55 + 4 * scheme.uses_privates + 12 * scheme.uses_sources + generator.gauss(0, 2)
+        levels = {task: min(98.0, level + 3 * len(task) % 20 + generator.gauss(0, 5)) for task in tasks}
+        if means is not None:
+            known = means[cell["scheme"]]
+            levels = dict.fromkeys(tasks, known[values[-1] % len(known)])
+        finish(place, cell, dict.fromkeys(decodes, levels))
     content = {
         "schema": 1,
         "experiment": name,
@@ -85,43 +93,50 @@ def write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, allow_nan=False))
 
 
-def make_results(cell: Mapping[str, Any], tasks: Sequence[str], decodes: Sequence[Decode]) -> dict[str, Any]:
+def finish(place: Path, cell: Mapping[str, Any], levels: Mapping[Decode, Mapping[str, float]]) -> None:
+    """Write a cell's answers, of these accuracies in percent to whole rows, and the results that they come to."""
     generator = random.Random(cell["cell"])
-    scheme = Scheme.parse(cell["scheme"])
-    level = 55 + 4 * scheme.uses_privates + 12 * scheme.uses_sources + generator.gauss(0, 2)
-    rows = []
-    for decode, task in itertools.product(decodes, tasks):
-        for position, metric in enumerate(METRICS.get(task.removeprefix("syn_"), ("accuracy",))):
-            value = min(100.0, max(0.0, level + 3 * len(task) % 20 + generator.gauss(0, 5) - 8 * position))
-            fields = {"cell": cell["cell"], "scheme": scheme.name, "seed": cell["seed"], "shots": cell["shots"]}
-            invalid = generator.choice([0.0, 0.3, 1.7]) if decode == "generate" else 0.0
-            scores = {"task": task, "metric": metric, "primary": position == 0, "value": value, "count": COUNT}
-            rows.append({**fields, **scores, "invalid_rate": invalid, "decode": decode})
-            rows.append({**rows[-1], "scheme": "majority", "value": 50.0 + len(task) / 10, "invalid_rate": 0.0})
-    return {
+    scheme, tasks = Scheme.parse(cell["scheme"]), list(next(iter(levels.values())))
+    predictions = join_predictions([make_answers(cell, task, levels) for task in tasks])
+    write_predictions(place / "predictions.parquet", predictions)
+    content = {
         "schema": 1,
         "config": {"model": "embedded", "prompts": {"scheme": scheme.name}, "training": {"seed": cell["seed"]}},
         "versions": {"python": "3.11.0", "torch": "2.13.0"},
         "environment": {"platform": "Linux", "cpu_count": 2, "gpu": None, "command": ["crosspt"]},
         "seconds": {"train": 20.0, "evaluate": 2.5},
-        "results": rows,
+        "results": list(score_predictions(predictions, cell=cell["cell"], seed=cell["seed"], shots=cell["shots"])),
         "analysis": [make_bank(generator, scheme, tasks)],
     }
+    write(place / "results.json", content)
 
 
-def make_predictions(scheme: str, tasks: Sequence[str], decodes: Sequence[Decode]) -> Predictions:
-    """As many answers as the results are said to be of; they do not come to their values."""
-    references = ["no", "yes"] * (COUNT // 2)
-    ranked = np.tile(np.array([[-0.5, -1.0]], dtype=np.float32), (COUNT, 1))
-    given: dict[Decode, Answers] = {
-        "generate": Answers(["yes"] * (COUNT - 1) + ["maybe"]),
-        "rank": Answers(["no"] * COUNT, ranked),
-    }
-    parts = []
-    for task in tasks:
-        asked = Asked(Task(name=task, fields=("text",), labels=("no", "yes")), ("no", "yes"))
-        parts.append(keep_answers(scheme, asked, references, {way: given[way] for way in decodes}))
-    return join_predictions(parts)
+def finish_again(folder: Path, name: str, level: float | Mapping[str, float]) -> None:
+    """Give a cell of an experiment other answers: of these accuracies of all tasks or of each."""
+    (cell,) = (cell for cell in json.loads((folder / "experiment.json").read_text())["cells"] if cell["cell"] == name)
+    rows = json.loads((folder / "cells" / name / "results.json").read_text())["results"]
+    levels: dict[Decode, dict[str, float]] = {}
+    for row in rows:
+        levels.setdefault(row["decode"], {})[row["task"]] = level if isinstance(level, float) else level[row["task"]]
+    finish(folder / "cells" / name, cell, levels)
+
+
+def make_answers(cell: Mapping[str, Any], task: str, levels: Mapping[Decode, Mapping[str, float]]) -> Predictions:
+    """Answers to a task, right in rows that differ between cells; one that is generated is no label."""
+    generator, references = random.Random(f"{cell['cell']} {task}"), ["no", "yes"] * (COUNT // 2)
+    labels, given = ("no", "yes"), {}
+    for decode in levels:
+        wrong = generator.sample(range(COUNT), COUNT - round(levels[decode][task] * COUNT / 100))
+        texts = list(references)
+        for place in wrong:
+            texts[place] = "no" if references[place] == "yes" else "yes"
+        if wrong and decode == "generate":
+            texts[wrong[0]] = "maybe"
+        ranked = np.tile(np.array([[-0.5, -1.0]], dtype=np.float32), (COUNT, 1))
+        given[decode] = Answers(texts, ranked if decode == "rank" else None)
+    metrics = METRICS.get(task.removeprefix("syn_"), ("accuracy",))
+    asked = Asked(Task(name=task, fields=("text",), labels=labels, metrics=metrics), labels)
+    return keep_answers(Scheme.parse(cell["scheme"]).name, asked, references, given)
 
 
 def make_bank(generator: random.Random, scheme: Scheme, tasks: Sequence[str]) -> dict[str, Any]:

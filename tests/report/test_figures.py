@@ -7,6 +7,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 
 from crosspt.report.draw import COLOURS, draw_heatmap, draw_means, save
 from crosspt.report.figures import draw_figures
@@ -71,23 +72,51 @@ def test_a_missing_value_stays_white(tmp_path: Path) -> None:
     assert (one == 1).mean() < (none == 1).mean()
 
 
+def means(names: dict[str, list[Any]], heights: list[float | None], reach: float = 2.0) -> pd.DataFrame:
+    values = pd.DataFrame({**names, "percent": pd.Series(heights, dtype=float)})
+    return values.assign(low=values["percent"] - reach, high=values["percent"] + 2 * reach)
+
+
 def test_bars_for_names_with_a_value() -> None:
-    values = pd.DataFrame({"scheme": [*"aabcde", "none", "f"], "percent": [40.0, 44.0, *[41.0] * 4, None, 30.0]})
-    draw_means(pd.DataFrame({"shots": [8, 16], "scheme": "P", "percent": 40.0}), "one line", lines=True)
+    values = means({"scheme": [*"abcde", "none", "f"]}, [42.0, *[41.0] * 4, None, 30.0])
     few, all_of_them = draw_means(values[:-1], "title"), draw_means(values, "title")
     assert [label.get_text() for label in few.axes[0].get_xticklabels()] == list("abcde")
     assert [text.get_text() for text in all_of_them.axes[0].texts] == ["42.0", *["41.0"] * 4, "30.0"]
     assert all_of_them.get_figwidth() > draw_means(values[:2], "title").get_figwidth() - 1e-9
 
 
-def test_lines_go_through_their_means_with_one_deviation() -> None:
-    frame = pd.DataFrame([(1, "SL", 42.0), (8, "SL", 48.0), (8, "SL", 52.0), (8, "P", 30.0)], columns=["n", "s", "%"])
-    axes = draw_means(frame, "title", lines=True).axes[0]
-    heights = [np.asarray(line.get_ydata()).tolist() for line in axes.lines]
-    assert [42.0, 50.0] in heights
-    spread = np.std([48, 52], ddof=1)
-    assert any(np.allclose([np.nanmin(line), np.nanmax(line)], [50 - spread, 50 + spread]) for line in heights)
+def intervals(axes: Axes) -> list[list[tuple[float, float]]]:
+    """The ends of the thin lines of each set of bars or line."""
+    found = [container.lines[2][0].get_segments() for container in axes.containers if hasattr(container, "lines")]
+    return [[(one[0][1], one[1][1]) for one in segments if len(one)] for segments in found]
+
+
+def test_bars_beside_each_other_have_their_intervals() -> None:
+    names = {"scheme": ["P", "SL", "P", "SL"], "shots": ["8", "8", "16", "16"]}
+    values = means(names, [40.0, 50.0, 60.0, 70.0])
+    values.loc[3, ["low", "high"]] = np.nan
+    axes = draw_means(values, "title").axes[0]
+    assert intervals(axes) == [[(38, 44), (48, 54)], [(58, 64)]]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["8", "16"]
+    assert [
+        round(bar.get_extents().transformed(axes.transData.inverted()).get_points()[:, 0].mean(), 6)
+        for bar in axes.patches
+    ] == [-0.2, 0.8, 0.2, 1.2]
+
+
+def test_lines_go_through_their_means_with_their_intervals() -> None:
+    values = means({"n": [8, 1, 8], "scheme": ["SL", "SL", "P"]}, [50.0, 42.0, 30.0])
+    axes = draw_means(values, "title", lines=True).axes[0]
+    assert [np.asarray(line.get_ydata()).tolist() for line in axes.lines if line.get_marker() in ("o", "s")] == [
+        [42.0, 50.0],
+        [30.0],
+    ]
+    assert intervals(axes) == [[(40, 46), (48, 54)], [(28, 34)]]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "8"]
+    styles = {(line.get_marker(), line.get_linestyle()) for line in axes.lines if line.get_marker() in ("o", "s")}
+    assert len(styles) == 2, "told apart without colours"
 
 
 def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
@@ -100,7 +129,7 @@ def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_a_long_title_fits_its_figure() -> None:
     long = "One source prompt beside private prompts, and two source prompts alone, and a little more of it to fold"
-    figure = draw_means(pd.DataFrame({"scheme": ["P"], "percent": [40.0]}), long)
+    figure = draw_means(means({"scheme": ["P"]}, [40.0]), long)
     figure.draw_without_rendering()
     (title,) = figure.texts
     assert title.get_window_extent().width < figure.bbox.width
@@ -111,11 +140,11 @@ def test_an_experiments_figures(tmp_path: Path) -> None:
     kinds = [{"kind": "bars"}, {"kind": "heatmaps"}]
     for seeds in ([0], [0, 1]):
         folder = make_experiment(tmp_path / str(len(seeds)), axes=axes, seeds=seeds, figures=kinds)
-        means, wssp, *heatmaps = draw_figures(summarize(read_experiment(folder)))
-        assert " ".join(means.figure.get_suptitle().split()).endswith(": mean over tasks")
+        bars, wssp, *heatmaps = draw_figures(summarize(read_experiment(folder)))
+        assert " ".join(bars.figure.get_suptitle().split()).endswith(": mean over tasks")
         assert " ".join(wssp.figure.get_suptitle().split()).endswith(": weighted similarity to sources")
-        for figure in (means, wssp):
-            assert ("one standard deviation" in figure.caption) == (len(seeds) > 1)
+        for figure in (bars, wssp):
+            assert ("95 % intervals" in figure.caption) == (len(seeds) > 1)
         assert [heatmap.section for heatmap in heatmaps] == ["prompts"] * 6
         for one, other in zip(heatmaps[::2], heatmaps[1::2], strict=True):
             assert one.name.replace("SLP", "SLPN") == other.name

@@ -1,13 +1,12 @@
 import statistics
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from crosspt.report.paper import check_statements, load_paper, table_of, tables_of
+from crosspt.report.paper import load_paper, tables_of
 from crosspt.report.summary import summarize
 from crosspt.runs.experiments.read import read_experiment
-from tests.report.made_up import GLUE, SYNTHETIC, edit, make_experiment
+from tests.report.made_up import GLUE, SYNTHETIC, make_experiment
 
 
 def test_printed_means_are_those_of_the_printed_cells() -> None:
@@ -62,44 +61,3 @@ def test_numbers_stand_beside_the_same_experiment_alone(
 ) -> None:
     folder = make_experiment(tmp_path / "x", name=name, suite=suite, tasks=tasks, axes={"scheme": ["P"]}, seeds=[0])
     assert [table.table for table in tables_of(summarize(read_experiment(folder)))] == expected
-
-
-def test_isolated_prefixes_are_not_the_papers(tmp_path: Path) -> None:
-    axes: dict[str, list[Any]] = {"scheme": ["SL", "SLPN", "SILP"], "shots": [32], "prefix_mode": ["full", "isolated"]}
-    folder = make_experiment(tmp_path / "both", axes=axes, seeds=[0])
-    for cell in (folder / "cells").iterdir():
-        with edit(cell / "results.json") as content:
-            for row in content["results"]:
-                row["value"] = 50.0 if "isolated" in cell.name else 70.0
-    summary = summarize(read_experiment(folder))
-    beside = {
-        (condition.scheme, condition.settings["prefix_mode"])
-        for condition in summary.conditions
-        if table_of(summary, condition)
-    }
-    assert beside == {(scheme, "full") for scheme in axes["scheme"]}
-    ours = next(one["ours"] for one in check_statements(summary) if one["text"].startswith("SLPN is slightly"))
-    assert ours == "SLPN 70.0 / SILP 70.0"
-    folder = make_experiment(tmp_path / "one", axes={"scheme": ["SLPN"], "shots": [32]}, seeds=[0])
-    with edit(folder / "experiment.json") as content:
-        content["definition"]["settings"] = {"prefix_mode": "isolated"}
-    summary = summarize(read_experiment(folder))
-    assert (tables_of(summary), check_statements(summary)) == ([], [])
-
-
-def test_verdicts(tmp_path: Path) -> None:
-    folder = make_experiment(tmp_path / "x", axes={"scheme": ["P", "SL", "SLPN", "SILP"], "shots": [32]}, seeds=[0])
-    for scheme, value in (("P", 60.0), ("SL", 50.0), ("SLPN", 62.0), ("SILP", 55.0)):
-        with edit(folder / "cells" / f"{scheme}-shots32-seed0" / "results.json") as content:
-            for row in content["results"]:
-                row["value"] = value
-    verdicts = check_statements(summarize(read_experiment(folder)))
-
-    def find(start: str) -> tuple[str, str]:
-        (verdict,) = [verdict for verdict in verdicts if verdict["text"].startswith(start)]
-        return verdict["ours"], verdict["verdict"]
-
-    assert find("SLPN is slightly better") == ("SLPN 62.0 / SILP 55.0", "agrees")
-    assert find("CrossPT (SLPN) is 3 to 5 points") == ("SLPN 62.0 / P 60.0", "differs")
-    assert find("Private prompts with sources")[1] == "cannot be told", "PI was not run"
-    assert find("SL has the lowest mean")[1] == "cannot be told"

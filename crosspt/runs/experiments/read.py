@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -63,8 +63,8 @@ class Experiment:
 def read_experiment(folder: Path) -> Experiment:
     """Read an experiment and whatever its cells have come to.
 
-    A cell's file that cannot be used is left out with a line in the warnings, and so is said which cells of a seed
-    answered other rows than the others.
+    What cannot be used is left out with a line in the warnings: a cell's results, its answers alone, or its answers
+    because the other cells of its seed answered other rows.
 
     Raises:
         ValueError: the folder holds no experiment of this version; the message names the file.
@@ -96,12 +96,15 @@ def read_experiment(folder: Path) -> Experiment:
         except ValueError as error:
             experiment.warnings.append(f"{_inside(folder, error)}; the cell is used by its results alone")
         experiment.cells.append(Cell(name, entry["seed"], settings, results, problem, predictions))
+    runs = [(cell.seed, json.dumps(cell.settings, sort_keys=True)) for cell in experiment.cells]
+    if twice := [cell.name for cell, run in zip(experiment.cells, runs, strict=True) if runs.count(run) > 1]:
+        raise ValueError(f"{path}: cells {', '.join(twice)} have the same settings and the same seed")
     names = [cell.name for cell in experiment.finished]
     if bare := [name for name in names if not (folder / CELLS / name / PREDICTIONS_NAME).exists()]:
         experiment.warnings.append(
             f"{_list_cells(bare)}: no {PREDICTIONS_NAME}, as of an older version; used by the results alone"
         )
-    experiment.warnings += _compare_rows(experiment.cells)
+    experiment.warnings += _leave_out_other_rows(experiment.cells)
     others = {place.name for place in (folder / CELLS).glob("*")} - {cell.name for cell in experiment.cells}
     experiment.warnings += [f"{CELLS}/{name}: no cell of this experiment, left out" for name in sorted(others)]
     return experiment
@@ -133,19 +136,25 @@ def _read_cell(place: Path) -> tuple[dict[str, Any], str]:
     return results, ""
 
 
-def _compare_rows(cells: Sequence[Cell]) -> Iterator[str]:
-    """A line for every seed of the same settings whose schemes did not all answer the same rows."""
-    groups: dict[str, dict[str, bytes]] = {}
-    for cell in cells:
+def _leave_out_other_rows(cells: list[Cell]) -> Iterator[str]:
+    """Leave out answers to other rows than most cells of the same seed and settings answered, with a line for each."""
+    groups: dict[str, dict[int, bytes]] = {}
+    for place, cell in enumerate(cells):
         if cell.predictions is not None:
             settings = {key: value for key, value in cell.settings.items() if key != "scheme"}
             same = groups.setdefault(json.dumps([cell.seed, settings], sort_keys=True), {})
-            same[cell.name] = _row_hashes(cell.predictions)
+            same[place] = _row_hashes(cell.predictions)
     for same in groups.values():
         ((usual, _),) = Counter(same.values()).most_common(1)
-        first = next(name for name, rows in same.items() if rows == usual)
-        if others := [name for name, rows in same.items() if rows != usual]:
-            yield f"{_list_cells(others)}: evaluated on other rows than {CELLS}/{first} of the same seed"
+        first = next(place for place, rows in same.items() if rows == usual)
+        if others := [place for place, rows in same.items() if rows != usual]:
+            names = _list_cells([cells[place].name for place in others])
+            yield (
+                f"{names}: evaluated on other rows than {CELLS}/{cells[first].name} of the same seed; "
+                "used by the results alone"
+            )
+            for place in others:
+                cells[place] = replace(cells[place], predictions=None)
 
 
 def _row_hashes(predictions: Predictions) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 
 from crosspt.evaluation.answers import Predictions, read_predictions, write_predictions
 from crosspt.runs.experiments.read import read_experiment
-from tests.report.made_up import make_experiment
+from tests.report.made_up import edit, make_experiment
 
 
 @pytest.fixture
@@ -43,15 +43,20 @@ def test_the_answers_of_every_cell(folder: Path) -> None:
 def test_cells_of_a_seed_that_answered_other_rows(folder: Path) -> None:
     change(answers_of(folder, "SL-shots8-seed1"), swap_references)
     change(answers_of(folder, "P-shots4-seed0"), lambda rows: rows)
-    assert read_experiment(folder).warnings == [
-        "cells/SL-shots8-seed1: evaluated on other rows than cells/P-shots8-seed1 of the same seed"
+    experiment = read_experiment(folder)
+    assert experiment.warnings == [
+        "cells/SL-shots8-seed1: evaluated on other rows than cells/P-shots8-seed1 of the same seed; "
+        "used by the results alone"
     ]
+    assert [cell.name for cell in experiment.cells if cell.predictions is None] == ["SL-shots8-seed1"]
+    assert len(experiment.finished) == len(experiment.cells)
     for scheme in ("P", "SLP"):
         change(answers_of(folder, f"{scheme}-shots8-seed1"), swap_references)
     assert read_experiment(folder).warnings == [], "seeds and settings may have rows of their own"
     change(answers_of(folder, "P-shots4-seed0"), swap_references)
     assert read_experiment(folder).warnings == [
-        "cells/P-shots4-seed0: evaluated on other rows than cells/SL-shots4-seed0 of the same seed"
+        "cells/P-shots4-seed0: evaluated on other rows than cells/SL-shots4-seed0 of the same seed; "
+        "used by the results alone"
     ]
 
 
@@ -86,3 +91,10 @@ def test_answers_that_cannot_be_used_are_left_out(folder: Path) -> None:
         "of P to task 'syn_rte', it holds 299; the cell is used by its results alone"
     )
     assert len(experiment.finished) == len(experiment.cells)
+
+
+def test_a_seed_of_the_same_settings_twice(folder: Path) -> None:
+    with edit(folder / "experiment.json") as content:
+        content["cells"][1] = {**content["cells"][0], "cell": "another"}
+    with pytest.raises(ValueError, match=r"experiment.json: cells P-shots4-seed0, another have the same settings"):
+        read_experiment(folder)
