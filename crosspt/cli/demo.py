@@ -1,6 +1,7 @@
 """The command ``demo``: four schemes on the embedded suite and the embedded T5, beside what they are compared with."""
 
 import dataclasses
+import math
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
     from crosspt.evaluation.results import make_results, save_evaluation
     from crosspt.models.model import CrossPTModel
     from crosspt.models.t5.loading import load_t5
-    from crosspt.report.draw import draw_heatmap, draw_means, save
+    from crosspt.report.draw import draw_bars, draw_heatmap, save
     from crosspt.report.summary import MEAN, summarize_run
     from crosspt.runs.evaluate import evaluate_bare
     from crosspt.runs.train import train
@@ -103,9 +104,10 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
         [{**bank, "folder": scheme} for scheme in SCHEMES for bank in parts[scheme]["analysis"]],
     )
     save_evaluation(folder, content, join_predictions(answers))
-    means = [(condition.scheme, condition.spreads.at[MEAN, "mean"]) for condition in summarize_run(rows).conditions]
-    bars = pd.DataFrame(means, columns=["scheme", "mean over tasks, percent"])
-    save(draw_means(bars, "embedded suite, 32 training examples a task"), folder / "means.png")
+    means = {condition.scheme: condition.spreads.at[MEAN, "mean"] for condition in summarize_run(rows).conditions}
+    bars = pd.DataFrame({"scheme": list(means), "mean over tasks, percent": list(means.values())})
+    bars = bars.assign(low=math.nan, high=math.nan)  # one seed has no interval
+    save(draw_bars(bars, "embedded suite, 32 training examples a task"), folder / "means.png")
     model = CrossPTModel.from_pretrained(load_t5(EMBEDDED)[0], folder / SCHEMES[-1])
     candidates = [f"source {number + 1}" for number in range(model.config.num_sources)]
     weights = model.embedding.mixing_weights().tolist()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from crosspt.config.scheme import Scheme
 from crosspt.config.values import fits
-from crosspt.report.draw import draw_heatmap, draw_means
+from crosspt.report.draw import draw_bars, draw_heatmap, draw_lines
 from crosspt.report.paper import table_of
 from crosspt.report.statistics import estimate
 from crosspt.report.summary import MEAN, WSSP, Condition, Summary, axis_name, plain_task, show
@@ -81,14 +81,14 @@ def _plot(
             means = values.pivot_table(label, *names).rename(index=show, columns=show)
             figure = draw_heatmap(means, f"{title}, percent", limits=(np.nanmin(every), np.nanmax(every)), digits=1)
         elif kind == "lines":
-            figure = draw_means(values, title, lines=True)
+            figure = draw_lines(values, title)
         elif kind == "groups":
-            figure = draw_means(values.assign(**{names[1]: values[names[1]].map(show)}), title)
+            figure = draw_bars(values.assign(**{names[1]: values[names[1]].map(show)}), title)
         else:
             known = [one for one in conditions if MEAN in quantities and one.spreads.at[MEAN, "count"]]
             papers = {one.scheme: table_of(summary, one) for one in known}
             printed = {name: paper.number(paper.row(name), MEAN)[0] for name, paper in papers.items() if paper}
-            figure = draw_means(values, title, printed=printed)
+            figure = draw_bars(values, title, printed=printed)
             means = values.set_index("scheme")[label]
             caption += "; diamonds: the paper" * bool(printed)
             caption += f". {', '.join(f'{scheme} {value:.1f}' for scheme, value in means.items())}"

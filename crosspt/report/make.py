@@ -3,6 +3,7 @@
 import base64
 import itertools
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from crosspt.config.files import SCHEMA, check_writable, write_atomically
+from crosspt.config.values import fits
 from crosspt.report.draw import save
 from crosspt.report.figures import draw_figures
 from crosspt.report.paper import load_paper
@@ -20,9 +22,10 @@ from crosspt.report.statistics import estimate, least_seeds
 from crosspt.report.summary import INVALID, MEAN, WSSP, Condition, Summary, say_tuning, show, summarize
 from crosspt.report.table import Row, Table
 from crosspt.report.tables import make_tables
-from crosspt.runs.experiments.read import read_experiment
+from crosspt.runs.experiments.read import Experiment, read_experiment
 
 PAGE_NAME = "report.html"
+DESCRIBED = ("experiment", "title", "suite", "model", "seeds", "decided_by_construction")
 MOST_VALUES = 8  # of a setting that are listed
 
 
@@ -73,7 +76,8 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], Table]:
         link=_link,
     )
     write_atomically(output / PAGE_NAME, page.encode())
-    return {**_content(summary), "files": names, "statements": verdicts}, tables[0]
+    captions = {f"figures/{one['name']}.png": one["caption"] for one in figures if one["section"] == "results"}
+    return {**_content(summary), "files": names, "figures": captions, "statements": verdicts}, tables[0]
 
 
 def _settings(summary: Summary) -> list[Table]:
@@ -119,7 +123,8 @@ def _content(summary: Summary) -> dict[str, Any]:
     experiment = summary.experiment
     return {
         "schema": SCHEMA,
-        **{key: getattr(experiment, key) for key in ("experiment", "suite", "model", "decided_by_construction")},
+        **{key: getattr(experiment, key) for key in DESCRIBED},
+        "command": _command(experiment),
         "cells": len(experiment.cells),
         "finished": len(experiment.finished),
         "unfinished": [{"cell": cell.name, "reason": cell.problem} for cell in experiment.cells if not cell.results],
@@ -128,6 +133,13 @@ def _content(summary: Summary) -> dict[str, Any]:
         "tuning": say_tuning(summary),
         "conditions": [_condition(summary, condition) for condition in summary.conditions],
     }
+
+
+def _command(experiment: Experiment) -> str | None:
+    """The command that ran the last of the finished cells."""
+    commands = [cell.results["environment"].get("command") for cell in experiment.finished]
+    known = [one for one in commands if fits(one, list[str]) and "experiment" in one]
+    return shlex.join(["crosspt", *known[-1][known[-1].index("experiment") :]]) if known else None
 
 
 def _condition(summary: Summary, condition: Condition) -> dict[str, Any]:

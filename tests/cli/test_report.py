@@ -1,8 +1,10 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from crosspt.evaluation.answers import read_predictions, write_predictions
 from tests.report.made_up import edit, make_experiment, write
 from tests.workspace import crosspt, mistake
 
@@ -51,6 +53,7 @@ def spoil(folder: Path) -> list[str]:
         "cells/P-shots32-seed1/results.json is not of this version: its schema must be 1, got 2, left out",
         "cells/SL-shots32-seed0/results.json: results of another cell, 'another', left out",
         "cells/other: no cell of this experiment, left out",
+        "1 seed with a finished cell: intervals and verdicts need two seeds or more",
     ]
 
 
@@ -65,6 +68,76 @@ def test_a_file_that_cannot_be_used_costs_its_cell_alone(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     assert "no cell of this experiment" in page
     assert "no result" in (folder / "tables" / "means.md").read_text()
+
+
+def test_answers_that_cannot_be_used_cost_their_intervals_alone(folder: Path) -> None:
+    """Cut off, missing, of other rows: the report is made from the results, and says why intervals are missing."""
+    answers = [folder / "cells" / f"{name}-seed1" / "predictions.parquet" for name in ("P-shots32", "SL-shots32")]
+    whole = answers[0].read_bytes()
+    answers[0].write_bytes(whole[: len(whole) // 2])
+    answers[1].unlink()
+    outcome = crosspt("report", folder, "--json")
+    assert outcome.status == 0
+    cut, missing = outcome.stderr.splitlines()
+    assert cut.startswith("crosspt report: cells/P-shots32-seed1/predictions.parquet is not a readable Parquet file")
+    assert missing.startswith("crosspt report: cells/SL-shots32-seed1: no predictions.parquet")
+    assert outcome.json()["finished"] == 4
+    for condition in outcome.json()["conditions"]:
+        assert condition["mean"]["mean"] is not None
+        assert condition["mean"]["low"] is None
+    page = (folder / "report.html").read_text()
+    assert "no predictions.parquet" in page
+    assert "not a readable Parquet file" in page
+    assert "difference low" not in (folder / "tables" / "differences.csv").read_text()
+
+
+def test_other_rows_cost_the_intervals_beside_them(folder: Path) -> None:
+    path = folder / "cells" / "SL-shots32-seed1" / "predictions.parquet"
+    kept = read_predictions(path)
+    kept.rows["reference"] = kept.rows["reference"].map({"yes": "no", "no": "yes"})
+    kept.rows["answer"] = kept.rows["answer"].map({"yes": "no", "no": "yes", "maybe": "maybe"})
+    write_predictions(path, kept)
+    outcome = crosspt("report", folder, "--json")
+    assert outcome.stderr == (
+        "crosspt report: cells/SL-shots32-seed1: evaluated on other rows than cells/P-shots32-seed1 of the same seed; "
+        "used by the results alone\n"
+    )
+    known = {one["settings"]["scheme"]: one["mean"]["low"] is not None for one in outcome.json()["conditions"]}
+    assert known == {"P": True, "SL": False}
+
+
+def test_one_seed_is_said_to_be_too_few(tmp_path: Path) -> None:
+    folder = make_experiment(tmp_path / "one", tasks=["syn_rte"], axes={"scheme": ["P", "SLPN"]}, seeds=[3])
+    outcome = crosspt("report", folder)
+    assert outcome.status == 0
+    assert outcome.stderr == (
+        "crosspt report: 1 seed with a finished cell: intervals and verdicts need two seeds or more\n"
+    )
+    assert "need two seeds or more" in (folder / "report.html").read_text()
+
+
+def test_several_experiments_in_one_document(folder: Path, tmp_path: Path) -> None:
+    other = make_experiment(
+        tmp_path / "other", name="figure-10", tasks=["syn_rte"], axes={"scheme": ["SL", "SL2"], "shots": [32]}
+    )
+    with edit(other / "cells" / "SL2-shots32-seed2" / "results.json") as content:
+        content["environment"]["command"] = ["main.py", "experiment", "figure-10", "--init-texts", "a b"]
+    document = tmp_path / "docs" / "all.md"
+    outcome = crosspt("report", folder, other, "--markdown", document, "--json")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert [one["experiment"] for one in outcome.json()["reports"]] == ["figure-2", "figure-10"]
+    text = document.read_text()
+    assert text.startswith("# Experiments\n")
+    assert text.count("\n## ") == 2
+    assert "\n    crosspt experiment figure-10 --init-texts 'a b'\n" in text
+    images = re.findall(r"\]\((.*\.png)\)", text)
+    assert {"figure-2-means.png", "figure-10-means.png"} <= set(images)
+    assert {path.name for path in document.parent.iterdir()} == {"all.md", *images}
+    for table in ("means", "statements"):
+        for place in (folder, other):
+            assert (place / "tables" / f"{table}.md").read_text() in text
+    assert "not resolved | 3 seeds, of 6 or more that the test needs | " in text
+    assert "one experiment, got 2" in mistake(crosspt("report", folder, other, "--output", tmp_path / "there"))
 
 
 def test_failed_and_unfinished_cells_are_listed(folder: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 
-from crosspt.report.draw import COLOURS, draw_heatmap, draw_means, save
+from crosspt.report.draw import COLOURS, draw_bars, draw_heatmap, draw_lines, save
 from crosspt.report.figures import draw_figures
 from crosspt.report.summary import summarize
 from crosspt.runs.experiments.read import read_experiment
@@ -79,10 +79,10 @@ def means(names: dict[str, list[Any]], heights: list[float | None], reach: float
 
 def test_bars_for_names_with_a_value() -> None:
     values = means({"scheme": [*"abcde", "none", "f"]}, [42.0, *[41.0] * 4, None, 30.0])
-    few, all_of_them = draw_means(values[:-1], "title"), draw_means(values, "title")
+    few, all_of_them = draw_bars(values[:-1], "title"), draw_bars(values, "title")
     assert [label.get_text() for label in few.axes[0].get_xticklabels()] == list("abcde")
     assert [text.get_text() for text in all_of_them.axes[0].texts] == ["42.0", *["41.0"] * 4, "30.0"]
-    assert all_of_them.get_figwidth() > draw_means(values[:2], "title").get_figwidth() - 1e-9
+    assert all_of_them.get_figwidth() > draw_bars(values[:2], "title").get_figwidth() - 1e-9
 
 
 def intervals(axes: Axes) -> list[list[tuple[float, float]]]:
@@ -95,7 +95,7 @@ def test_bars_beside_each_other_have_their_intervals() -> None:
     names = {"scheme": ["P", "SL", "P", "SL"], "shots": ["8", "8", "16", "16"]}
     values = means(names, [40.0, 50.0, 60.0, 70.0])
     values.loc[3, ["low", "high"]] = np.nan
-    axes = draw_means(values, "title").axes[0]
+    axes = draw_bars(values, "title").axes[0]
     assert intervals(axes) == [[(38, 44), (48, 54)], [(58, 64)]]
     legend = axes.get_legend()
     assert legend is not None
@@ -108,7 +108,7 @@ def test_bars_beside_each_other_have_their_intervals() -> None:
 
 def test_lines_go_through_their_means_with_their_intervals() -> None:
     values = means({"n": [8, 1, 8], "scheme": ["SL", "SL", "P"]}, [50.0, 42.0, 30.0])
-    axes = draw_means(values, "title", lines=True).axes[0]
+    axes = draw_lines(values, "title").axes[0]
     assert [np.asarray(line.get_ydata()).tolist() for line in axes.lines if line.get_marker() in ("o", "s")] == [
         [42.0, 50.0],
         [30.0],
@@ -129,7 +129,7 @@ def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_a_long_title_fits_its_figure() -> None:
     long = "One source prompt beside private prompts, and two source prompts alone, and a little more of it to fold"
-    figure = draw_means(means({"scheme": ["P"]}, [40.0]), long)
+    figure = draw_bars(means({"scheme": ["P"]}, [40.0]), long)
     figure.draw_without_rendering()
     (title,) = figure.texts
     assert title.get_window_extent().width < figure.bbox.width

@@ -67,7 +67,8 @@ def run_grid(
     check_writable(folder)
     console = Console(stderr=True)
     with lock_folder(folder, f"the experiment in {folder} is being run"):
-        if not (folder / EXPERIMENT_NAME).is_file():
+        path = folder / EXPERIMENT_NAME
+        if not path.is_file() or read_json(path)["seeds"] != grid.seeds:
             write_json(folder / EXPERIMENT_NAME, grid.to_dict())
         waiting = _plan(grid, folder, console)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -78,10 +79,12 @@ def run_grid(
 
 
 def check_folder(grid: Grid, folder: Path) -> None:
-    """Raise ValueError unless a folder is new or empty, or holds this very grid. Writes nothing."""
+    """Raise ValueError unless a folder is new or empty, or holds this grid, maybe with fewer seeds. Writes nothing."""
     path = folder / EXPERIMENT_NAME
     if path.is_file():
         saved, wanted = _identity(read_json(path), path), _identity(grid.to_dict(), path)
+        if set(saved["seeds"]) <= set(grid.seeds):
+            saved["seeds"] = grid.seeds
         different = [
             f"{name} (there {saved.get(name)!r}, here {wanted.get(name)!r})"
             for name in {**wanted, **saved}
