@@ -37,7 +37,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_setting("--model", str, "folder or hub name of the T5, or embedded", default=EMBEDDED)
     add_suite(parser, EMBEDDED, "the suite whose tasks are trained")
     parser.add_setting("--output", str, "for the grid; by default runs/NAME", metavar="FOLDER")
-    parser.add_setting("--seeds", int, "number of seeds", default=3)
+    parser.add_setting("--seeds", int, "number of seeds; more than before are added to what is there", default=3)
     parser.add_setting("--seed", int, "the first seed, of training and drawn rows", default=0)
     text = "processes, of one thread each; by default one for each core, up to 8, and one on a GPU"
     parser.add_setting("--jobs", int, text)

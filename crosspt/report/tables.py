@@ -62,7 +62,7 @@ def _statement(one: Mapping[str, Any]) -> Row:
         row["decided by"] = f"{decisive['higher']} - {decisive['lower']}"
         row["difference"] = _difference(*(decisive[key] for key in ("difference", "low", "high")))
     row |= {"p": Entry(one["p"], digits=3)} if one["p"] is not None else {}
-    row |= {"verdict": one["verdict"], "because of": one["reason"]}
+    row |= {"verdict": one["verdict"], "reason": one["reason"]}
     if more := one["more_seeds"]:
         row["more seeds"] = Entry(more, text=f"over {MOST_SEEDS}" if more > MOST_SEEDS else "")
     return row

@@ -1,6 +1,7 @@
 """A grid of a few quick cells on the workspace's T5."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from tests.workspace import Workspace
 SETTINGS = {"shots": 4, "epochs": 20, "test_rows": 6, "batch_size": 4, "prompt_length": 2, "label_set": "synthetic"}
 
 
-def tiny_grid(space: Workspace, schemes: tuple[str, ...], **settings: Any) -> Grid:
+def tiny_grid(space: Workspace, schemes: tuple[str, ...], *, seeds: Sequence[int] = (0,), **settings: Any) -> Grid:
     """Figure 3 with other values: a list of several is an axis."""
     given = {"tasks": ["mrpc", "rte"], **SETTINGS, "data_dir": str(space.data), "scheme": list(schemes), **settings}
     overrides = {name: value if isinstance(value, list) else [value] for name, value in given.items()}
-    return make_grid(find_definition("figure-3"), suite="glue", model=str(space.model), seeds=[0], overrides=overrides)
+    places: dict[str, Any] = {"suite": "glue", "model": str(space.model)}
+    return make_grid(find_definition("figure-3"), **places, seeds=seeds, overrides=overrides)
 
 
 def run(grid: Grid, folder: Path, jobs: int = 1) -> dict[str, str]:

@@ -180,6 +180,20 @@ def test_other_settings(workspace: Workspace, unbroken: Path) -> None:
     assert times_of(unbroken) == before
 
 
+def test_more_seeds_are_added(workspace: Workspace, tmp_path: Path) -> None:
+    schemes, quick = ("SL", "SIL"), {"epochs": 1}
+    few, more = (tiny_grid(workspace, schemes, seeds=seeds, **quick) for seeds in ([0], [0, 1]))
+    assert run(few, tmp_path) == {}
+    before = times_of(tmp_path / "cells") | times_of(tmp_path / "stage1")
+    assert run(more, tmp_path) == {}
+    after = times_of(tmp_path / "cells") | times_of(tmp_path / "stage1")
+    assert {path: after[path] for path in before} == before, "what is finished is not touched"
+    assert json.loads((tmp_path / "experiment.json").read_text()) == more.to_dict()
+    assert [cell.name for cell in read_experiment(tmp_path).finished] == [cell.name for cell in more.cells]
+    with pytest.raises(ValueError, match=r"other settings: seeds \(there \[0, 1\], here \[0\]\)"):
+        run(few, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
