@@ -1,10 +1,15 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from crosspt.report.summary import MEAN, WSSP, source_weight, summarize
+from crosspt.evaluation.answers import read_predictions, write_predictions
+from crosspt.evaluation.resampling import DRAWS
+from crosspt.evaluation.results import score_predictions
+from crosspt.report.summary import MEAN, WSSP, say_tuning, source_weight, summarize
 from crosspt.report.tables import make_tables
 from crosspt.runs.experiments.read import read_experiment
 from tests.report.made_up import edit, make_experiment
@@ -91,3 +96,56 @@ def test_banks_of_single_targets_count_together(folder: Path) -> None:
     assert condition.spreads.at[WSSP, "mean"] == 30.0
     assert condition.spreads.at[source_weight("syn_mrpc"), "mean"] == 25.0
     assert condition.spreads.loc[WSSP].isna().to_dict() == {"mean": False, "std": True, "count": False}
+
+
+def test_a_sample_has_the_same_rows_for_all_conditions(tmp_path: Path) -> None:
+    """P and PI err in the same rows of a task, so that no draw of rows tells them apart; SL in others."""
+    axes = {"scheme": ["P", "PI", "SL"]}
+    folder = make_experiment(tmp_path / "x", tasks=["syn_rte", "syn_qnli"], axes=axes, seeds=[0, 1])
+    for seed in (0, 1):
+        kept = read_predictions(folder / "cells" / f"P-seed{seed}" / "predictions.parquet")
+        kept.rows["scheme"] = kept.rows["scheme"].cat.rename_categories({"P": "PI"})
+        write_predictions(folder / "cells" / f"PI-seed{seed}" / "predictions.parquet", kept)
+        with edit(folder / "cells" / f"PI-seed{seed}" / "results.json") as content:
+            name = content["results"][0]["cell"]
+            content["results"] = list(score_predictions(kept, cell=name, seed=seed, shots=32))
+    summary = summarize(read_experiment(folder))
+    one, same, other = (summary.sample(condition, MEAN) for condition in summary.conditions)
+    assert summary.experiment.warnings == []
+    assert one.shape == (2, 1 + DRAWS)
+    assert one[0].tolist() == summary.conditions[0].values[MEAN].tolist()
+    assert (one - same == 0).all(axis=None)
+    assert (one - other).std(axis=1).min() > 0.5
+    assert one.loc[:, 1:].std(axis=1).min() > 1.0, "about the root of 80 * 20 / 600"
+    assert np.corrcoef(one.loc[0, 1:], one.loc[1, 1:])[0, 1] == pytest.approx(0, abs=0.1), (
+        "seeds have rows of their own"
+    )
+    similarity = summary.sample(summary.conditions[2], WSSP)
+    assert (similarity == 100).all(axis=None)
+
+
+def test_every_pair_has_its_difference(folder: Path) -> None:
+    axes: dict[str, list[Any]] = {"scheme": ["P", "SL", "SLP"], "shots": [16, 32]}
+    summary = summarize(read_experiment(make_experiment(folder / "six", tasks=["syn_rte"], axes=axes)))
+    (table,) = [table for table in make_tables(summary, []) if table.name == "differences"]
+    assert len(table.rows) == 15
+    found = {(row["condition"], row["less"]): row["difference"] for row in table.rows}
+    means = {(one.scheme, one.settings["shots"]): one.spreads.at[MEAN, "mean"] for one in summary.conditions}
+    entry = found["P, 32", "SLP, 16"]
+    assert entry.value == pytest.approx(means["P", 32] - means["SLP", 16])
+    assert entry.low < entry.value < entry.high
+    assert "difference low,difference high" in table.csv()
+    assert f"{entry.value:.1f} [{entry.low:.1f}, {entry.high:.1f}]" in table.markdown({}, {})
+
+
+def test_tuning_is_what_training_settings_vary(tmp_path: Path) -> None:
+    shots: dict[str, list[Any]] = {"scheme": ["P", "SL"], "shots": [16, 32]}
+    one = make_experiment(tmp_path / "one", tasks=["syn_rte"], axes=shots)
+    assert say_tuning(summarize(read_experiment(one))).endswith(
+        "one setting of learning rates and epochs: none was tuned."
+    )
+    rates = {"scheme": ["SLP"], "source_learning_rate": [0.1, 0.2], "private_learning_rate": [0.1, 0.2, 0.3]}
+    several = make_experiment(tmp_path / "several", tasks=["syn_rte"], axes=rates, seeds=[0])
+    assert "6 settings of source learning rate and private learning rate" in say_tuning(
+        summarize(read_experiment(several))
+    )
