@@ -78,8 +78,8 @@ def _correlate(truth: np.ndarray, given: np.ndarray, draws: np.ndarray, *, ranke
         _, places = np.unique(side, return_inverse=True)
         ties = _count(draws, np.eye(places.max() + 1)[places])  # of each score
         values = np.broadcast_to(side, draws.shape)
-        if ranked:  # equal scores share the mean of their ranks
-            values = (ties.cumsum(axis=1) - (ties - 1) / 2)[:, places]
+        if ranked:  # equal scores share the mean of their ranks, here half a rank less
+            values = (ties.cumsum(axis=1) - ties / 2)[:, places]
         centred = values - (draws * values).mean(axis=1, keepdims=True)
         several = (ties > 0).sum(axis=1) > 1
         sides.append((centred, np.where(several, (draws * centred**2).sum(axis=1), 0.0)))

@@ -23,10 +23,10 @@ CASES = {
 def test_every_draw_has_the_metric_of_its_rows(name: str, few: bool) -> None:
     """``few``: all answers but one are the same, so that the metric is undefined in some draws."""
     task, generator = CASES[name], np.random.default_rng(5)
-    words = task.labels or ("0.0", "1.2", "3.4", "5.0")
+    words = task.labels or ("0.0", "0.7", "1.2", "5.0")
     references = [str(word) for word in generator.choice(words, COUNT)]
-    answers = [words[0]] * COUNT if few else [str(word) for word in generator.choice([*words, "maybe"], COUNT)]
-    answers[3] = words[1]
+    answers = [words[1]] * COUNT if few else [str(word) for word in generator.choice([*words, "maybe"], COUNT)]
+    answers[3] = words[0]
     draws = draw_rows(task.name, 0, COUNT)
     found = resample_metric(task, answers, references, words, draws)
     assert found.shape == (1 + DRAWS,)

@@ -84,6 +84,13 @@ def test_a_statement_of_several_comparisons(
     assert decided in (None, statement["decisive"]["higher"])
 
 
+def test_a_statement_that_is_refuted_needs_no_seeds_for_its_other_comparisons(tmp_path: Path) -> None:
+    levels = {**ALL, "SL": [50.0, 50.0, 52.0], "SIP": [51.0, 52.0, 50.0], "P": [40.0, 40.0]}
+    statement = judge(tmp_path / "x", levels, seeds=3)[LOWEST]
+    assert (statement["verdict"], statement["decisive"]["higher"]) == ("not resolved", "P")
+    assert statement["more_seeds"] == 8 - 3, "for five statements"
+
+
 def test_what_is_not_resolved_and_why(tmp_path: Path) -> None:
     near = {"P": [60.0, 61.0], "SLPN": [64.0, 65.0], "SILP": [62.0, 68.0, 66.0]}
     few = judge(tmp_path / "few", near, seeds=3)

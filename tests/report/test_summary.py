@@ -100,7 +100,7 @@ def test_banks_of_single_targets_count_together(folder: Path) -> None:
 
 def test_a_sample_has_the_same_rows_for_all_conditions(tmp_path: Path) -> None:
     """P and PI err in the same rows of a task, so that no draw of rows tells them apart; SL in others."""
-    axes = {"scheme": ["P", "PI", "SL"]}
+    axes: dict[str, list[Any]] = {"scheme": ["P", "PI", "SL"]}
     folder = make_experiment(tmp_path / "x", tasks=["syn_rte", "syn_qnli"], axes=axes, seeds=[0, 1])
     for seed in (0, 1):
         kept = read_predictions(folder / "cells" / f"P-seed{seed}" / "predictions.parquet")
@@ -144,7 +144,11 @@ def test_tuning_is_what_training_settings_vary(tmp_path: Path) -> None:
     assert say_tuning(summarize(read_experiment(one))).endswith(
         "one setting of learning rates and epochs: none was tuned."
     )
-    rates = {"scheme": ["SLP"], "source_learning_rate": [0.1, 0.2], "private_learning_rate": [0.1, 0.2, 0.3]}
+    rates: dict[str, list[Any]] = {
+        "scheme": ["SLP"],
+        "source_learning_rate": [0.1, 0.2],
+        "private_learning_rate": [0.1, 0.2, 0.3],
+    }
     several = make_experiment(tmp_path / "several", tasks=["syn_rte"], axes=rates, seeds=[0])
     assert "6 settings of source learning rate and private learning rate" in say_tuning(
         summarize(read_experiment(several))
