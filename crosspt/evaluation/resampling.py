@@ -82,6 +82,6 @@ def _correlate(truth: np.ndarray, given: np.ndarray, draws: np.ndarray, *, ranke
             values = (ties.cumsum(axis=1) - ties / 2)[:, places]
         centred = values - (draws * values).mean(axis=1, keepdims=True)
         several = (ties > 0).sum(axis=1) > 1
-        sides.append((centred, np.where(several, (draws * centred**2).sum(axis=1), 0.0)))
+        sides.append((centred, np.where(several, (draws * centred**2).sum(axis=1), np.nan)))
     (one, squares), (other, others) = sides
     return (draws * one * other).sum(axis=1) / np.sqrt(squares * others)

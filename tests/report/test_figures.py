@@ -119,6 +119,18 @@ def test_lines_go_through_their_means_with_their_intervals() -> None:
     assert len(styles) == 2, "told apart without colours"
 
 
+def test_many_lines_stand_three_in_a_panel() -> None:
+    schemes = list("abcdefgh")
+    values = means({"n": [1, 2] * 8, "scheme": sorted(schemes * 2)}, [float(height) for height in range(16)])
+    panels = draw_lines(values, "title").axes
+    assert [len(axes.get_legend_handles_labels()[1]) for axes in panels] == [3, 3, 2]
+    assert [label for axes in panels for label in axes.get_legend_handles_labels()[1]] == schemes
+    assert [len(intervals(axes)) for axes in panels] == [3, 3, 2]
+    for axes in panels:
+        grey = [line for line in axes.lines if line.get_color() == "#cccccc"]
+        assert len(grey) == len(schemes) - len(intervals(axes)), "those of the other panels"
+
+
 def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         figure = draw_heatmap(pd.DataFrame([[0.5, 0.1]], ["a"], ["x", "y"]), "title")

@@ -120,6 +120,7 @@ def test_a_sample_has_the_same_rows_for_all_conditions(tmp_path: Path) -> None:
     assert np.corrcoef(one.loc[0, 1:], one.loc[1, 1:])[0, 1] == pytest.approx(0, abs=0.1), (
         "seeds have rows of their own"
     )
+    assert summary.sample(summary.majority, MEAN).loc[:, 1:].isna().all(axis=None), "its answers are not kept"
     similarity = summary.sample(summary.conditions[2], WSSP)
     assert (similarity == 100).all(axis=None)
 
