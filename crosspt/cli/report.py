@@ -39,10 +39,13 @@ def run(settings: Namespace) -> Outcome:
     shown: list[Any] = []
     for folder in folders:
         output = Path(settings.output or folder)
-        content, means = make_report(folder, output)
+        content, tables = make_report(folder, output)
         for warning in content["warnings"]:
             print(f"crosspt report: {f'{folder}: ' * (len(folders) > 1)}{warning}", file=sys.stderr)
-        shown += [means.rich(), f"{content['finished']} of {content['cells']} cells; {output / PAGE_NAME}"]
+        shown += [
+            *(table.rich() for table in tables),
+            f"{content['finished']} of {content['cells']} cells; {output / PAGE_NAME}",
+        ]
         reports.append((output, content))
     if settings.markdown is not None:
         command = shlex.join(["crosspt", "report", *settings.folder, "--markdown", settings.markdown])

@@ -21,19 +21,20 @@ from crosspt.report.statements import check_statements
 from crosspt.report.statistics import estimate, least_seeds
 from crosspt.report.summary import INVALID, MEAN, WSSP, Condition, Summary, say_tuning, show, summarize
 from crosspt.report.table import Row, Table
-from crosspt.report.tables import make_tables
+from crosspt.report.tables import make_tables, shorten
 from crosspt.runs.experiments.read import Experiment, read_experiment
 
 PAGE_NAME = "report.html"
 DESCRIBED = ("experiment", "title", "suite", "model", "seeds", "decided_by_construction")
+BRIEF = ("the paper says", "decided by", "difference", "verdict", "reason", "more seeds")
 MOST_VALUES = 8  # of a setting that are listed
 
 
-def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], Table]:
+def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], list[Table]]:
     """Write ``report.html``, ``tables/`` and ``figures/`` about the experiment in a folder into ``output``.
 
     Returns:
-        The summary as plain JSON values, and the table of means.
+        The summary as plain JSON values, and the tables of means and, in brief, of statements.
 
     Raises:
         ValueError: the folder holds no experiment of this version, or the output cannot be written.
@@ -77,7 +78,10 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], Table]:
     )
     write_atomically(output / PAGE_NAME, page.encode())
     captions = {f"figures/{one['name']}.png": one["caption"] for one in figures if one["section"] == "results"}
-    return {**_content(summary), "files": names, "figures": captions, "statements": verdicts}, tables[0]
+    return {**_content(summary), "files": names, "figures": captions, "statements": verdicts}, [
+        tables[0],
+        *(shorten(table, BRIEF) for table in tables if table.name == "statements"),
+    ]
 
 
 def _settings(summary: Summary) -> list[Table]:

@@ -108,6 +108,11 @@ def results_table(rows: Sequence[Mapping[str, Any]], title: str, brief: bool = F
     return Table("results", title, list(lines.values()))
 
 
+def shorten(table: Table, columns: Sequence[str]) -> Table:
+    """The table with these of its columns alone."""
+    return table._replace(rows=_select(table.rows, columns))
+
+
 def _select(rows: Iterable[Row], columns: Sequence[str]) -> list[Row]:
     return [{column: row[column] for column in columns if column in row} for row in rows]
 

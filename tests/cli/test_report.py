@@ -32,6 +32,8 @@ def test_it_shows_the_means_and_where_the_page_is(folder: Path) -> None:
     outcome = crosspt("report", folder)
     assert (outcome.status, outcome.stderr) == (0, "")
     assert "Mean over tasks" in outcome.stdout
+    assert "What the paper says in words" in outcome.stdout
+    assert "not resolved" in outcome.stdout
     assert f"4 of 4 cells; {folder / 'report.html'}" in outcome.stdout
     page = (folder / "report.html").read_bytes()
     assert crosspt("report", folder).status == 0
