@@ -103,7 +103,8 @@ def _compare(summary: Summary, statement: Mapping[str, Any]) -> tuple[list[Compa
     comparisons = []
     for (one, above), (other, below) in itertools.product(higher.items(), lower.items()):
         least = statement.get("above", 0.0)
-        differences = above.loc[shared] - below.loc[shared] - least
+        # What sums in another order round to is no difference.
+        differences = (above.loc[shared] - below.loc[shared] - least).round(9)
         comparisons.append(Comparison(one, other, least, differences[0].to_numpy(), estimate(differences)))
     return comparisons, ""
 
@@ -117,7 +118,7 @@ def _sides(summary: Summary, statement: Mapping[str, Any], side: str) -> list[Si
         task = settings.pop("task", None)
         named = next((name for name in summary.tasks if plain_task(name) == task), "")
         quantities = {"wssp": WSSP, "task": named, "source_weight": source_weight(named)}
-        conditions = [one for one in summary.find(**settings) if not is_isolated(one.settings)]
+        conditions = [known for known in summary.find(**settings) if not is_isolated(known.settings)]
         words = [axis_name(axis) * (axis not in ("scheme", "task")) + f" {show(selector[axis])}" for axis in selector]
         found.append(Side(",".join(words).strip(), conditions, quantities.get(statement["quantity"], MEAN)))
     return found

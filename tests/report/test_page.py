@@ -115,6 +115,9 @@ def test_it_says_what_is_missing_and_what_to_beware_of(browser: webdriver.Chrome
     assert "Decided by construction" in text
     assert "cells/SLPN-shots8-seed1/results.json is not JSON: Unterminated string" in text
     assert "7 of 8 cells finished" in text
+    assert "Every scheme was trained with one setting of learning rates and epochs: none was tuned." in text
+    assert browser.find_elements(By.CSS_SELECTOR, "#differences tbody tr")
+    assert "not resolved" in browser.find_element(By.ID, "table-statements").text
     mark = browser.find_element(By.CSS_SELECTOR, ".paper sup a")
     note = browser.find_element(By.CSS_SELECTOR, str(mark.get_dom_attribute("href")))
     assert "Multiples of" in note.text
