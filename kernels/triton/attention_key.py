@@ -73,6 +73,7 @@ def key_gradients(
     ACC: tl.constexpr = b_dk.dtype
     BN: tl.constexpr = block.b_k.shape[0]
     BD: tl.constexpr = block.b_k.shape[1]
+    EARLY: tl.constexpr = BD <= 64  # dO is loaded beside Q, not behind the scores; of wider heads it would spill
     Lq = x.Lq
     i_h = block.i_h
     i_row = i_b * x.H + i_h
@@ -84,8 +85,11 @@ def key_gradients(
     for i_i in range(i_lo, i_hi, BM):
         o_i = i_i + tl.arange(0, BM)  # [BM]
         b_q = load_rows(p_query, o_i, Lq, x.stride_qi, 1, D, BD)  # [BM, BD]
+        if EARLY:
+            b_do = load_rows(p_grad, o_i, Lq, x.stride_gi, x.stride_gd, D, BD)  # [BM, BD]
         b_s = scores(block.b_k, b_q, head, keys, o_i[None, :], o_j[:, None], CAUSAL, ACC, PRECISION)  # [BN, BM]
-        b_do = load_rows(p_grad, o_i, Lq, x.stride_gi, x.stride_gd, D, BD)  # [BM, BD]
+        if not EARLY:
+            b_do = load_rows(p_grad, o_i, Lq, x.stride_gi, x.stride_gd, D, BD)  # [BM, BD]
         b_max = tl.load(p_stats + o_i, mask=o_i < Lq, other=float("inf"))  # no query, no weight [BM]
         b_inv = tl.load(p_stats + Lq + o_i, mask=o_i < Lq, other=0.0)  # [BM]
         b_p = exp_difference(b_s, b_max[None, :]) * b_inv[None, :]  # [BN, BM]

@@ -182,7 +182,7 @@ ATTENTION: dict[str, dict[str, dict[int, Tile]]] = {
     "sm_90": {
         "attention": {64: (64, 64, 4, 2), 128: (128, 64, 8, 2)},
         "attention_query": {64: (64, 32, 4, 1), 128: (128, 32, 8, 2)},
-        "attention_key": {64: (32, 64, 4, 1), 128: (32, 128, 8, 2)},
+        "attention_key": {64: (64, 64, 4, 1), 128: (32, 128, 8, 2)},
         "attention_bias": {64: (64, 64, 4, 1), 128: (64, 64, 8, 1)},
     },
     "sm_100": {
@@ -200,9 +200,9 @@ ATTENTION: dict[str, dict[str, dict[int, Tile]]] = {
 }
 """Tiles of half types in each class of GPU and launch, for heads of up to so many columns; by ``tools/search.py``."""
 WITH_DROPOUT: dict[tuple[str, str], dict[int, Tile]] = {
-    ("sm_80", "attention_key"): {128: (32, 32, 4, 2)},
+    ("sm_80", "attention_key"): {128: (32, 32, 4, 3)},
     ("sm_86", "attention_key"): {64: (16, 64, 4, 2), 128: (32, 32, 4, 2)},
-    ("sm_90", "attention_key"): {128: (16, 128, 8, 2)},
+    ("sm_90", "attention_key"): {64: (32, 64, 4, 1), 128: (16, 128, 8, 2)},
 }
 """Tiles that take the place of those which spill where weights are dropped."""
 

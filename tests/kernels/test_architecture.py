@@ -91,9 +91,11 @@ def test_tiles_of_heads_of_any_width_and_with_dropout() -> None:
         return (found.BM, found.BN, found.num_warps, found.num_stages)
 
     wanted = ATTENTION["sm_90"]["attention_key"]
-    assert tiles(5) == tiles(64) == tiles(64, True) == wanted[64]
+    dropped = WITH_DROPOUT["sm_90", "attention_key"]
+    assert tiles(5) == tiles(64) == wanted[64]
+    assert tiles(5, True) == tiles(64, True) == dropped[64] != wanted[64]
     assert tiles(65) == tiles(128) == wanted[128]
-    assert tiles(128, True) == WITH_DROPOUT["sm_90", "attention_key"][128] != wanted[128]
+    assert tiles(128, True) == dropped[128] != wanted[128]
     assert tiles(129) == tiles(256, True) == ATTENTION["any"]["attention_key"][128]
 
 
