@@ -3,6 +3,8 @@
 from functools import lru_cache
 from typing import NamedTuple
 
+import torch
+
 from crosspt.kernels.tiles import fit
 
 WANTED = 256
@@ -20,9 +22,12 @@ class MixtureTiles(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def mixture_tiles(width: int) -> MixtureTiles:
-    """Tiles of the launch that mixes once, for prompts of d columns."""
-    return MixtureTiles(64, fit(width, 128, 16), 16, 8, 3)
+def mixture_tiles(width: int, dtype: torch.dtype) -> MixtureTiles:
+    """Tiles of the launch that mixes once, for parameters of a dtype and prompts of d columns.
+
+    A program waits in each step and takes its weights anew: few wide ones take less. In float32 wider ones would spill.
+    """
+    return MixtureTiles(64, fit(width, 256 if dtype.itemsize == 2 else 128, 16), 16, 8, 3)
 
 
 class EncodeTiles(NamedTuple):
