@@ -154,7 +154,7 @@ def compose_mixture(
         weight: whether the encoder is, in the operands' dtype.
     """
     x = mixture
-    tiles = mixture_tiles(x.width, x.logits.dtype)
+    tiles = mixture_tiles(x.width, x.num_sources, x.logits.dtype)
     accumulator = torch.float64 if x.operand is torch.float64 else torch.float32
     columns = -(-x.width // tiles.BN)
 

@@ -22,12 +22,14 @@ class MixtureTiles(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def mixture_tiles(width: int, dtype: torch.dtype) -> MixtureTiles:
-    """Tiles of the launch that mixes once, for parameters of a dtype and prompts of d columns.
+def mixture_tiles(width: int, sources: int, dtype: torch.dtype) -> MixtureTiles:
+    """Tiles of the launch that mixes once, for n sources of a dtype and prompts of d columns.
 
-    A program waits in each step and takes its weights anew: few wide ones take less. In float32 wider ones would spill.
+    A program waits for each 16 sources and takes its weights anew: where they are many, few wide programs take less.
+    In float32 those would spill.
     """
-    return MixtureTiles(64, fit(width, 256 if dtype.itemsize == 2 else 128, 16), 16, 8, 3)
+    wide = sources > 16 and dtype.itemsize == 2
+    return MixtureTiles(64, fit(width, 256 if wide else 128, 16), 16, 8, 3)
 
 
 class EncodeTiles(NamedTuple):
