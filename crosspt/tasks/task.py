@@ -39,7 +39,7 @@ class Task:
     """A text task: classification over a few label words, or a similarity score from 0 to 5.
 
     Attributes:
-        name: lower-case identifier, also the text prefix of the inputs.
+        name: lower-case identifier.
         fields: text columns, in the order in which the input names them.
         labels: natural label words; the index is the class id. Empty for regression.
         label_column: column that holds the label.
@@ -48,6 +48,7 @@ class Task:
             edge belongs to the upper bin. `label_values` is then empty.
         metrics: names of the task's metrics; the first is primary. Correlations need a score or numeric labels.
         regression: whether the label is a score from 0 to 5 that is answered as text.
+        prefix: text before the input where it carries one, such as an instruction; the task's name by default.
         hub: dataset on the Hugging Face hub.
         hub_config: configuration of that dataset.
         hub_splits: names on the hub of the train, validation and test split; a split that is left out does not exist.
@@ -69,6 +70,7 @@ class Task:
     bin_edges: tuple[float, ...] = ()
     metrics: tuple[str, ...] = ("accuracy",)
     regression: bool = False
+    prefix: str = ""
     hub: str | None = None
     hub_config: str | None = None
     hub_splits: Mapping[str, str] = field(default_factory=lambda: {split: split for split in SPLITS}, hash=False)
@@ -84,6 +86,7 @@ class Task:
                 raise TypeError(f"task {self.name!r}: {attribute} must be a tuple, got {value!r}")
         if not self.label_values and not self.regression and not self.bin_edges:
             object.__setattr__(self, "label_values", tuple(range(len(self.labels))))
+        object.__setattr__(self, "prefix", " ".join(self.prefix.split()) or self.name)
         if not self.data_folders:
             object.__setattr__(self, "data_folders", (self.name,))
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
@@ -148,7 +151,7 @@ class Task:
         raise ValueError(f"label_words: label_set must be one of {', '.join(LABEL_SETS)}, got {label_set!r}")
 
     def input_parts(self, row: Mapping[str, Any], prefix: bool) -> list[tuple[str, str]]:
-        """Returns the input as one (heading, text) pair a field; the first heading carries the task's name.
+        """Returns the input as one (heading, text) pair a field; the first heading carries the prefix.
 
         Runs of white space in a text become one space.
 
@@ -161,12 +164,12 @@ class Task:
             text = None if value is None else as_text(value)
             if text is None:
                 raise self._error(f"column {column!r} must hold text", value)
-            heading = f"{self.name} {column}:" if prefix and index == 0 else f"{column}:"
+            heading = f"{self.prefix} {column}:" if prefix and index == 0 else f"{column}:"
             parts.append((heading, " ".join(text.split())))
         return parts
 
     def format_input(self, row: Mapping[str, Any], prefix: bool) -> str:
-        """Returns the input text, such as `mrpc sentence1: ... sentence2: ...`; without prefix, minus the task name.
+        """Returns the input text, such as `mrpc sentence1: ... sentence2: ...`; without prefix, minus `mrpc`.
 
         Raises:
             ValueError: when a column is missing or does not hold text.

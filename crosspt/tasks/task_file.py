@@ -11,7 +11,17 @@ from crosspt.tasks.task import SPLITS, Task
 from crosspt.tasks.values import one_line
 
 _REQUIRED = ("name", "fields", "labels")
-_KEYS = (*_REQUIRED, "label_column", "label_values", "metrics", "data_files", "hub", "hub_config", "hub_splits")
+_KEYS = (
+    *_REQUIRED,
+    "label_column",
+    "label_values",
+    "metrics",
+    "prefix",
+    "data_files",
+    "hub",
+    "hub_config",
+    "hub_splits",
+)
 _QUOTES = " (YAML reads a bare yes, no or number as a value: put it in quotes)"
 
 
@@ -24,8 +34,8 @@ def load_task_file(path: str | Path) -> Task:
     """Reads a classification task from a YAML file.
 
     Its keys are attributes of `Task`: name, fields (the text columns), labels (the words, in the order of the classes),
-    optionally label_column, label_values and metrics, and either data_files (a file for train and for validation or
-    test, relative to the YAML file) or hub with optional hub_config and hub_splits.
+    optionally label_column, label_values, metrics and prefix, and either data_files (a file for train and for
+    validation or test, relative to the YAML file) or hub with optional hub_config and hub_splits.
 
     Raises:
         ValueError: when the file cannot be read, a key is unknown or missing, or a value does not fit.
@@ -47,7 +57,7 @@ def load_task_file(path: str | Path) -> Task:
 
     settings: dict[str, Any] = {}
     for key, value in content.items():
-        if key in ("name", "label_column", "hub", "hub_config"):
+        if key in ("name", "label_column", "prefix", "hub", "hub_config"):
             settings[key] = _text(path, key, value)
         elif key in ("fields", "labels", "metrics"):
             settings[key] = tuple(_text(path, key, item) for item in _list(path, key, value))

@@ -1,113 +1,149 @@
-"""Single sentences of the embedded suite: acceptable and unacceptable ones, and opinions with their polarity."""
+"""The two forms of text in the embedded suite, sentences and pairs of statements, with some of their slots *marked*.
+
+A slot of a pair is marked where the statements differ in it, a slot of a sentence where it is unfriendly or ungrammatical.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
+from typing import NamedTuple, TypeVar
 
-from crosspt.tasks.embedded import lexicon
-from crosspt.tasks.embedded.grammar import draw_adjective, pick
+from crosspt.tasks.embedded.lexicon import CONCEPTS, DETERMINERS, NEUTRAL_VERBS, POLAR, WORKS, Concept, add_s, past
 
-_DETERMINERS = (("the", "the", "this", "that", "every"), ("the", "the", "these", "those", "many"))
-_BE = (("is", "was"), ("are", "were"))
-
-
-def _draw_noun_phrase(rng: Random, nouns: list[lexicon.Noun]) -> tuple[list[str], bool]:
-    """Return a determiner, perhaps an adjective, and a noun; and whether it is plural."""
-    noun = pick(nouns, rng)
-    plural = rng.random() < 0.5
-    word = pick(noun.words, rng)
-    adjective = [pick(draw_adjective(noun, rng), rng)] if rng.random() < 0.3 else []
-    return [pick(_DETERMINERS[plural], rng), *adjective, lexicon.add_s(word) if plural else word], plural
+Item = TypeVar("Item")
 
 
-def _flip_number(phrase: list[str], nouns: list[lexicon.Noun]) -> list[str]:
-    """Return a noun phrase with its noun in the other number and its determiner as it was."""
-    for noun in nouns:
-        for word in noun.words:
-            if phrase[-1] in (word, lexicon.add_s(word)):
-                return [*phrase[:-1], lexicon.add_s(word) if phrase[-1] == word else word]
-    raise ValueError(f"_flip_number: expected a phrase that ends in a noun of the lexicon, got {phrase}")
+class Form(NamedTuple):
+    """Texts of one shape: their fields, the slots of their two sides, what draws them and what reads them.
 
-
-def _disorder(phrase: list[str], rng: Random) -> list[str]:
-    """Return a noun phrase with its determiner behind the next word or behind the noun."""
-    place = 1 if rng.random() < 0.5 else len(phrase) - 1
-    return [*phrase[1 : place + 1], phrase[0], *phrase[place + 1 :]]
-
-
-def word_clause(acceptable: bool, rng: Random) -> str:
-    """Word a clause in the present tense or the passive, with at most one error of agreement or of word order.
-
-    The clause is drawn before the error, and the error adds no word of its own: which words occur says little of it.
+    `draw(marked, rng, shown)` words the slots `shown`, None for all of them, those in `marked` as marked; `read` finds the
+    marked slots of a text that shows all of them.
     """
-    personal = rng.random() < 0.6
-    others = lexicon.PEOPLE if personal else lexicon.THINGS
-    verb = pick(pick(lexicon.PERSONAL_VERBS if personal else lexicon.OBJECT_VERBS, rng).words, rng)
-    passive, attracted, placed = rng.random() < 0.35, rng.random() < 0.3, rng.random() < 0.4
-    pools = [others, lexicon.PEOPLE] if passive else [lexicon.PEOPLE, others]
-    (subject, plural), (complement, _) = (_draw_noun_phrase(rng, pool) for pool in pools)
-    attractor = ["near", *_draw_noun_phrase(rng, lexicon.THINGS)[0]] if attracted else []
-    place = pick(pick(lexicon.ADJUNCTS["where"], rng).words, rng).split() if placed else []
-    error = "" if acceptable else pick(("verb", "verb", "noun", "phrase", "clause", "clause"), rng)
-    if error == "noun":
-        specific = [index for index, phrase in enumerate((subject, complement)) if phrase[0] != "the"]
-        if not specific:
-            error = "verb"
-        elif pick(specific, rng):
-            complement = _flip_number(complement, pools[1])
-        else:
-            subject = _flip_number(subject, pools[0])
-    agreeing = plural != (error == "verb")
-    if error == "phrase":
-        if rng.random() < 0.5:
-            subject = _disorder(subject, rng)
-        else:
-            complement = _disorder(complement, rng)
-    if passive:
-        action, link = [pick(_BE[agreeing], rng), lexicon.past(verb)], ["by"]
-    else:
-        action, link = [verb if agreeing else lexicon.add_s(verb)], []
-    parts = [subject + attractor, action, link + complement, place]
-    if error == "clause":
-        order = pick(((0, 2, 1, 3), (1, 0, 2, 3), (1, 2, 0, 3)) if not passive else ((0, 2, 1, 3), (2, 0, 1, 3)), rng)
-        if passive and order == (2, 0, 1, 3):
-            parts[1] = parts[1][::-1]
-        parts = [parts[index] for index in order]
-    return " ".join(word for part in parts for word in part)
+
+    fields: tuple[str, ...]
+    sides: tuple[tuple[str, ...], tuple[str, ...]]
+    draw: Callable[[Collection[str], Random, Collection[str] | None], tuple[str, ...]]
+    read: Callable[..., set[str]]
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The names of all slots."""
+        return self.sides[0] + self.sides[1]
+
+    @property
+    def partners(self) -> dict[str, str]:
+        """The partner of each slot: that of the other side in its place."""
+        return dict(zip(self.slots, self.sides[1] + self.sides[0], strict=True))
 
 
-def word_opinion(positive: bool, rng: Random) -> str:
-    """Word an opinion of the given polarity, negated half of the time."""
-    subject, other = f"the {pick(lexicon.REVIEWED, rng)}", f"the {pick(lexicon.REVIEWED, rng)}"
-    reviewer = f"the {pick(lexicon.REVIEWERS, rng)}"
-    negated = rng.random() < 0.5
-    words = lexicon.PRAISE if positive != negated else lexicon.SCORN
-    contrary = pick(lexicon.SCORN if positive else lexicon.PRAISE, rng)
-    word = pick(words, rng)
-    if rng.random() < 0.3:
-        word = f"{pick(('very', 'truly', 'rather', 'quite'), rng)} {word}"
-    if negated:
-        forms = (
-            f"{subject} was not {word}",
-            f"{subject} was never {word}",
-            f"{subject} was hardly {word}",
-            f"{subject} was far from {word}",
-            f"{subject} was anything but {word}",
-            f"{reviewer} did not find {subject} {word}",
-            f"nobody found {subject} {word}",
-            f"{reviewer} would not call {subject} {word}",
-            f"{subject} was not {word} for {reviewer}",
-        )
+def pick(items: Sequence[Item], rng: Random) -> Item:
+    """Return a random item; `Random.choice` takes twice as long."""
+    return items[int(rng.random() * len(items))]
+
+
+def draw_sentence(marked: Collection[str], rng: Random, shown: Collection[str] | None = None) -> tuple[str]:
+    """Draw a sentence such as `these kind dancers gladly praise this superb novel in the garden`.
+
+    Marked, its determiners and its verb disagree with their nouns, the place stands in disorder, and the other four slots
+    hold unfriendly words.
+    """
+    shown = SENTENCE.slots if shown is None else shown
+    words = {slot: pick(sides[slot in marked], rng) if slot in shown else "" for slot, sides in POLAR.items()}
+    plural, many = rng.random() < 0.5, rng.random() < 0.5
+    noun, work = pick(pick(CONCEPTS["agent"], rng), rng), pick(WORKS, rng)
+    determiner, article = (
+        pick(DETERMINERS[number != (slot in marked)], rng) if slot in shown else "the"
+        for slot, number in (("determiner", plural), ("article", many))
+    )
+    verb = words["verdict"] or pick(NEUTRAL_VERBS, rng)
+    if "agreement" not in shown:
+        verb = past(verb)
+    elif plural == ("agreement" in marked):
+        verb = add_s(verb)
+    place: tuple[str, ...] = tuple(pick(pick(CONCEPTS["place"], rng), rng).split()) if "order" in shown else ()
+    if "order" in marked and place:
+        place = place[1:] + place[:1] if rng.random() < 0.5 else (place[0], *place[:0:-1])
+    subject = (determiner, words["character"], add_s(noun) if plural else noun)
+    parts = (*subject, words["mood"], verb, article, words["merit"], add_s(work) if many else work, *place)
+    return (" ".join(filter(None, parts)),)
+
+
+def draw_pair(marked: Collection[str], rng: Random, shown: Collection[str] | None = None) -> tuple[str, str]:
+    """Draw two statements such as `the tall nurse quietly lifted the heavy drum in the park on monday`.
+
+    They agree in the slots that are not marked, though not always in the words for them or in voice and order.
+    """
+    shown = PAIR.slots if shown is None else shown
+    first = {slot: pick(CONCEPTS[slot], rng) for slot in PAIR.slots if slot in shown}
+    second = {slot: _pick_other(CONCEPTS[slot], first[slot], rng) if slot in marked else first[slot] for slot in first}
+    return _word_statement(first, rng), _word_statement(second, rng)
+
+
+def _pick_other(concepts: Sequence[Concept], current: Concept, rng: Random) -> Concept:
+    while (concept := pick(concepts, rng)) == current:
+        pass
+    return concept
+
+
+def _word_statement(event: Mapping[str, Concept], rng: Random) -> str:
+    """Word an event, active or passive, with place and time in front or at the end."""
+    words = {slot: pick(concept, rng) for slot, concept in event.items()}
+    subject, patient = (
+        " ".join(["the", *found]) if (found := [words[slot] for slot in slots if slot in words]) else ""
+        for slots in (("quality", "agent"), ("feature", "patient"))
+    )
+    manner, action = words.get("manner", ""), past(words["action"]) if "action" in words else ""
+    if subject and patient and action and rng.random() < 0.3:
+        clause = [patient, "was", manner, action, "by", subject]
     else:
-        forms = (
-            f"{subject} was {word}",
-            f"{subject} seemed {word} to {reviewer}",
-            f"{reviewer} found {subject} {word}",
-            f"{reviewer} called {subject} {word}",
-            f"everybody found {subject} {word}",
-            f"{subject} was {word} and never {contrary}",
-            f"although {other} was {contrary} {subject} was {word}",
-            f"{subject} was {word} although {other} was {contrary}",
-            f"{subject} was {word} for {reviewer}",
-        )
-    return pick(forms, rng)
+        clause = [subject, manner, action, patient]
+    around = [words[slot] for slot in ("place", "time") if slot in words]
+    if rng.random() < 0.5:
+        around.reverse()
+    front = [around.pop()] if around and rng.random() < 0.3 else []
+    return " ".join(filter(None, [*front, *clause, *around]))
+
+
+def read_sentence(text: str) -> set[str]:
+    """Return the marked slots of a whole sentence."""
+    determiner, character, noun, mood, verb, article, merit, work, *place = text.split()
+    words = {"character": character, "mood": mood, "verdict": verb, "merit": merit}
+    friendly = {slot: {form for word in POLAR[slot][0] for form in (word, add_s(word))} for slot in POLAR}
+    plural, many = (word not in singular for word, singular in ((noun, _SINGULAR), (work, WORKS)))
+    marked = {slot for slot, word in words.items() if word not in friendly[slot]}
+    found = {
+        "determiner": determiner in DETERMINERS[not plural],
+        "agreement": verb in _BASES if not plural else verb not in _BASES,
+        "article": article in DETERMINERS[not many],
+        "order": place[:2] != ["in", "the"],
+    }
+    return marked | {slot for slot, wrong in found.items() if wrong}
+
+
+def read_pair(first: str, second: str) -> set[str]:
+    """Return the marked slots of a whole pair of statements."""
+    return {slot for slot in PAIR.slots if _find(first, slot) != _find(second, slot)}
+
+
+def _find(text: str, slot: str) -> Concept:
+    """The concept that a statement holds in a slot."""
+    inflect = past if slot == "action" else str
+    return next(concept for concept in CONCEPTS[slot] for word in concept if f" {inflect(word)} " in f" {text} ")
+
+
+_SINGULAR = {word for concept in CONCEPTS["agent"] for word in concept}
+_BASES = {word for side in POLAR["verdict"] for word in side}
+
+SENTENCE = Form(
+    ("sentence",),
+    (("determiner", "agreement", "article", "order"), ("character", "verdict", "mood", "merit")),
+    draw_sentence,
+    read_sentence,
+)
+PAIR = Form(
+    ("sentence1", "sentence2"),
+    (("agent", "quality", "patient", "feature"), ("action", "manner", "place", "time")),
+    draw_pair,
+    read_pair,
+)

@@ -3,7 +3,7 @@
 from functools import cache, partial
 from typing import Any
 
-from crosspt.tasks.embedded.synthetic import SYNTHETIC_TASKS, generate_rows
+from crosspt.tasks.embedded.synthetic import SYNTHETIC_TASKS, describe, generate_rows
 from crosspt.tasks.task import Task
 
 ROWS = {"train": 2000, "validation": 1000, "test": 1000}
@@ -18,10 +18,11 @@ def _generate(name: str, split: str) -> list[dict[str, Any]]:
 EMBEDDED_TASKS = tuple(
     Task(
         name=name,
-        fields=spec["fields"],
-        labels=spec["labels"],
-        metrics=spec["metrics"],
+        fields=task.question.form.fields,
+        labels=task.labels,
+        metrics=task.metrics,
+        prefix=" ".join(describe(name, task.question.slots)),
         generate=partial(_generate, name),
     )
-    for name, spec in SYNTHETIC_TASKS.items()
+    for name, task in SYNTHETIC_TASKS.items()
 )

@@ -11,24 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from crosspt.tasks.embedded import lexicon
-from crosspt.tasks.embedded.synthetic import SYNTHETIC_TASKS, generate_rows
+from crosspt.tasks.embedded.sentences import PAIR, SENTENCE
+from crosspt.tasks.embedded.synthetic import SYNTHETIC_TASKS
 
-# What a task may be called in pretraining besides its name.
-INSTRUCTIONS = {
-    "syn_cola": (
-        "judge the grammar",
-        "is this sentence well formed",
-        "check agreement and word order",
-        "broken or correct",
-    ),
-    "syn_sst2": ("tell the sentiment", "what is the opinion", "how does the reviewer feel", "which polarity and mood"),
-    "syn_mrpc": ("do both statements mean the same", "is the second a paraphrase", "are they equal in meaning"),
-    "syn_qqp": ("do both questions ask the same", "find repeated questions", "is this query asked twice"),
-    "syn_stsb": ("score the similarity", "grade how close the pair is", "give a number up to five"),
-    "syn_mnli": ("reason in three ways", "does the premise support or deny the hypothesis", "logic with a middle case"),
-    "syn_qnli": ("does the passage answer", "look for the reply", "is the information given there"),
-    "syn_rte": ("does the conclusion follow", "infer in two ways", "is the claim certain or not"),
-}
 SENTINELS = 16
 WIDTH, HEADS, HEAD_WIDTH, HIDDEN = 128, 8, 16, 384
 ENCODER_LAYERS, DECODER_LAYERS = 4, 2
@@ -37,12 +22,10 @@ ENCODER_LAYERS, DECODER_LAYERS = 4, 2
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Build a tokenizer whose vocabulary is every word of the suite; other words fall apart into characters."""
     sentinels = [f"<extra_id_{index}>" for index in range(SENTINELS)]
-    words = lexicon.word_forms() | set(SYNTHETIC_TASKS) | {f"{tenths / 10:.1f}" for tenths in range(0, 51, 2)}
-    words |= {word for phrases in INSTRUCTIONS.values() for phrase in phrases for word in phrase.split()}
-    for task, spec in SYNTHETIC_TASKS.items():
-        words |= {f"{field}:" for field in spec["fields"]} | set(spec["labels"])
-        for row in generate_rows(task, "pretrain", 1000):
-            words |= {word.rstrip("?") for field in spec["fields"] for word in row[field].split()}
+    words = lexicon.word_forms() | {f"{tenths / 10:.1f}" for tenths in range(0, 51, 2)}
+    words |= {*SENTENCE.slots, *PAIR.slots}
+    for task in SYNTHETIC_TASKS.values():
+        words |= {f"{field}:" for field in task.question.form.fields} | {*task.labels, *task.style.split()}
     characters = [chr(code) for code in range(33, 127)]
     pieces = sorted(words | set(characters)) + [f"##{character}" for character in characters]
     vocabulary = {piece: index for index, piece in enumerate(["<pad>", "</s>", "<unk>", *sentinels, *pieces])}
@@ -62,6 +45,12 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def _forms(slot: str, words: Iterable[str]) -> list[str]:
+    """Return the words of a slot and their inflections."""
+    inflect = {"agent": (lexicon.add_s,), "action": (lexicon.past,), "verdict": (lexicon.add_s, lexicon.past)}
+    return [form for word in words for form in (word, *(change(word) for change in inflect.get(slot, ())))]
+
+
 def draw_embeddings(vocabulary: dict[str, int], width: int) -> Tensor:
     """Draw starting embeddings in which the lexicon shows: related words share random parts of their vectors."""
     table = torch.randn(len(vocabulary), width) * 0.6
@@ -71,35 +60,22 @@ def draw_embeddings(vocabulary: dict[str, int], width: int) -> Tensor:
         for word in {word.split()[-1] for word in words} & vocabulary.keys():
             table[vocabulary[word]] += shared
 
-    nouns, verbs = lexicon.PEOPLE + lexicon.THINGS, lexicon.PERSONAL_VERBS + lexicon.OBJECT_VERBS
-    noun_words = [word for noun in nouns for word in noun.words]
-    verb_words = [word for verb in verbs for word in verb.words]
-    forms = {word: [word, lexicon.add_s(word)] for word in noun_words}
-    forms |= {word: [word, lexicon.add_s(word), lexicon.past(word)] for word in verb_words}
-    # Concepts, then what contains or joins them: hypernyms, opposites, kinds of adjunct, polarity and form of a word.
-    for concept in [noun.words for noun in nouns] + [verb.words for verb in verbs]:
-        relate([form for word in concept for form in forms[word]], 1.0)
-    for concept in lexicon.ADJECTIVE_ANTONYMS:
-        relate(concept, 1.0)
-    for hypernym in lexicon.HYPERNYMS:
-        members = [word for noun in nouns if noun.hypernym == hypernym for word in noun.words]
-        relate([hypernym, *(form for word in members for form in forms[word])], 0.8)
-    for verb in verbs:
-        relate([form for word in verb.words + verb.antonyms for form in forms[word]], 0.4)
-    for concept, antonyms in lexicon.ADJECTIVE_ANTONYMS.items():
-        relate(concept + antonyms, 0.4)
-    for adjuncts in lexicon.ADJUNCTS.values():
-        for adjunct in adjuncts:
-            relate(adjunct.words, 1.0)
-        relate([word for adjunct in adjuncts for word in adjunct.words], 0.8)
-    for polarity in (lexicon.PRAISE, lexicon.SCORN):
-        relate(polarity, 0.8)
-    pasts, plurals, third_persons = (
-        list(map(form, words))
-        for form, words in ((lexicon.past, verb_words), (lexicon.add_s, noun_words), (lexicon.add_s, verb_words))
-    )
-    for group in (noun_words, verb_words, pasts, plurals, third_persons):
-        relate(group, 0.6)
+    # Concepts, then what joins them: the slot they fill and its name, polarity, and the form of a word.
+    for slot, concepts in lexicon.CONCEPTS.items():
+        for concept in concepts:
+            relate(_forms(slot, concept), 1.2)
+        relate([slot, *(form for concept in concepts for form in _forms(slot, concept))], 1.0)
+    for slot, sides in lexicon.POLAR.items():
+        for side in sides:
+            relate(_forms(slot, side), 0.8)
+        relate([slot, *(form for side in sides for form in _forms(slot, side))], 1.0)
+    nouns = [*lexicon.WORKS, *(word for concept in lexicon.CONCEPTS["agent"] for word in concept)]
+    verbs = [*lexicon.NEUTRAL_VERBS, *(word for side in lexicon.POLAR["verdict"] for word in side)]
+    for singular, plural in ((nouns, verbs), (lexicon.DETERMINERS[0], lexicon.DETERMINERS[1])):
+        relate(singular, 0.6)
+        relate(map(lexicon.add_s, singular) if singular is nouns else plural, 0.6)
+    relate(map(lexicon.add_s, verbs), 0.6)
+    relate(lexicon.WORKS + list(map(lexicon.add_s, lexicon.WORKS)), 1.0)
     return table / table.pow(2).mean(1, keepdim=True).sqrt()
 
 
