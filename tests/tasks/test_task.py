@@ -1,3 +1,4 @@
+import dataclasses
 import pickle
 from dataclasses import replace
 from typing import Any
@@ -37,6 +38,12 @@ def test_format_input() -> None:
     row = {"label": 1, "right": "two\n\tlines ", "left": "  some   text"}
     assert PAIR.format_input(row, prefix=True) == "pair left: some text right: two lines"
     assert PAIR.format_input(row, prefix=False) == "left: some text right: two lines"
+
+
+def test_a_prefix_of_its_own_stands_in_place_of_the_name() -> None:
+    task = dataclasses.replace(PAIR, prefix=" are both\nalike ")
+    assert task.format_input({"left": "a", "right": "b"}, prefix=True) == "are both alike left: a right: b"
+    assert task.format_input({"left": "a", "right": "b"}, prefix=False) == "left: a right: b"
 
 
 def test_format_input_of_an_empty_text() -> None:

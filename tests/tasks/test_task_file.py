@@ -12,6 +12,7 @@ labels: [ham, spam]
 label_column: class
 label_values: [H, S]
 metrics: [accuracy, f1]
+prefix: is it spam
 data_files: {train: data/train.csv, validation: dev.tsv}
 """
 
@@ -34,6 +35,7 @@ def test_files(tmp_path: Path) -> None:
     assert task.labels == ("ham", "spam")
     assert (task.label_column, task.label_values) == ("class", ("H", "S"))
     assert task.metrics == ("accuracy", "f1")
+    assert task.prefix == "is it spam"
     assert task.data_files == {"train": tmp_path / "data/train.csv", "validation": tmp_path / "dev.tsv"}
 
 
@@ -42,6 +44,7 @@ def test_hub(tmp_path: Path) -> None:
     task = get_task(str(write(tmp_path, text + "hub_splits: {train: train, test: eval}\n")))
     assert (task.hub, task.hub_config, task.hub_splits) == ("someone/spam", "plain", {"train": "train", "test": "eval"})
     assert (task.label_column, task.label_values, task.metrics) == ("label", (0, 1), ("accuracy",))
+    assert task.prefix == "spam"
 
 
 @pytest.mark.parametrize(
