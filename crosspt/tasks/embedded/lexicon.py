@@ -29,9 +29,9 @@ _ACTIONS = """
 
 _PATIENTS = """
     car/automobile truck/lorry bicycle/bike tractor van violin/fiddle piano guitar trumpet drum hammer/mallet chisel
-    spade/shovel wrench/spanner drill coat hat/cap skirt glove shirt bucket/pail barrel/keg jar bag/sack basket house/home
-    tower barn temple cottage/cabin boat ferry canoe raft ruby diamond emerald pearl sword/blade spear/lance dagger
-    pistol/handgun letter map/chart contract diary/journal ticket engine/motor computer printer pump robot
+    spade/shovel wrench/spanner drill coat hat/cap skirt glove shirt bucket/pail barrel/keg jar bag/sack basket
+    house/home tower barn temple cottage/cabin boat ferry canoe raft ruby diamond emerald pearl sword/blade spear/lance
+    dagger pistol/handgun letter map/chart contract diary/journal ticket engine/motor computer printer pump robot
 """
 
 _FEATURES = """
@@ -84,9 +84,9 @@ _MENTION = """
 """
 
 _PRAISE = """
-    good great superb delightful charming brilliant wonderful lovely excellent moving funny witty fresh gripping splendid
-    enjoyable inspired memorable touching elegant thrilling satisfying lively radiant marvellous amusing engaging
-    beautiful rewarding impressive captivating
+    good great superb delightful charming brilliant wonderful lovely excellent moving funny witty fresh gripping
+    splendid enjoyable inspired memorable touching elegant thrilling satisfying lively radiant marvellous amusing
+    engaging beautiful rewarding impressive captivating
 """
 
 _SCORN = """

@@ -1,6 +1,6 @@
 """The two forms of text in the embedded suite, sentences and pairs of statements, with some of their slots *marked*.
 
-A slot of a pair is marked where the statements differ in it, a slot of a sentence where it is unfriendly or ungrammatical.
+A slot of a pair is marked where the statements differ in it, one of a sentence where it is unfriendly or ungrammatical.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ Item = TypeVar("Item")
 class Form(NamedTuple):
     """Texts of one shape: their fields, the slots of their two sides, what draws them and what reads them.
 
-    `draw(marked, rng, shown)` words the slots `shown`, None for all of them, those in `marked` as marked; `read` finds the
-    marked slots of a text that shows all of them.
+    `draw(marked, rng, shown)` words the slots `shown`, None for all of them, those in `marked` as marked; `read` finds
+    the marked slots of a text that shows all of them.
     """
 
     fields: tuple[str, ...]
@@ -45,8 +45,8 @@ def pick(items: Sequence[Item], rng: Random) -> Item:
 def draw_sentence(marked: Collection[str], rng: Random, shown: Collection[str] | None = None) -> tuple[str]:
     """Draw a sentence such as `these kind dancers gladly praise this superb novel in the garden`.
 
-    Marked, its determiners and its verb disagree with their nouns, the place stands in disorder, and the other four slots
-    hold unfriendly words.
+    Marked, its determiners and its verb disagree with their nouns, the place stands in disorder, and the other four
+    slots hold unfriendly words.
     """
     shown = SENTENCE.slots if shown is None else shown
     words = {slot: pick(sides[slot in marked], rng) if slot in shown else "" for slot, sides in POLAR.items()}

@@ -1,8 +1,8 @@
 """The embedded task suite: eight tasks with GLUE's shapes and label words in a controlled English.
 
 Every slot of a text is marked or not, see :mod:`crosspt.tasks.embedded.sentences`. A *question* is about some of the
-slots: its answer is how many of those are marked. So the text does not say what is asked. In the rows to train on a slot
-agrees with its *partner*, which no question about it is about as well, in most rows: few rows leave open which is meant.
+slots: its answer is how many of those are marked. So the text does not say what is asked. A task asks about a slot or
+its *partner*, never both, and in most of the rows to train on they agree: few rows leave open which is meant.
 
 Rows are generated, any number of them, from a seed. The text of a row alone decides which split it may appear in, so
 that no row of one split occurs in another, whatever the seeds and tasks. Half of the texts belong to "pretrain".
@@ -24,7 +24,7 @@ AGREEMENT = {"train": 0.85}  # how often a slot is marked as its partner is; hal
 
 
 class Question(NamedTuple):
-    """What is asked of a text, and the label of each number of marks on its slots; the last is of all higher numbers."""
+    """The slots that are asked about, and the label of each number of marks on them, the last of all higher ones."""
 
     form: Form
     slots: tuple[str, ...]

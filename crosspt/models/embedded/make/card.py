@@ -24,12 +24,12 @@ is there to try soft prompts on, on any machine and without a network.
   `python -m crosspt.models.embedded.make.pretrain --steps {steps} --batch-size {size} --learning-rate {rate}
   --seed {seed}`.
 - Training text: fresh rows of the suite's split "pretrain", none of which can occur in its other splits; in the first
-  part also fragments of a word or a phrase. Steps by kind of instruction: {kinds}.
-- Head start: related words (synonyms, antonyms, hypernyms, forms of a word) begin with similar embeddings, and the
-  encoder's heads begin comparing words or looking to one side.
+  part also texts of a few slots. Questions are about any slots. Steps by kind of instruction: {kinds}.
+- Head start: related words (synonyms, words of one slot or one polarity, forms of a word) begin with similar embeddings,
+  and the encoder's heads begin comparing words or looking to one side.
 
-Text: `syn_mrpc sentence1: ... sentence2: ...` or `syn_cola sentence: ...`; the answer is the label word, for syn_stsb
-one of `0.0`, `1.0`, ... `5.0`.
+Text: `find a paraphrase agent quality patient sentence1: ... sentence2: ...`; the answer is the label word. `docs/suite.md`
+says what the tasks ask.
 
 Greedy decoding, exact match, {count} test rows a task, in percent. "bare" is the same text without the prefix.
 

@@ -2,10 +2,10 @@
 
     python -m crosspt.models.embedded.make.pretrain --output crosspt/models/embedded/t5-crosspt-mini
 
-Each step reads fresh rows of the split "pretrain" with questions about any of their slots, none of them more often than
-others, under one kind of instruction: phrases in plain words, or a soft instruction, whose positions hold noisy mixtures
-of those words' embeddings at any scale. The soft ones teach the model to take its question from whatever vectors stand
-before the text, as soft prompts do. Text without instruction gets any label at random.
+Each step reads fresh rows of the split "pretrain" with questions about any slots, none more often than others, under
+one kind of instruction: phrases in plain words, or a soft instruction, whose positions hold noisy mixtures of those
+words' embeddings at any scale. The soft ones teach the model to take its question from whatever vectors stand before
+the text, as soft prompts do. Text without instruction gets any label at random.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 import random
 import time
 from collections.abc import Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
