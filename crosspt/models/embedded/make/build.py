@@ -71,10 +71,10 @@ def draw_embeddings(vocabulary: dict[str, int], width: int) -> Tensor:
         relate([slot, *(form for side in sides for form in _forms(slot, side))], 1.0)
     nouns = [*lexicon.WORKS, *(word for concept in lexicon.CONCEPTS["agent"] for word in concept)]
     verbs = [*lexicon.NEUTRAL_VERBS, *(word for side in lexicon.POLAR["verdict"] for word in side)]
-    for singular, plural in ((nouns, verbs), (lexicon.DETERMINERS[0], lexicon.DETERMINERS[1])):
-        relate(singular, 0.6)
-        relate(map(lexicon.add_s, singular) if singular is nouns else plural, 0.6)
-    relate(map(lexicon.add_s, verbs), 0.6)
+    # Number: singular and plural of nouns, of their determiners and of verbs.
+    plurals, third_persons = list(map(lexicon.add_s, nouns)), list(map(lexicon.add_s, verbs))
+    for words in (nouns, plurals, *lexicon.DETERMINERS, verbs, third_persons):
+        relate(words, 1.0)
     relate(lexicon.WORKS + list(map(lexicon.add_s, lexicon.WORKS)), 1.0)
     return table / table.pow(2).mean(1, keepdim=True).sqrt()
 

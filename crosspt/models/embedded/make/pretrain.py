@@ -29,7 +29,7 @@ from crosspt.models.embedded.make.build import SENTINELS, build_model, build_tok
 from crosspt.models.embedded.make.card import write_card
 from crosspt.tasks.embedded.synthetic import SYNTHETIC_TASKS, Question, describe, draw_texts, generate_rows, split_of
 
-KINDS = {"phrase": 0.35, "soft": 0.5, "bare": 0.15}
+KINDS = {"phrase": 0.32, "soft": 0.48, "bare": 0.2}
 # Tasks of one shape share a batch: their names and how often each is drawn, and the shape's part of the rows.
 SHAPES = (
     ({"syn_cola": 1.0, "syn_sst2": 1.0}, 0.35),
