@@ -18,7 +18,7 @@ class DataConfig:
             1000 at most.
         data_seed: of the draw of all these rows.
         test_rows: most rows to report on.
-        prefix: whether the input begins with the task's name.
+        prefix: whether the input begins with the task's prefix.
         label_set: label words: natural, synthetic (A0, A1, B0, ...) or numeric (0, 1, 2).
         max_length: most tokens of an input; longer texts are cut, the longest first.
     """

@@ -142,13 +142,13 @@ def evaluate_bare(
     Args:
         model: folder or hub name of the T5, or ``embedded``.
         tasks: the tasks.
-        data: the rows, and whether the input begins with the task's name.
+        data: the rows, and whether the input begins with the task's prefix.
         compute: how rows are answered.
         decode: ``"generate"``, ``"rank"`` or ``"both"``.
 
     Returns:
         An object with the schema of ``results.json``, and the answers. The scheme of its rows is ``bare``, or
-        ``prefix`` with the task's name in front, and ``majority``.
+        ``prefix`` with the task's prefix in front, and ``majority``.
     """
     started = time.perf_counter()
     device = pick_device(compute.device)

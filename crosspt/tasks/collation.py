@@ -38,7 +38,7 @@ def encode_inputs(
         task: the task of the rows.
         rows: rows with the task's text columns.
         tokenizer: a transformers tokenizer.
-        prefix: whether the task's name comes first.
+        prefix: whether the task's prefix comes first.
         max_length: most tokens of an input.
 
     Raises:
@@ -128,7 +128,7 @@ def encode_rows(
         tokenizer: a transformers tokenizer.
         task_id: the task's number in the model.
         words: the word of each class, from `Task.label_words`.
-        prefix: whether the task's name comes first in the input.
+        prefix: whether the task's prefix comes first in the input.
         max_length: most tokens of an input, see `encode_inputs`.
         max_target_length: most tokens of a target; a longer one is an error, since cut words can be told apart no more.
 

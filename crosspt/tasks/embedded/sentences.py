@@ -123,18 +123,19 @@ def read_sentence(text: str) -> set[str]:
 
 def read_pair(first: str, second: str) -> set[str]:
     """Return the marked slots of a whole pair of statements."""
-    return {slot for slot in PAIR.slots if _find(first, slot) != _find(second, slot)}
-
-
-def _find(text: str, slot: str) -> Concept:
-    """The concept that a statement holds in a slot."""
-    inflect = past if slot == "action" else str
-    return next(concept for concept in CONCEPTS[slot] for word in concept if f" {inflect(word)} " in f" {text} ")
+    one, other = ({_SLOTS[word] for word in text.split() if word in _SLOTS} for text in (first, second))
+    return {slot for slot, _ in one ^ other}
 
 
 _SINGULAR = {word for concept in CONCEPTS["agent"] for word in concept}
 _BASES = {word for side in POLAR["verdict"] for word in side}
-
+# The slot and the concept that a word of a statement stands for; of a phrase it is the last one that tells.
+_SLOTS = {
+    (past(word) if slot == "action" else word.split()[-1]): (slot, concept)
+    for slot, concepts in CONCEPTS.items()
+    for concept in concepts
+    for word in concept
+}
 SENTENCE = Form(
     ("sentence",),
     (("determiner", "agreement", "article", "order"), ("character", "verdict", "mood", "merit")),

@@ -25,11 +25,11 @@ is there to try soft prompts on, on any machine and without a network.
   --seed {seed}`.
 - Training text: fresh rows of the suite's split "pretrain", none of which can occur in its other splits; in the first
   part also texts of a few slots. Questions are about any slots. Steps by kind of instruction: {kinds}.
-- Head start: related words (synonyms, words of one slot or one polarity, forms of a word) begin with similar embeddings,
-  and the encoder's heads begin comparing words or looking to one side.
+- Head start: related words (synonyms, words of one slot, polarity or number, forms of a word) begin with similar
+  embeddings, and the encoder's heads begin comparing words or looking to one side.
 
-Text: `find a paraphrase agent quality patient sentence1: ... sentence2: ...`; the answer is the label word. `docs/suite.md`
-says what the tasks ask.
+Text: `find a paraphrase agent quality patient sentence1: ... sentence2: ...`; the answer is the label word. What the
+tasks ask is in `docs/suite.md`.
 
 Greedy decoding, exact match, {count} test rows a task, in percent. "bare" is the same text without the prefix.
 
