@@ -95,6 +95,11 @@ _SCORN = """
     unpleasant forgettable tasteless
 """
 
+_REVIEWERS = """
+    critic reader viewer listener host director author editor student teacher guest visitor neighbour colleague stranger
+    curator
+"""
+
 _WORKS = """
     film movie plot story song novel play concert dialogue ending script album drama dance scene cast show poem tale
     opera sequel
@@ -153,7 +158,7 @@ CONCEPTS = {
 }
 """What may fill each slot of a statement."""
 
-WORKS, NEUTRAL_VERBS = _WORKS.split(), _MENTION.split()
+REVIEWERS, WORKS, NEUTRAL_VERBS = _REVIEWERS.split(), _WORKS.split(), _MENTION.split()
 POLAR = {
     "character": (_VIRTUES.split(), _VICES.split()),
     "mood": (_KINDLY.split(), _UNKINDLY.split()),
@@ -167,7 +172,7 @@ def word_forms() -> set[str]:
     """Return every word that the suite uses, plurals, past and third person included."""
     concepts = [word.split()[-1] for slot in CONCEPTS.values() for concept in slot for word in concept]
     polar = [word for sides in POLAR.values() for side in sides for word in side]
-    nouns = [word for concept in CONCEPTS["agent"] for word in concept] + WORKS
+    nouns = REVIEWERS + WORKS
     judged = [*(word for side in POLAR["verdict"] for word in side), *NEUTRAL_VERBS]
     actions = [word for concept in CONCEPTS["action"] for word in concept]
     words = {*concepts, *polar, *nouns, *judged} | {add_s(word) for word in nouns + judged}

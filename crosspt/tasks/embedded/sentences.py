@@ -9,7 +9,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from crosspt.tasks.embedded.lexicon import CONCEPTS, DETERMINERS, NEUTRAL_VERBS, POLAR, WORKS, Concept, add_s, past
+from crosspt.tasks.embedded.lexicon import (
+    CONCEPTS,
+    DETERMINERS,
+    NEUTRAL_VERBS,
+    POLAR,
+    REVIEWERS,
+    WORKS,
+    Concept,
+    add_s,
+    past,
+)
 
 Item = TypeVar("Item")
 
@@ -43,7 +53,7 @@ def pick(items: Sequence[Item], rng: Random) -> Item:
 
 
 def draw_sentence(marked: Collection[str], rng: Random, shown: Collection[str] | None = None) -> tuple[str]:
-    """Draw a sentence such as `these kind dancers gladly praise this superb novel in the garden`.
+    """Draw a sentence such as `these kind readers gladly praise this superb novel in the garden`.
 
     Marked, its determiners and its verb disagree with their nouns, the place stands in disorder, and the other four
     slots hold unfriendly words.
@@ -51,7 +61,7 @@ def draw_sentence(marked: Collection[str], rng: Random, shown: Collection[str] |
     shown = SENTENCE.slots if shown is None else shown
     words = {slot: pick(sides[slot in marked], rng) if slot in shown else "" for slot, sides in POLAR.items()}
     plural, many = rng.random() < 0.5, rng.random() < 0.5
-    noun, work = pick(pick(CONCEPTS["agent"], rng), rng), pick(WORKS, rng)
+    noun, work = pick(REVIEWERS, rng), pick(WORKS, rng)
     determiner, article = (
         pick(DETERMINERS[number != (slot in marked)], rng) if slot in shown else "the"
         for slot, number in (("determiner", plural), ("article", many))
@@ -110,7 +120,7 @@ def read_sentence(text: str) -> set[str]:
     determiner, character, noun, mood, verb, article, merit, work, *place = text.split()
     words = {"character": character, "mood": mood, "verdict": verb, "merit": merit}
     friendly = {slot: {form for word in POLAR[slot][0] for form in (word, add_s(word))} for slot in POLAR}
-    plural, many = (word not in singular for word, singular in ((noun, _SINGULAR), (work, WORKS)))
+    plural, many = (word not in singular for word, singular in ((noun, REVIEWERS), (work, WORKS)))
     marked = {slot for slot, word in words.items() if word not in friendly[slot]}
     found = {
         "determiner": determiner in DETERMINERS[not plural],
@@ -127,7 +137,6 @@ def read_pair(first: str, second: str) -> set[str]:
     return {slot for slot, _ in one ^ other}
 
 
-_SINGULAR = {word for concept in CONCEPTS["agent"] for word in concept}
 _BASES = {word for side in POLAR["verdict"] for word in side}
 # The slot and the concept that a word of a statement stands for; of a phrase it is the last one that tells.
 _SLOTS = {

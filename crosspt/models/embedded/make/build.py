@@ -47,7 +47,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 def _forms(slot: str, words: Iterable[str]) -> list[str]:
     """Return the words of a slot and their inflections."""
-    inflect = {"agent": (lexicon.add_s,), "action": (lexicon.past,), "verdict": (lexicon.add_s, lexicon.past)}
+    inflect = {"action": (lexicon.past,), "verdict": (lexicon.add_s, lexicon.past)}
     return [form for word in words for form in (word, *(change(word) for change in inflect.get(slot, ())))]
 
 
@@ -69,13 +69,14 @@ def draw_embeddings(vocabulary: dict[str, int], width: int) -> Tensor:
         for side in sides:
             relate(_forms(slot, side), 0.8)
         relate([slot, *(form for side in sides for form in _forms(slot, side))], 1.0)
-    nouns = [*lexicon.WORKS, *(word for concept in lexicon.CONCEPTS["agent"] for word in concept)]
+    nouns = lexicon.REVIEWERS + lexicon.WORKS
     verbs = [*lexicon.NEUTRAL_VERBS, *(word for side in lexicon.POLAR["verdict"] for word in side)]
-    # Number: singular and plural of nouns, of their determiners and of verbs.
-    plurals, third_persons = list(map(lexicon.add_s, nouns)), list(map(lexicon.add_s, verbs))
-    for words in (nouns, plurals, *lexicon.DETERMINERS, verbs, third_persons):
-        relate(words, 1.0)
-    relate(lexicon.WORKS + list(map(lexicon.add_s, lexicon.WORKS)), 1.0)
+    # Number: what is singular, nouns, their determiners and the verbs that go with them, and what is plural.
+    singular, plural = lexicon.DETERMINERS
+    relate([*nouns, *singular, *map(lexicon.add_s, verbs)], 1.5)
+    relate([*map(lexicon.add_s, nouns), *plural, *verbs], 1.5)
+    for kind in (lexicon.REVIEWERS, lexicon.WORKS):
+        relate([*kind, *map(lexicon.add_s, kind)], 1.0)
     return table / table.pow(2).mean(1, keepdim=True).sqrt()
 
 
