@@ -59,19 +59,12 @@ def test_tokenizer_is_the_one_the_script_builds(tokenizer):
 @pytest.mark.parametrize("task", list(SYNTHETIC_TASKS))
 def test_tokenizer_returns_every_text_of_the_suite(tokenizer, task):
     rows = [row for split in ("pretrain", "test") for row in generate_rows(task, split, 500)]
-    texts = [pretrain.format_text(task, row, prefix=True) for row in rows]
+    texts = [pretrain.TASKS[task].format_input(row, prefix=True) for row in rows]
     texts += SYNTHETIC_TASKS[task].labels
     ids = tokenizer(texts)["input_ids"]
     assert tokenizer.batch_decode(ids, skip_special_tokens=True) == texts
     pieces = {piece for row in ids for piece in tokenizer.convert_ids_to_tokens(row)}
     assert not [piece for piece in pieces if piece == "<unk>" or piece.startswith("##")]
-
-
-def test_pretraining_and_the_suite_word_a_row_alike():
-    for task in EMBEDDED_TASKS:
-        (row,) = generate_rows(task.name, "test", 1)
-        for prefix in (False, True):
-            assert pretrain.format_text(task.name, row, prefix) == task.format_input(row, prefix)
 
 
 @pytest.mark.parametrize("text", ["3.8", "A0", "Zebras eat grass, don't they?", "low", "not_entailment"])
@@ -96,7 +89,9 @@ def test_does_not_know_the_question_from_the_text_alone():
 def test_a_soft_mixture_of_instruction_words_replaces_the_prefix(model, tokenizer):
     batcher = pretrain.Batcher(tokenizer, 0)
     rows = generate_rows("syn_rte", "test", 60)
-    batch = tokenizer([pretrain.format_text("syn_rte", row) for row in rows], padding=True, return_tensors="pt")
+    batch = tokenizer(
+        [pretrain.TASKS["syn_rte"].format_input(row, prefix=False) for row in rows], padding=True, return_tensors="pt"
+    )
     words = batcher.encode(" ".join(describe("syn_rte", SYNTHETIC_TASKS["syn_rte"].question.slots)))
     with torch.no_grad():
         soft = batcher.mix_instructions([words] * len(rows), model.shared.weight)

@@ -27,6 +27,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokeniz
 
 from crosspt.models.embedded.make.build import SENTINELS, build_model, build_tokenizer
 from crosspt.models.embedded.make.card import write_card
+from crosspt.tasks.embedded.suite import EMBEDDED_TASKS
 from crosspt.tasks.embedded.synthetic import SYNTHETIC_TASKS, Question, describe, draw_texts, generate_rows, split_of
 
 KINDS = {"phrase": 0.35, "soft": 0.5, "bare": 0.15}
@@ -36,13 +37,7 @@ SHAPES = (
     ({"syn_mrpc": 1.0, "syn_qqp": 1.0, "syn_stsb": 1.8, "syn_mnli": 1.3, "syn_qnli": 1.0, "syn_rte": 1.0}, 0.65),
 )
 WARM_UP = 200
-
-
-def format_text(task: str, row: dict[str, Any], prefix: bool = False) -> str:
-    """Return the input text of a row, with or without the task's prefix before it."""
-    fields = SYNTHETIC_TASKS[task].question.form.fields
-    instruction = describe(task, SYNTHETIC_TASKS[task].question.slots) if prefix else []
-    return " ".join([*instruction, *(f"{field}: {row[field]}" for field in fields)])
+TASKS = {task.name: task for task in EMBEDDED_TASKS}
 
 
 def draw_question(task: str, rng: random.Random) -> Question:
@@ -100,11 +95,11 @@ class Batcher:
         for task in tasks:
             question = draw_question(task, self.rng)
             row, label = draw_row(question, self.rng, fragments)
-            texts.append(format_text(task, row))
+            texts.append(TASKS[task].format_input(row, prefix=False))
             if kind == "bare":
                 task = self.rng.choice(tasks)
-                label = min(self.rng.choices(range(len(SYNTHETIC_TASKS[task].labels)), k=2))
-            answers.append(SYNTHETIC_TASKS[task].labels[label])
+                label = min(self.rng.choices(range(len(TASKS[task].labels)), k=2))
+            answers.append(TASKS[task].labels[label])
             phrases = describe(task, question.slots)
             words.append([word for phrase in self.rng.sample(phrases, len(phrases)) for word in self.encode(phrase)])
         sources: list[list[int]]
@@ -190,10 +185,10 @@ def train(
 def measure(model: Any, tokenizer: Any, task: str, count: int, prefix: bool) -> float:
     """Return the percentage of test rows that the model answers with the very label, decoding greedily."""
     rows = generate_rows(task, "test", count)
-    batch = tokenizer([format_text(task, row, prefix) for row in rows], padding=True, return_tensors="pt")
+    batch = tokenizer([TASKS[task].format_input(row, prefix) for row in rows], padding=True, return_tensors="pt")
     ids = model.generate(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], max_new_tokens=5)
     answers = tokenizer.batch_decode(ids, skip_special_tokens=True)
-    right = sum(answer == SYNTHETIC_TASKS[task].labels[row["label"]] for answer, row in zip(answers, rows, strict=True))
+    right = sum(answer == TASKS[task].labels[row["label"]] for answer, row in zip(answers, rows, strict=True))
     return 100.0 * right / max(1, count)
 
 
