@@ -25,6 +25,7 @@ from crosspt.config.data import DataConfig
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import EMBEDDED, Compute, Decode, RunConfig
 from crosspt.config.training import TrainingConfig
+from crosspt.evaluation.metrics import MAJORITY
 from crosspt.models.t5.loading import load_t5
 from crosspt.runs.evaluate import evaluate_bare, evaluate_prompts, score_prompts
 from crosspt.runs.train import train
@@ -55,7 +56,7 @@ class Check(NamedTuple):
 
 
 def measure_seed(seed: int, folder: Path, model: str) -> list[dict[str, Any]]:
-    """Train P on few, some and many rows a task, then on few rows from prompts of related and of unrelated tasks.
+    """Train P on few, some and many rows a task, then PI on few rows from prompts of related and of unrelated tasks.
 
     Returns:
         Rows of results with the ``condition`` that they are of.
@@ -65,7 +66,7 @@ def measure_seed(seed: int, folder: Path, model: str) -> list[dict[str, Any]]:
     for shots in (FEW, SOME, MANY):
         run = _make_run("P", seed, shots, model)
         content = train(run, folder / f"P-{shots}-{seed}", resume=True, device="cpu", progress=False)
-        results += [{**row, "condition": f"P at {shots} rows"} for row in content["results"] if row["scheme"] == "P"]
+        results += [{**row, "condition": f"P at {shots} rows"} for row in content["results"]]
     t5, tokenizer = load_t5(model)
     learned = load_source_prompts([folder / f"P-{MANY}-{seed}"], t5.config.d_model)
     run = _make_run("PI", seed, FEW, model)
@@ -78,7 +79,7 @@ def measure_seed(seed: int, folder: Path, model: str) -> list[dict[str, Any]]:
             run_job(job, target, t5, tokenizer, rows, run.data, source_prompts=given, device="cpu", progress=False)
         answers = evaluate_prompts(target, t5, tokenizer, rows, run, Compute(device="cpu", progress=False))
         results += [{**row, "condition": condition} for row in score_prompts(target, run, answers)]
-    return results
+    return [row for row in results if row["scheme"] != MAJORITY]
 
 
 def starts(seed: int) -> dict[str, dict[str, str]]:

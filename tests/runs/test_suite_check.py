@@ -4,7 +4,7 @@ import pytest
 from crosspt.config.data import DataConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.runs import suite_check
-from crosspt.runs.suite_check import EPOCHS, FAMILIES, FEW, MANY, SOME, TASKS, check, starts
+from crosspt.runs.suite_check import EPOCHS, FAMILIES, FEW, MANY, SOME, TASKS, check, measure_seed, starts
 
 NUMBERS = {f"P at {FEW} rows": 60.0, f"P at {SOME} rows": 75.0, f"P at {MANY} rows": 85.0}
 NUMBERS |= {"related start": 70.0, "unrelated start": 62.0}
@@ -92,7 +92,14 @@ def test_a_whole_check(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
         map = staticmethod(map)
 
+    measured = []
+
+    def measure(*arguments, **settings):
+        measured.append(rows := measure_seed(*arguments, **settings))
+        return rows
+
     monkeypatch.setattr(suite_check, "ProcessPoolExecutor", InProcess)
+    monkeypatch.setattr(suite_check, "measure_seed", measure)
     monkeypatch.setattr(suite_check, "MANY", 16)
     monkeypatch.setattr(suite_check, "SOME", 12)
     monkeypatch.setattr(suite_check, "DataConfig", lambda **settings: DataConfig(**settings | {"test_rows": 10}))
@@ -105,3 +112,6 @@ def test_a_whole_check(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert printed.count("labels that the text does not bear out") == 2
     assert "missed" in printed
     assert EPOCHS.keys() == {512}
+    assert measured[0] == measured[2]
+    primary = [(row["condition"], row["task"], row["decode"]) for row in measured[0] if row["primary"]]
+    assert len(primary) == len({*primary}) == 5 * len(TASKS) * 2
