@@ -61,7 +61,6 @@ def measure_seed(seed: int, folder: Path, model: str) -> list[dict[str, Any]]:
     Returns:
         Rows of results with the ``condition`` that they are of.
     """
-    torch.set_num_threads(1)
     results = []
     for shots in (FEW, SOME, MANY):
         run = _make_run("P", seed, shots, model)
@@ -122,8 +121,13 @@ def check(results: pd.DataFrame, bare: pd.DataFrame) -> Iterator[Check]:
         yield Check(f"deviation over seeds at {SOME} rows, {decode}", some.mean().std(), 0, 2.5)
         yield Check(f"tasks 30 to 95 percent of the way, {decode}", int(way.between(30, 95).sum()), 6, len(TASKS))
         kin = [name for family in FAMILIES for name in family]
-        starts = of("related start").loc[kin] - of("unrelated start").loc[kin]
-        yield Check(f"related over unrelated start at {FEW} rows, {decode}", starts.mean(axis=None), 3, 100)
+        gain = of("related start").loc[kin] - of("unrelated start").loc[kin]
+        yield Check(f"related over unrelated start at {FEW} rows, {decode}", gain.mean(axis=None), 3, 100)
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    sys.stdout = sys.stderr  # the Trainer logs to stdout
 
 
 def _means(rows: pd.DataFrame, condition: str) -> pd.DataFrame:
@@ -155,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         evaluate_bare(options.model, tasks, DataConfig(prefix=prefix, test_rows=1000), Compute(progress=False))[0]
         for prefix in (False, True)
     ]
-    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), _start_worker) as pool:
         work = partial(measure_seed, folder=options.output, model=options.model)
         results = pd.DataFrame([row for rows in pool.map(work, range(options.seeds)) for row in rows])
     bare = pd.DataFrame([row for part in alone for row in part["results"]])

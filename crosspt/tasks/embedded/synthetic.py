@@ -43,29 +43,28 @@ class SyntheticTask(NamedTuple):
 
 _NLI, _RTE = ("entailment", "neutral", "contradiction"), ("entailment", "not_entailment")
 _SCORES = ("1.0", "2.0", "3.0", "4.0", "5.0")
-_AB, _BA = (0, 1), (1, 0)
 
 SYNTHETIC_TASKS = {
     "syn_cola": SyntheticTask(
-        Question(SENTENCE, ("determiner", "agreement", "order"), _BA),
+        Question(SENTENCE, ("determiner", "agreement", "order"), (1, 0)),
         ("unacceptable", "acceptable"),
         "judge the grammar",
         ("accuracy", "matthews"),
     ),
     "syn_sst2": SyntheticTask(
-        Question(SENTENCE, ("character", "verdict", "merit"), _BA),
+        Question(SENTENCE, ("character", "verdict", "merit"), (1, 0)),
         ("negative", "positive"),
         "tell the sentiment",
         ("accuracy",),
     ),
     "syn_mrpc": SyntheticTask(
-        Question(PAIR, ("agent", "quality", "patient"), _BA),
+        Question(PAIR, ("agent", "quality", "patient"), (1, 0)),
         ("not_equivalent", "equivalent"),
         "find a paraphrase",
         ("accuracy", "f1"),
     ),
     "syn_qqp": SyntheticTask(
-        Question(PAIR, ("agent", "patient", "feature"), _BA),
+        Question(PAIR, ("agent", "patient", "feature"), (1, 0)),
         ("not_duplicate", "duplicate"),
         "find a repetition",
         ("accuracy", "f1"),
@@ -80,10 +79,10 @@ SYNTHETIC_TASKS = {
         Question(PAIR, ("action", "place", "time"), (0, 1, 2)), _NLI, "infer in three ways", ("accuracy",)
     ),
     "syn_qnli": SyntheticTask(
-        Question(PAIR, ("manner", "place", "time"), _AB), _RTE, "infer in two ways", ("accuracy",)
+        Question(PAIR, ("manner", "place", "time"), (0, 1)), _RTE, "infer in two ways", ("accuracy",)
     ),
     "syn_rte": SyntheticTask(
-        Question(PAIR, ("action", "manner", "time"), _AB), _RTE, "infer in two ways", ("accuracy",)
+        Question(PAIR, ("action", "manner", "time"), (0, 1)), _RTE, "infer in two ways", ("accuracy",)
     ),
 }
 
