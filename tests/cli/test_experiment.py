@@ -67,7 +67,7 @@ def test_an_estimate_counts_the_answers_of_selections(workspace: Workspace, tmp_
 def test_settings_from_yaml(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("shots: [2, null]\nepochs: 3\nscheme: SLP\ntasks: [sst2]\n")
     few = ["--config", tmp_path / "settings.yaml", "--suite", "glue", "--seeds", 2, "--seed", 5, "--dry-run", "--json"]
-    places = ["--model", workspace.model, "--data-dir", workspace.data]
+    places = ["--model", workspace.model, "--data-dir", workspace.data, "--output", tmp_path / "new"]
     content = crosspt("experiment", "figure-2", *few, *places).json()
     assert [cell["cell"] for cell in content["cells"]] == [
         "SLP-shots2-seed5",
