@@ -5,6 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixing import (
     Gradient,
@@ -237,7 +238,7 @@ def compose_products(
         dots: whether the shares of dalpha are.
     """
     x = mixture
-    tiles = product_tiles(x.length, x.width, x.num_sources, x.operand)
+    tiles = product_tiles(x.length, x.width, x.num_sources, x.operand, tile_class(grad.device))
     groups = grad.shape[0]
     patches = -(-x.length // tiles.BI) * -(-x.width // tiles.BN)
     accumulator = torch.float64 if x.operand is torch.float64 else torch.float32

@@ -63,17 +63,18 @@ class ProductTiles(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def product_tiles(length: int, width: int, sources: int, dtype: torch.dtype) -> ProductTiles:
-    """Tiles of the backward's matrix products; the arguments are those of :func:`compose_tiles`."""
+def product_tiles(length: int, width: int, sources: int, dtype: torch.dtype, architecture: str) -> ProductTiles:
+    """Tiles of the backward's matrix products; arguments are those of :func:`compose_tiles`, and the GPU's class."""
+    stages = 1 if architecture == "gfx942" else 2  # two would spill there
     many = 16 if sources <= 16 else 32
     columns = fit(width, 64, 16)
     if dtype.itemsize == 2:
         positions = fit(length, 4)
-        return ProductTiles(64 // positions, positions, columns, columns, many, 16, 1, 64, columns, 8, 2)
+        return ProductTiles(64 // positions, positions, columns, columns, many, 16, 1, 64, columns, 8, stages)
     positions = fit(length, 2)
     groups = 16 // positions
     step = fit(width, 32, 16)
-    return ProductTiles(groups, positions, columns, step, many, groups, positions, columns, columns, 8, 2)
+    return ProductTiles(groups, positions, columns, step, many, groups, positions, columns, columns, 8, stages)
 
 
 class SpreadTiles(NamedTuple):
