@@ -6,8 +6,10 @@ A slot of a pair is marked where the statements differ in it, one of a sentence 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from crosspt.tasks.embedded.lexicon import (
     CONCEPTS,
@@ -24,24 +26,25 @@ from crosspt.tasks.embedded.lexicon import (
 Item = TypeVar("Item")
 
 
-class Form(NamedTuple):
+@dataclass(frozen=True)
+class Form:
     """Texts of one shape: their fields, the slots of their two sides, what draws them and what reads them.
 
-    `draw(marked, rng, shown)` words the slots `shown`, None for all of them, those in `marked` as marked; `read` finds
-    the marked slots of a text that shows all of them.
+    `draw(marked, rng, shown)` words the slots `shown`, those in `marked` as marked; `read` finds the marked slots of a
+    text that shows all of them.
     """
 
     fields: tuple[str, ...]
     sides: tuple[tuple[str, ...], tuple[str, ...]]
-    draw: Callable[[Collection[str], Random, Collection[str] | None], tuple[str, ...]]
+    draw: Callable[[Collection[str], Random, Collection[str]], tuple[str, ...]]
     read: Callable[..., set[str]]
 
-    @property
+    @cached_property
     def slots(self) -> tuple[str, ...]:
         """The names of all slots."""
         return self.sides[0] + self.sides[1]
 
-    @property
+    @cached_property
     def partners(self) -> dict[str, str]:
         """The partner of each slot: that of the other side in its place."""
         return dict(zip(self.slots, self.sides[1] + self.sides[0], strict=True))
@@ -52,13 +55,12 @@ def pick(items: Sequence[Item], rng: Random) -> Item:
     return items[int(rng.random() * len(items))]
 
 
-def draw_sentence(marked: Collection[str], rng: Random, shown: Collection[str] | None = None) -> tuple[str]:
+def draw_sentence(marked: Collection[str], rng: Random, shown: Collection[str]) -> tuple[str]:
     """Draw a sentence such as `these kind readers gladly praise this superb novel in the garden`.
 
     Marked, its determiners and its verb disagree with their nouns, the place stands in disorder, and the other four
     slots hold unfriendly words.
     """
-    shown = SENTENCE.slots if shown is None else shown
     words = {slot: pick(sides[slot in marked], rng) if slot in shown else "" for slot, sides in POLAR.items()}
     plural, many = rng.random() < 0.5, rng.random() < 0.5
     noun, work = pick(REVIEWERS, rng), pick(WORKS, rng)
@@ -79,12 +81,11 @@ def draw_sentence(marked: Collection[str], rng: Random, shown: Collection[str] |
     return (" ".join(filter(None, parts)),)
 
 
-def draw_pair(marked: Collection[str], rng: Random, shown: Collection[str] | None = None) -> tuple[str, str]:
+def draw_pair(marked: Collection[str], rng: Random, shown: Collection[str]) -> tuple[str, str]:
     """Draw two statements such as `the tall nurse quietly lifted the heavy drum in the park on monday`.
 
     They agree in the slots that are not marked, though not always in the words for them or in voice and order.
     """
-    shown = PAIR.slots if shown is None else shown
     first = {slot: pick(CONCEPTS[slot], rng) for slot in PAIR.slots if slot in shown}
     second = {slot: _pick_other(CONCEPTS[slot], first[slot], rng) if slot in marked else first[slot] for slot in first}
     return _word_statement(first, rng), _word_statement(second, rng)

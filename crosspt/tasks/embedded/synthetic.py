@@ -118,7 +118,7 @@ def draw_texts(question: Question, answer: int, rng: Random, agreement: float = 
         if slot not in question.slots:
             rate = 0.5 if partner not in question.slots else agreement if partner in marked else 1.0 - agreement
             marked |= {slot} if rng.random() < rate else set()
-    return question.form.draw(marked, rng, None)
+    return question.form.draw(marked, rng, question.form.slots)
 
 
 def read_label(task: str, row: Mapping[str, Any]) -> int:
