@@ -20,7 +20,6 @@ from safetensors.torch import save
 from torch import Tensor
 
 from crosspt.config.files import SCHEMA, parse_json, read_json, write_atomically, write_json
-from crosspt.config.layout import TARGETS
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.values import check_types
 
@@ -138,14 +137,6 @@ def load_prompts(folder: str | os.PathLike[str]) -> SavedPrompts:
     return SavedPrompts(config, header["base_model"], state, prompts)
 
 
-def prompts_folder(checkpoint: Path, task: str) -> Path:
-    """Where a checkpoint keeps the prompts of a task: its own folder, or that of the target."""
-    for folder in (checkpoint, checkpoint / TARGETS / task):
-        if (folder / CONFIG_NAME).is_file():
-            return folder
-    raise ValueError(f"checkpoint {checkpoint} holds no prompts for task {task!r} yet: its training is not finished")
-
-
 def load_source_prompts(folders: Sequence[str | os.PathLike[str]], d_model: int) -> SourcePrompts:
     """Encoded prompts (m, d) by task, from one or more saved folders, with their origins.
 
@@ -165,19 +156,24 @@ def load_source_prompts(folders: Sequence[str | os.PathLike[str]], d_model: int)
     return found
 
 
-def check_state(folder: str | os.PathLike[str], state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def check_state(
+    folder: str | os.PathLike[str],
+    state: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    file: str = WEIGHTS_NAME,
+) -> None:
     """Raise ValueError unless the saved parameters have the names and shapes that the configuration asks for."""
     missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or unknown:
         parts = [
             f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has unknown", unknown)) if names
         ]
-        raise ValueError(f"from_pretrained: {Path(folder) / WEIGHTS_NAME} {' and '.join(parts)}")
+        raise ValueError(f"from_pretrained: {Path(folder) / file} {' and '.join(parts)}")
     for name, tensor in state.items():
         if tensor.shape != expected[name].shape or not torch.is_floating_point(tensor):
             wanted, got = tuple(expected[name].shape), tuple(tensor.shape)
             raise ValueError(
-                f"from_pretrained: {name} in {Path(folder) / WEIGHTS_NAME} must be floating-point of shape {wanted}, "
+                f"from_pretrained: {name} in {Path(folder) / file} must be floating-point of shape {wanted}, "
                 f"got {tensor.dtype} of shape {got}"
             )
 

@@ -67,8 +67,6 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
 
     from crosspt.evaluation.answers import join_predictions, read_predictions
     from crosspt.evaluation.results import make_results, save_evaluation
-    from crosspt.models.model import CrossPTModel
-    from crosspt.models.t5.loading import load_t5
     from crosspt.report.draw import draw_bars, draw_heatmap, save
     from crosspt.report.summary import MEAN, summarize_run
     from crosspt.runs.evaluate import evaluate_bare
@@ -108,10 +106,8 @@ def demo(folder: Path, *, seed: int = 0, device: str = "auto", progress: bool = 
     bars = pd.DataFrame({"scheme": list(means), "mean over tasks, percent": list(means.values())})
     bars = bars.assign(low=math.nan, high=math.nan)  # one seed has no interval
     save(draw_bars(bars, "embedded suite, 32 training examples a task"), folder / "means.png")
-    model = CrossPTModel.from_pretrained(load_t5(EMBEDDED)[0], folder / SCHEMES[-1])
-    candidates = [f"source {number + 1}" for number in range(model.config.num_sources)]
-    weights = model.embedding.mixing_weights().tolist()
-    frame = pd.DataFrame(weights, names, [*candidates, "private"])
+    (bank,) = parts[SCHEMES[-1]]["analysis"]
+    frame = pd.DataFrame(bank["weights"], bank["tasks"], bank["candidates"])
     heatmap = draw_heatmap(frame, f"attention weights of {SCHEMES[-1]}")
     save(heatmap, folder / "weights.png")
     return content

@@ -14,6 +14,7 @@ from crosspt.config.layout import CELLS
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import EMBEDDED
 from crosspt.config.training import TrainingConfig
+from crosspt.methods import METHODS
 from crosspt.runs.experiments.definition import FIXED, SETTINGS, find_definition, load_definitions
 from crosspt.tasks.registry import SUITES
 
@@ -48,6 +49,7 @@ def add_flags(parser: Parser) -> None:
     parser.add_setting("--tasks", Names, text, metavar="NAMES")
     parser.add_setting("--source-tasks", Names, "tasks whose stage-1 prompts are started from", metavar="NAMES")
     parser.add_setting("--init-texts", Names, "for initialization text: one text, or a YAML list", metavar="TEXTS")
+    parser.add_setting("--method", str, f"what learns: {', '.join(METHODS)}", several=True, metavar="NAME")
     for config, skip in ((CrossPTConfig, set(FIXED)), (TrainingConfig, {"seed"}), (DataConfig, set())):
         add_fields(parser, config, skip, defaults=False, several=True)
 

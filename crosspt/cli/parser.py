@@ -46,6 +46,7 @@ class Parser(OneLineParser):
     def __init__(self, prog: str, description: str):
         super().__init__(prog=prog, description=description)
         self.settings: dict[str, _Setting] = {}
+        self.set_defaults(given=frozenset())
         text = "YAML file with any of these settings"
         self.add_argument("--config", action=_Config, settings=self.settings, metavar="FILE", help=text)
         text = "print the settings as a file for --config and exit; skip_default and skip_unset leave some out"
@@ -85,7 +86,7 @@ class Parser(OneLineParser):
         self.add_setting(flag, bool, text, nargs=0, const=True, default=False)
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The settings by name. One that is null in a YAML file has its default."""
+        """The settings by name; ``given`` holds the names of those that are. Null in a YAML file gives none."""
         settings, unknown = self.parse_known_args([_dashed(argument) for argument in arguments])
         if unknown:
             name = unknown[0].strip("-").partition("=")[0].replace("-", "_")
@@ -123,6 +124,7 @@ class _Setting(argparse.Action):
         """Read the text of a flag or a value of a YAML file; a mistake's message begins with the origin."""
         try:
             setattr(namespace, self.dest, self._read(value))
+            namespace.given |= {self.dest}
         except ValueError as error:
             raise argparse.ArgumentError(None, f"{origin} {error}") from None
 
@@ -145,6 +147,7 @@ class _Config(argparse.Action):
             setting = self.settings[name]
             if value is None:
                 setattr(namespace, name, setting.default)
+                namespace.given -= {name}
             else:
                 setting.keep(namespace, value, f"{values}: {key}")
                 setting.required = False

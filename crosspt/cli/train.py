@@ -19,16 +19,18 @@ from crosspt.cli.parser import Parser
 from crosspt.config.data import DataConfig
 from crosspt.config.layout import RESULTS_NAME
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.config.run import EMBEDDED, RunConfig
+from crosspt.config.run import CROSSPT, EMBEDDED, RunConfig
 from crosspt.config.training import TrainingConfig
-from crosspt.config.values import pick
+from crosspt.methods import METHODS
+from crosspt.runs.settings import make_run
 from crosspt.runs.tasks import name_tasks
 from crosspt.tasks.registry import SUITES
 
-HELP = "train prompts over a frozen T5 and report their accuracy"
+HELP = "train prompts over a frozen T5, or by another method, and report the accuracy"
 DESCRIPTION = (
     "Train the prompts of a scheme over a frozen T5, source prompts first where the scheme starts from them and "
-    "none are given. Writes the prompts, results.json and predictions.parquet; a stopped run goes on with --resume."
+    "none are given; or learn by another --method. Writes what is learned, results.json and predictions.parquet; a "
+    "stopped run goes on with --resume."
 )
 INTERRUPTED = "the same command with --resume goes on"
 
@@ -36,6 +38,8 @@ INTERRUPTED = "the same command with --resume goes on"
 def add_flags(parser: Parser) -> None:
     """Add the settings of the command."""
     parser.add_setting("--model", str, "folder or hub name of the T5, or embedded", default=EMBEDDED)
+    text = f"what learns: {', '.join(METHODS)}; settings that a method has no use for are refused"
+    parser.add_setting("--method", str, text, metavar="NAME", default=CROSSPT)
     add_suite(parser, EMBEDDED)
     text = "target tasks, separated by commas: names or .yaml files of your own"
     parser.add_setting("--tasks", Names, text, metavar="NAMES")
@@ -66,13 +70,12 @@ def run(settings: Namespace) -> Outcome:
         settings.data_dir = whole_path(settings.data_dir)
     if isinstance(settings.init_texts, str):
         settings.init_texts = [settings.init_texts]
-    run = RunConfig(
+    given = {name: getattr(settings, name) for name in {*settings.given, "tasks"}}
+    run = make_run(
+        given,
         model=whole_path(settings.model),
         task_files=task_files,
         source_prompts=[whole_path(folder) for folder in split_names(settings.source_prompts)],
-        prompts=pick(CrossPTConfig, vars(settings)),
-        training=pick(TrainingConfig, vars(settings)),
-        data=pick(DataConfig, vars(settings)),
         decode=settings.decode,
     )
     quiet_transformers()
@@ -84,14 +87,14 @@ def run(settings: Namespace) -> Outcome:
 
     folder = Path(settings.output)
     content = train(run, folder, resume=settings.resume, report_to=settings.report_to, device=settings.device)
-    table = results_table(content["results"], f"{run.prompts.scheme}, {_shots(run.data)}").rich()
+    table = results_table(content["results"], f"{run.scheme}, {_shots(run.data)}").rich()
     selected = [
-        f"{chosen['folder']}: the prompts of step {chosen['step']}, of {chosen['history'][-1]['step']}, "
+        f"{chosen['folder']}: what was learned by step {chosen['step']}, of {chosen['history'][-1]['step']}, "
         f"score {chosen['score']:.1f} on development rows"
         for chosen in content.get("selection", [])
     ]
-    end = f"temperature {run.temperature_value:.4g}; results in {folder / RESULTS_NAME}"
-    return Outcome(content, [table, *selected, end])
+    mixed = "" if run.temperature_value is None else f"temperature {run.temperature_value:.4g}; "
+    return Outcome(content, [table, *selected, f"{mixed}results in {folder / RESULTS_NAME}"])
 
 
 def _show_plan(run: RunConfig) -> Outcome:
@@ -101,7 +104,7 @@ def _show_plan(run: RunConfig) -> Outcome:
     from crosspt.runs.train import prepare
 
     jobs = prepare(run).describe()
-    table = Table(title=Text(f"{run.prompts.scheme}, {_shots(run.data)}; nothing is trained"))
+    table = Table(title=Text(f"{run.scheme}, {_shots(run.data)}; nothing is trained"))
     for heading in jobs[0]:
         table.add_column(heading.replace("_", " "))
     for job in jobs:

@@ -2,6 +2,7 @@
 
 RUN_NAME = "run.json"
 RESULTS_NAME = "results.json"
+METHOD_NAME = "method_config.json"  # beside the weights that a method other than CrossPT has learned
 SELECTION_NAME = "selection.json"  # of a bank whose prompts were selected: the step, and all scores by step
 PREDICTIONS_NAME = "predictions.parquet"  # beside the results, which are computed from it
 SOURCES = "stage1"  # folder of the banks that train source prompts, in a run or shared by the cells of an experiment

@@ -13,6 +13,7 @@ from crosspt.config.training import TrainingConfig
 from crosspt.config.values import build
 
 EMBEDDED = "embedded"  # the name of the embedded T5
+CROSSPT = "crosspt"  # the method that is meant where none is named
 Decode = Literal["generate", "rank"]
 DecodeChoice = Literal["generate", "rank", "both"]
 ReportTo = Literal["none", "tensorboard", "wandb"]  # what draws the curves of a training
@@ -41,7 +42,7 @@ class Compute:
 
 @dataclass
 class RunConfig:
-    """Everything that decides a run's prompts and results.
+    """Everything that decides what a run learns, and its results.
 
     Args:
         model: folder or hub name of the T5, or ``embedded``.
@@ -52,6 +53,7 @@ class RunConfig:
         data: the rows.
         decode: how the test rows are answered: ``"generate"``, greedily, ``"rank"``, with the likeliest of the task's
             answers, or ``"both"``.
+        method: what learns, see ``crosspt.methods``; settings that it has no use for are at their defaults.
     """
 
     model: str
@@ -61,6 +63,7 @@ class RunConfig:
     training: TrainingConfig
     data: DataConfig
     decode: DecodeChoice = "both"
+    method: str = CROSSPT
 
     def __post_init__(self) -> None:
         if self.decode not in get_args(DecodeChoice):
@@ -69,30 +72,35 @@ class RunConfig:
             )
 
     @property
-    def temperature_value(self) -> float:
-        """The tau that the targets' banks use."""
+    def scheme(self) -> str:
+        """What its answers are noted as those of: the scheme of the prompts, or another method."""
+        return self.prompts.scheme if self.method == CROSSPT else self.method
+
+    @property
+    def temperature_value(self) -> float | None:
+        """The tau that the targets' banks use, for methods that mix prompts."""
         prompts = self.prompts
+        if self.method != CROSSPT:
+            return None
         if self.training.stage2 == "per_target":
             sources = list(prompts.resolved_source_tasks)
             prompts = dataclasses.replace(prompts, tasks=prompts.tasks[:1], source_tasks=sources)
         return prompts.temperature_value
 
     def check(self) -> None:
-        """Raise ValueError where something is given that the scheme or the selection has no use for."""
-        if not self.prompts.parsed_scheme.needs_source_prompts:
-            for setting, value in (
-                ("source prompts", self.source_prompts),
-                ("source tasks", self.prompts.source_tasks),
-            ):
-                if value:
-                    raise ValueError(f"scheme {self.prompts.scheme} starts from no {setting}, got {', '.join(value)}")
+        """Raise ValueError where something is given that the selection has no use for; a method checks the rest."""
         if self.data.dev_rows is not None and self.training.select != "best":
             raise ValueError(f"dev_rows goes with select best, got select {self.training.select}")
-        self.training.learning_rates(self.prompts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, with the schema's number and the temperature that is used."""
-        return {"schema": SCHEMA, **dataclasses.asdict(self), "temperature_value": self.temperature_value}
+        """Plain JSON values, with the schema's number and the temperature that is used.
+
+        What came with other methods is left out of CrossPT's, which stay readable for the versions before.
+        """
+        values = {"schema": SCHEMA, **dataclasses.asdict(self), "temperature_value": self.temperature_value}
+        if self.method == CROSSPT:
+            del values["method"], values["training"]["learning_rate"]
+        return values
 
     @classmethod
     def load(cls, folder: Path) -> "RunConfig":

@@ -13,6 +13,8 @@ SOURCE_LEARNING_RATE = (0.05, 0.15)
 PRIVATE_LEARNING_RATE = (0.02, 0.07)
 LOGITS_LEARNING_RATE = 0.1
 
+RATES = tuple(f"{group}_learning_rate" for group in ("source", "private", "logits", "encoder"))
+
 COUNTS = (
     "epochs",
     "batch_size",
@@ -27,11 +29,11 @@ CHOICES = {"select": ("best", "last"), "stage1": ("per_task", "joint"), "stage2"
 
 @dataclass
 class TrainingConfig:
-    """How prompts are trained: Adam with a linear decay of the learning rates.
+    """How a method learns: Adam with a linear decay of the learning rates.
 
     Args:
-        epochs: passes over the training rows; by default the paper's 20 where anything starts from saved prompts, 30
-            otherwise.
+        epochs: passes over the training rows; by default the method's, for crosspt the paper's 20 where anything starts
+            from saved prompts, 30 otherwise.
         batch_size: rows in a batch; tasks are mixed.
         gradient_accumulation_steps: batches in an optimizer step.
         source_learning_rate: for the source prompts; by default the paper's 0.05 where anything starts from saved
@@ -39,6 +41,7 @@ class TrainingConfig:
         private_learning_rate: for the private prompts; by default the paper's 0.02 or 0.07, likewise.
         logits_learning_rate: for the attention logits; by default the paper's 0.1.
         encoder_learning_rate: for the encoder; by default the sources' rate where sources learn, else the privates'.
+        learning_rate: of all that learns, for methods other than crosspt; by default the method's.
         max_grad_norm: clip the norm of all gradients to this; 0 does not clip, which keeps the tasks of P apart.
         lm_dropout: dropout of the T5 while training; by default its own.
         bf16: train in bfloat16 autocast.
@@ -50,7 +53,8 @@ class TrainingConfig:
         patience: for select best: end the training after so many evaluations in a row without a new best.
         stage1: whether the source prompts are trained one task at a time or in mixed batches.
         stage1_epochs: passes in stage 1; by default ``epochs`` if given, else the paper's 30.
-        stage2: whether the targets are trained in mixed batches, or every target has a bank of its own.
+        stage2: whether the targets are trained in mixed batches, or every target by itself, with prompts or weights of
+            its own.
         seed: of initialisation, data order and dropout.
     """
 
@@ -61,6 +65,7 @@ class TrainingConfig:
     private_learning_rate: float | None = None
     logits_learning_rate: float | None = None
     encoder_learning_rate: float | None = None
+    learning_rate: float | None = None
     max_grad_norm: float = 0.0
     lm_dropout: float | None = None
     bf16: bool = False
@@ -76,8 +81,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in COUNTS:
             _check(name, getattr(self, name), lambda value: value >= 1, "at least 1")
-        for name in ("source", "private", "logits", "encoder"):
-            name += "_learning_rate"
+        for name in (*RATES, "learning_rate"):
             _check(name, getattr(self, name), lambda value: value > 0, "positive and finite")
         _check("max_grad_norm", self.max_grad_norm, lambda value: value >= 0, "0 or more, and finite")
         _check("lm_dropout", self.lm_dropout, lambda value: 0 <= value < 1, "in [0, 1)")

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from crosspt import reference
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.evaluation.similarity import candidate_similarity, task_similarity, weighted_source_similarity
+from crosspt.methods.method import Method
 from crosspt.prompts.bank import PerPromptEncoder, PromptBank
-from crosspt.storage import check_state, load_prompts, prompts_folder
 
 
-def analyse(checkpoint: Path, tasks: Sequence[str]) -> list[dict[str, Any]]:
+def analyse(method: Method, checkpoint: Path, tasks: Sequence[str]) -> list[dict[str, Any]]:
     """Analyse each bank of a checkpoint that serves one of the tasks; plain JSON values.
 
     Args:
+        method: of the checkpoint; one that mixes no prompts has no banks.
         checkpoint: a run's folder, or one that ``save_pretrained`` wrote.
         tasks: names of target tasks.
 
@@ -25,12 +26,10 @@ def analyse(checkpoint: Path, tasks: Sequence[str]) -> list[dict[str, Any]]:
         For each bank its ``folder`` below the checkpoint and what :func:`analyse_bank` says.
     """
     analyses = []
-    for folder in dict.fromkeys(prompts_folder(checkpoint, task) for task in tasks):
-        saved = load_prompts(folder)
-        bank = PromptBank(saved.config, saved.prompts[0])
-        check_state(folder, saved.state, bank.state_dict())
-        bank.load_state_dict(saved.state)
-        analyses.append({"folder": folder.relative_to(checkpoint).as_posix(), **analyse_bank(bank)})
+    for folder in dict.fromkeys(method.folder_of(checkpoint, task) for task in tasks):
+        bank = method.load_bank(folder)
+        if bank is not None:
+            analyses.append({"folder": folder.relative_to(checkpoint).as_posix(), **analyse_bank(bank)})
     return analyses
 
 

@@ -1,4 +1,4 @@
-"""The commands ``evaluate`` and ``predict`` over saved prompts."""
+"""The commands ``evaluate`` and ``predict`` over what a run has learned."""
 
 import dataclasses
 import time
@@ -16,11 +16,10 @@ from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.answers import Predictions, join_predictions
 from crosspt.evaluation.prediction import BareT5, answer_rows, answer_task, make_decoder
 from crosspt.evaluation.results import make_results, score_predictions
-from crosspt.models.model import CrossPTModel
+from crosspt.methods import find_method, saved_method
 from crosspt.models.t5.loading import load_t5, pick_device
 from crosspt.runs.folder import task_copy
 from crosspt.runs.tasks import find_task, run_tasks
-from crosspt.storage import load_prompts, prompts_folder
 from crosspt.tasks.collation import encode_inputs
 from crosspt.tasks.files import MissingRowsError
 from crosspt.tasks.rows import TaskRows, load_rows
@@ -28,14 +27,14 @@ from crosspt.tasks.task import Task, task_letter
 
 
 def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
-    """The settings of a run's folder, or of a folder that ``save_pretrained`` wrote.
+    """The settings of a run's folder, or of a folder that ``save_pretrained`` wrote or another method saved into.
 
     Args:
         folder: the folder.
-        model: the T5 to use instead of the one the prompts were trained on.
+        model: the T5 to use instead of the one that it was trained on.
 
     Raises:
-        ValueError: the folder holds no saved prompts.
+        ValueError: the folder holds nothing that was saved.
     """
     if not folder.is_dir():
         raise ValueError(f"checkpoint {folder}: no such folder")
@@ -46,11 +45,12 @@ def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
         if model is not None:
             run.model = model
         return run
-    saved = load_prompts(folder)
-    name = model or saved.base_model.get("name")
+    method = saved_method(folder)
+    config, base_model = method.read(folder)
+    name = model or base_model.get("name")
     if not name:
         raise ValueError(f"{folder} does not say which T5 its prompts were trained on; name it with --model")
-    return RunConfig(name, {}, [], saved.config, TrainingConfig(), DataConfig())
+    return RunConfig(name, {}, [], config, TrainingConfig(), DataConfig(), method=method.name)
 
 
 def evaluate_prompts(
@@ -61,7 +61,7 @@ def evaluate_prompts(
     run: RunConfig,
     compute: Compute,
 ) -> Predictions:
-    """The answers to the test rows of every task with its prompt.
+    """The answers to the test rows of every task with what was learned of it.
 
     Args:
         checkpoint: a run's folder, or one that ``save_pretrained`` wrote.
@@ -72,13 +72,15 @@ def evaluate_prompts(
         compute: how rows are answered.
     """
     device = pick_device(compute.device)
+    method = find_method(run.method)
     parts: list[Predictions] = []
-    models: dict[Path, CrossPTModel] = {}
+    model: Any = None
+    loaded = None
     for name, task_rows in rows.items():
-        folder = prompts_folder(checkpoint, name)
-        if folder not in models:
-            models[folder] = CrossPTModel.from_pretrained(t5, folder).eval().to(device)
-        model = models[folder]
+        folder = method.folder_of(checkpoint, name)
+        if folder != loaded:
+            model, loaded = None, folder  # one at a time: each may hold weights of the T5's size
+            model = method.load(t5, folder).eval().to(device)
         task_id = model.config.tasks.index(name)
         with model.keep_prompts():
             answers = answer_task(
@@ -87,7 +89,7 @@ def evaluate_prompts(
                 task_rows,
                 run.data,
                 compute,
-                scheme=model.config.scheme,
+                scheme=run.scheme,
                 task_id=task_id,
                 decode=run.decode,
             )
@@ -127,7 +129,10 @@ def evaluate(
     predictions = evaluate_prompts(checkpoint, t5, tokenizer, {name: rows[name] for name in names}, run, compute)
     results = score_prompts(checkpoint, run, predictions)
     seconds = {"load": loaded - started, "evaluate": time.perf_counter() - loaded}
-    return make_results(run.to_dict(), seconds, results, analyse(checkpoint, names)), predictions
+    method = find_method(run.method)
+    content = make_results(run.to_dict(), seconds, results, analyse(method, checkpoint, names))
+    content["method"] = method.describe(run)
+    return content, predictions
 
 
 def evaluate_bare(
@@ -207,7 +212,8 @@ def predict(
     encoded = encode_inputs(task, rows, tokenizer, prefix=run.data.prefix, max_length=run.data.max_length)
     if texts:
         encoded = tokenizer(texts, truncation=True, max_length=run.data.max_length).input_ids
-    model = CrossPTModel.from_pretrained(t5, prompts_folder(checkpoint, task.name)).eval().to(device)
+    method = find_method(run.method)
+    model = method.load(t5, method.folder_of(checkpoint, task.name)).eval().to(device)
     words = task.label_words(run.data.label_set, task_letter(run.prompts.tasks.index(task.name)))
     decoder = make_decoder(decode, model.t5, tokenizer, task, words)
     task_id = model.config.tasks.index(task.name)

@@ -1,5 +1,6 @@
 """The folder of a run: made for its settings, or found to hold that very run."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,7 @@ def check_run(run: RunConfig, folder: Path, resume: bool) -> None:
     """Raise ValueError unless the run that a folder holds is this very one, and may be continued."""
     if not resume:
         raise ValueError(f"{folder} holds a run already; --resume continues it, another --output starts a new one")
-    saved, wanted = RunConfig.load(folder).to_dict(), run.to_dict()
+    saved, wanted = dataclasses.asdict(RunConfig.load(folder)), dataclasses.asdict(run)
     different = [
         f"{key} (there {was!r}, here {now!r})"
         for section in wanted

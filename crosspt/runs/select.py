@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from crosspt.config.run import Compute, Decode, DecodeChoice, RunConfig
 from crosspt.evaluation.metrics import compute_metrics
 from crosspt.evaluation.prediction import answer_rows, make_decoder, possible_answers
-from crosspt.models.model import CrossPTModel
 from crosspt.tasks.collation import encode_inputs
 from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import Task
@@ -48,7 +47,7 @@ def make_score(run: RunConfig, rows: Mapping[str, TaskRows], tokenizer: Any, com
 
 
 def _score(
-    questions: Mapping[str, Questions], decode: Decode, tokenizer: Any, compute: Compute, model: CrossPTModel
+    questions: Mapping[str, Questions], decode: Decode, tokenizer: Any, compute: Compute, model: Any
 ) -> dict[str, float]:
     scores = {}
     with model.keep_prompts():

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from crosspt.config.files import did_you_mean
 from crosspt.config.run import RunConfig
+from crosspt.methods import find_method
 from crosspt.tasks.registry import get_task
 from crosspt.tasks.task import Task
 from crosspt.tasks.task_file import is_task_file
 
 
 def run_tasks(run: RunConfig) -> dict[int, Task]:
-    """The run's tasks by position: the targets, then the other source tasks of schemes that use them."""
+    """The run's tasks by position: the targets, then the other source tasks of methods that use them."""
     names = list(run.prompts.tasks)
-    if run.prompts.parsed_scheme.needs_source_prompts:
+    if find_method(run.method).needs_source_prompts(run.prompts):
         names = list(dict.fromkeys([*names, *run.prompts.resolved_source_tasks]))
     return {position: get_task(run.task_files.get(name, name)) for position, name in enumerate(names)}
 

@@ -19,7 +19,8 @@ from crosspt.config.run import Compute, ReportTo, RunConfig
 from crosspt.config.values import check_types
 from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.results import make_results, read_results, save_evaluation
-from crosspt.models.model import CrossPTModel
+from crosspt.methods import find_method
+from crosspt.methods.method import Job, source_jobs, target_jobs
 from crosspt.models.t5.loading import load_t5, pick_device
 from crosspt.runs.evaluate import evaluate_prompts, score_prompts
 from crosspt.runs.folder import check_run, open_folder
@@ -30,7 +31,7 @@ from crosspt.tasks.collation import PromptCollator, encode_rows
 from crosspt.tasks.rows import TaskRows, load_rows
 from crosspt.tasks.task import Task
 from crosspt.training.reporting import check_reporting
-from crosspt.training.stages import Job, plan_stage1, plan_stage2, run_job
+from crosspt.training.stages import run_job
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Preparation:
         tokenizer: its tokenizer.
         rows: the rows of the targets and of the source tasks that stage 1 trains on, by name.
         source_jobs: stage 1, which trains the missing source prompts.
-        target_jobs: stage 2, which trains the targets' prompts.
+        target_jobs: stage 2, which trains the targets.
     """
 
     run: RunConfig
@@ -54,7 +55,7 @@ class Preparation:
     target_jobs: list[Job]
 
     def check(self, given: Mapping[str, Tensor]) -> None:
-        """Encode a row of every target text and start every bank, so that what does not fit raises before training.
+        """Encode a row of every target text and start every model, so that what does not fit raises before training.
 
         Args:
             given: source prompts (m, d) by task that are not trained.
@@ -76,26 +77,36 @@ class Preparation:
         prompts = dict(given)
         with torch.no_grad():
             for job in [*self.source_jobs, *self.target_jobs]:
-                model = CrossPTModel(self.t5, job.config, source_prompts=prompts, tokenizer=self.tokenizer)
-                prompts |= dict(zip(job.config.tasks, model.embedding.compose(), strict=True))
+                method = find_method(job.method)
+                model = method.build(self.t5, job.config, source_prompts=prompts, tokenizer=self.tokenizer)
+                prompts |= method.prompts(model)
 
     def describe(self) -> list[dict[str, Any]]:
-        """What each job would do: its folder, scheme, tasks, rows to train and select on, steps, parameters, rates."""
+        """What each job would do: its folder, scheme, tasks, rows to train and select on, steps, parameters, rates.
+
+        ``added_bytes`` is what it takes beside the T5, without activations: the weights of its own, and of those that
+        learn their gradients and Adam's two moments.
+        """
+        frozen = {id(parameter) for parameter in self.t5.parameters()}
         described = []
         for job in [*self.source_jobs, *self.target_jobs]:
-            model = CrossPTModel(self.t5, job.config, initialize=False)
+            method = find_method(job.method)
+            model = method.build(self.t5, job.config, initialize=False)
+            own = sum(parameter.nbytes for parameter in model.parameters() if id(parameter) not in frozen)
+            learned = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
             rows = sum(len(self.rows[task].train) for task in job.config.tasks)
-            epochs = job.training.resolved_epochs(job.config.parsed_scheme)
+            epochs = method.epochs(job.config, job.training)
             described.append(
                 {
                     "folder": job.folder or ".",
-                    "scheme": job.config.scheme,
+                    "scheme": job.scheme,
                     "tasks": job.config.tasks,
                     "rows": rows,
                     "dev_rows": sum(len(self.rows[task].dev) for task in job.config.tasks),
                     "steps": job.training.steps_per_epoch(rows) * epochs,
                     "trainable_parameters": model.count_parameters()[0],
-                    "learning_rates": job.training.learning_rates(job.config),
+                    "learning_rates": {group["name"]: group["lr"] for group in method.groups(model, job.training)},
+                    "added_bytes": own + 3 * learned,
                 }
             )
         return described
@@ -108,17 +119,17 @@ def _row_of_each_label(task: Task, rows: datasets.Dataset) -> datasets.Dataset:
 
 def prepare(run: RunConfig) -> Preparation:
     """Load the model and the rows and plan the jobs; every setting that does not fit raises here."""
-    run.check()
+    find_method(run.method).check(run)
     t5, tokenizer = load_t5(run.model)
     given = load_source_prompts(run.source_prompts, t5.config.d_model)
-    source_jobs = plan_stage1(run.prompts, run.training, given)
-    trained = {task for job in source_jobs for task in job.config.tasks}
+    stage1 = source_jobs(run, given)
+    trained = {task for job in stage1 for task in job.config.tasks}
     tasks = run_tasks(run)
     targets = {position: task for position, task in tasks.items() if task.name in run.prompts.tasks}
     sources = {position: task for position, task in tasks.items() if position not in targets and task.name in trained}
     dev = run.training.select == "best"
     rows = load_rows(targets, run.data, dev=dev) | load_rows(sources, run.data, test=False, dev=dev)
-    ready = Preparation(run, t5, tokenizer, rows, source_jobs, plan_stage2(run.prompts, run.training))
+    ready = Preparation(run, t5, tokenizer, rows, stage1, target_jobs(run))
     ready.check(given)
     return ready
 
@@ -177,7 +188,7 @@ def train(
     check_reporting(report_to)
     compute = Compute(device=pick_device(device).type, bf16=run.training.bf16, progress=progress)
     ready = prepare(run)
-    results = folder / RESULTS_NAME
+    method, results = find_method(run.method), folder / RESULTS_NAME
     if (folder / RUN_NAME).is_file() and results.is_file():
         check_run(run, folder, resume)
         return read_results(results)
@@ -191,7 +202,8 @@ def train(
         predictions = evaluate_prompts(folder, ready.t5, ready.tokenizer, targets, run, compute)
         rows = score_prompts(folder, run, predictions)
         seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
-        content = make_results(run.to_dict(), seconds, rows, analyse(folder, run.prompts.tasks))
+        content = make_results(run.to_dict(), seconds, rows, analyse(method, folder, run.prompts.tasks))
+        content["method"] = method.describe(run)
         selected = (*_selected(ready.source_jobs, source_folder, run), *_selected(ready.target_jobs, folder, run))
         content["selection"] = list(selected)
         save_evaluation(folder, content, predictions)
@@ -223,7 +235,7 @@ def _run_jobs(
             shutil.rmtree(folder / job.folder / CHECKPOINTS, ignore_errors=True)
             continue
         source_prompts = None
-        if job.config.parsed_scheme.needs_source_prompts:
+        if find_method(job.method).needs_source_prompts(job.config):
             trained = [source_folder / earlier.folder for earlier in ready.source_jobs]
             source_prompts = load_source_prompts([*ready.run.source_prompts, *trained], ready.t5.config.d_model)
         score = None

@@ -1,4 +1,4 @@
-"""Selection of prompts: the scores on development rows in the course of a training, and the best of them."""
+"""Selection of what is learned: the scores on development rows in the course of a training, and the best of them."""
 
 from collections.abc import Callable, Mapping
 from statistics import fmean
@@ -6,9 +6,7 @@ from typing import Any
 
 from transformers import EarlyStoppingCallback, TrainerState
 
-from crosspt.models.model import CrossPTModel
-
-Score = Callable[[CrossPTModel], Mapping[str, float]]
+Score = Callable[[Any], Mapping[str, float]]
 """The score of each task, in percent, of a model in eval mode; the larger the better."""
 
 METRIC = "score"  # the name of the mean over tasks, which the Trainer compares

@@ -1,4 +1,4 @@
-"""transformers' Trainer for prompts: own parameter groups, whole checkpoints, the best prompts, a finite loss."""
+"""transformers' Trainer for any method: own parameter groups, whole checkpoints, the best of them, a finite loss."""
 
 import hashlib
 import json
@@ -18,10 +18,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from crosspt.config.files import SCHEMA, read_json
 from crosspt.config.training import TrainingConfig
 from crosspt.config.values import check_types
-from crosspt.models.model import CrossPTModel
-from crosspt.storage import check_state, load_prompts
+from crosspt.methods.method import Method
 from crosspt.tasks.collation import IGNORED_LABEL
-from crosspt.training.optimizer import make_optimizer
 from crosspt.training.selection import METRIC, Patience, Score, to_metrics
 
 CHECKPOINTS_KEPT = 2
@@ -30,10 +28,11 @@ SUMS_NAME = "checksums.json"
 
 
 class PromptTrainer(Trainer):
-    """Trains the prompts of a :class:`CrossPTModel` on encoded rows.
+    """Trains a method's model on encoded rows.
 
     Args:
-        model: the model.
+        method: the method.
+        model: what it built.
         training: the settings.
         rows: encoded rows, see ``crosspt.tasks.collation.encode_rows``; rows of different tasks share batches.
         collator: makes a batch of rows.
@@ -44,11 +43,12 @@ class PromptTrainer(Trainer):
         callbacks: further ones of the Trainer.
     """
 
-    model: CrossPTModel
+    model: Any
 
     def __init__(
         self,
-        model: CrossPTModel,
+        method: Method,
+        model: Any,
         training: TrainingConfig,
         rows: Any,
         collator: Any,
@@ -59,7 +59,8 @@ class PromptTrainer(Trainer):
         score: Score | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ):
-        self.learning_rates = training.learning_rates(model.config)
+        self.method = method
+        self.groups = method.groups(model, training)
         self.folder = folder
         self.selects = training.select == "best"
         self.score = score
@@ -70,7 +71,7 @@ class PromptTrainer(Trainer):
             callbacks = [*callbacks, Patience(training.patience)]
         arguments = TrainingArguments(
             output_dir=str(folder),
-            num_train_epochs=training.resolved_epochs(model.config.parsed_scheme),
+            num_train_epochs=method.epochs(model.config, training),
             per_device_train_batch_size=training.batch_size,
             gradient_accumulation_steps=training.gradient_accumulation_steps,
             max_grad_norm=training.max_grad_norm,
@@ -97,9 +98,9 @@ class PromptTrainer(Trainer):
         )
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Adam over the groups of prompt parameters."""
+        """Adam over the method's groups of parameters, each with its own learning rate."""
         if self.optimizer is None:
-            self.optimizer = make_optimizer(self.model.embedding.bank, self.learning_rates)
+            self.optimizer = torch.optim.Adam(self.groups)
         return self.optimizer
 
     def compute_loss(
@@ -185,15 +186,10 @@ class PromptTrainer(Trainer):
         return self.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        self.model.save_pretrained(output_dir or self.folder)
+        self.method.save(self.model, Path(output_dir or self.folder))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        bank = self.model.embedding.bank
-        saved = load_prompts(resume_from_checkpoint)
-        if saved.config != self.model.config:
-            raise ValueError(f"resume: {resume_from_checkpoint} was made with other prompt settings than this run's")
-        check_state(resume_from_checkpoint, saved.state, bank.state_dict())
-        bank.load_state_dict(saved.state)
+        self.method.restore(self.model, Path(resume_from_checkpoint))
 
 
 def _when_to_save(training: TrainingConfig, rows: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from crosspt.config.data import DataConfig
 from crosspt.config.files import write_json
 from crosspt.config.run import RunConfig
 from crosspt.config.training import TrainingConfig
+from crosspt.methods.crosspt import CrossPT
 
 
 def make_run(scheme: str = "SLPN", source_tasks: list[str] | None = None, **training: Any) -> RunConfig:
@@ -25,11 +26,11 @@ def test_the_temperature_is_that_of_the_banks() -> None:
 
 
 def test_what_the_scheme_has_no_use_for() -> None:
-    make_run("SILP", source_learning_rate=0.1).check()
+    CrossPT().check(make_run("SILP", source_learning_rate=0.1))
     with pytest.raises(ValueError, match=r"scheme SIP learns no sources"):
-        make_run("SIP", source_learning_rate=0.1).check()
+        CrossPT().check(make_run("SIP", source_learning_rate=0.1))
     with pytest.raises(ValueError, match=r"scheme SLPN starts from no source prompts, got stage1"):
-        make_run("SLPN").check()
+        CrossPT().check(make_run("SLPN"))
 
 
 def test_development_rows_without_a_selection() -> None:

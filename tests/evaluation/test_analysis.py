@@ -8,6 +8,7 @@ from torch import nn
 
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.evaluation.analysis import analyse, analyse_bank
+from crosspt.methods.crosspt import CrossPT
 from crosspt.prompts.bank import PromptBank
 from tests.conftest import make_t5
 
@@ -115,7 +116,7 @@ def test_the_prompts_compared_are_those_the_model_uses(encoder: Any, tmp_path: P
     with torch.no_grad():
         nn.init.normal_(model.embedding.bank.logits)
     model.save_pretrained(tmp_path)
-    [analysis] = analyse(tmp_path, ["cola"])
+    [analysis] = analyse(CrossPT(), tmp_path, ["cola"])
     assert json.loads(json.dumps(analysis, allow_nan=False)) == analysis
     assert analysis["folder"] == "."
     assert analysis["tasks"] == TASKS

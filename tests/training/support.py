@@ -8,6 +8,7 @@ from transformers import T5ForConditionalGeneration, set_seed
 
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.config.training import TrainingConfig
+from crosspt.methods.crosspt import CrossPT
 from crosspt.tasks.collation import PromptCollator
 from crosspt.training.selection import Score
 from crosspt.training.trainer import PromptTrainer
@@ -46,7 +47,7 @@ def make_trainer(
     set_seed(settings.seed)
     model = CrossPTModel(t5 or make_t5(), CrossPTConfig(tasks=TASKS, scheme=scheme, prompt_length=3))
     options: dict[str, Any] = {"device": "cpu", "progress": False, "score": score}
-    return PromptTrainer(model, settings, rows or make_rows(), PromptCollator(PadOnly()), folder, **options)
+    return PromptTrainer(CrossPT(), model, settings, rows or make_rows(), PromptCollator(PadOnly()), folder, **options)
 
 
 def score_prompts(model: CrossPTModel) -> dict[str, float]:

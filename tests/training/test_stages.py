@@ -9,10 +9,11 @@ import torch
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.config.data import DataConfig
 from crosspt.config.training import TrainingConfig
+from crosspt.methods.crosspt import CrossPT
 from crosspt.storage import load_source_prompts
 from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import Task
-from crosspt.training.stages import plan_stage1, plan_stage2, run_job
+from crosspt.training.stages import run_job
 from tests.conftest import make_t5
 
 TASKS = ["mrpc", "rte"]
@@ -43,13 +44,13 @@ def make_rows(names: list[str]) -> dict[str, TaskRows]:
 
 
 def test_schemes_without_saved_prompts_have_no_stage_1() -> None:
-    assert plan_stage1(CrossPTConfig(tasks=TASKS, scheme="SLPN"), TRAINING) == []
+    assert CrossPT().plan_sources(CrossPTConfig(tasks=TASKS, scheme="SLPN"), TRAINING) == []
 
 
 def test_stage_1_is_scheme_p_on_each_source_task_that_is_missing() -> None:
     config = CrossPTConfig(tasks=TASKS, scheme="SILP", source_tasks=["mrpc", "qnli", "cola"], encoder="mlp")
     training = TrainingConfig(epochs=4, source_learning_rate=0.3, seed=5)
-    jobs = plan_stage1(config, training, available=["qnli"])
+    jobs = CrossPT().plan_sources(config, training, available=["qnli"])
     assert [(job.folder, job.config.tasks, job.config.scheme) for job in jobs] == [
         ("stage1/mrpc", ["mrpc"], "P"),
         ("stage1/cola", ["cola"], "P"),
@@ -58,21 +59,21 @@ def test_stage_1_is_scheme_p_on_each_source_task_that_is_missing() -> None:
     assert jobs[0].training.learning_rates(jobs[0].config) == {"privates": 0.07, "encoder": 0.07}
     assert jobs[0].training.epochs == 4
     later = dataclasses.replace(training, stage1_epochs=9, stage1="joint")
-    (joint,) = plan_stage1(config, later, available=["qnli"])
+    (joint,) = CrossPT().plan_sources(config, later, available=["qnli"])
     assert (joint.folder, joint.config.tasks, joint.training.epochs) == ("stage1/joint", ["mrpc", "cola"], 9)
-    assert plan_stage1(config, later, available=["mrpc", "qnli", "cola"]) == []
+    assert CrossPT().plan_sources(config, later, available=["mrpc", "qnli", "cola"]) == []
 
 
 def test_texts_belong_to_the_targets() -> None:
     config = CrossPTConfig(tasks=TASKS, scheme="SILP", initialization="text", init_texts=["a", "b"])
-    assert {job.config.initialization for job in plan_stage1(config, TRAINING)} == {"vocabulary"}
+    assert {job.config.initialization for job in CrossPT().plan_sources(config, TRAINING)} == {"vocabulary"}
 
 
 def test_stage_2_jointly_or_for_every_target() -> None:
     config = CrossPTConfig(tasks=TASKS, scheme="SILP")
-    (joint,) = plan_stage2(config, TRAINING)
+    (joint,) = CrossPT().plan_targets(config, TRAINING)
     assert (joint.folder, joint.config) == ("", config)
-    single = plan_stage2(config, dataclasses.replace(TRAINING, stage2="per_target"))
+    single = CrossPT().plan_targets(config, dataclasses.replace(TRAINING, stage2="per_target"))
     assert [(job.folder, job.config.tasks, job.config.num_sources) for job in single] == [
         ("targets/mrpc", ["mrpc"], 2),
         ("targets/rte", ["rte"], 2),
@@ -82,14 +83,14 @@ def test_stage_2_jointly_or_for_every_target() -> None:
 def test_both_stages(tmp_path: Path) -> None:
     t5, rows = make_t5(), make_rows([*TASKS, "qnli"])
     config = CrossPTConfig(tasks=TASKS, scheme="SILP", source_tasks=["rte", "qnli"], prompt_length=3)
-    stage1 = plan_stage1(config, TRAINING)
+    stage1 = CrossPT().plan_sources(config, TRAINING)
     options: dict[str, Any] = {"device": "cpu", "progress": False}
     for job in stage1:
         assert not job.is_finished(tmp_path)
         run_job(job, tmp_path, t5, LetterTokenizer(), rows, DataConfig(), **options)
         assert job.is_finished(tmp_path)
     source_prompts = load_source_prompts([tmp_path / job.folder for job in stage1], d_model=16)
-    (stage2,) = plan_stage2(config, TRAINING)
+    (stage2,) = CrossPT().plan_targets(config, TRAINING)
     start = CrossPTModel(t5, config, source_prompts=source_prompts).embedding.bank
     assert start.sources is not None
     assert torch.equal(start.sources[1], source_prompts["qnli"])
@@ -122,7 +123,7 @@ def test_a_task_trained_with_another_or_alone_by_scheme_p_has_the_same_gradients
 @pytest.mark.parametrize("rate", [0.0, 0.5])
 def test_lm_dropout_overrides_every_rate_of_the_t5(rate: float, tmp_path: Path) -> None:
     t5 = make_t5(dropout_rate=0.1)
-    (job,) = plan_stage2(
+    (job,) = CrossPT().plan_targets(
         CrossPTConfig(tasks=["mrpc"], scheme="P", prompt_length=3), dataclasses.replace(TRAINING, lm_dropout=rate)
     )
     run_job(job, tmp_path, t5, LetterTokenizer(), make_rows(["mrpc"]), DataConfig(), device="cpu", progress=False)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from crosspt import CrossPTConfig, CrossPTModel
-from crosspt.training.optimizer import make_optimizer
+from crosspt.methods.crosspt import parameter_groups
 from crosspt.training.trainer import CHECKPOINTS_KEPT
 from tests.conftest import make_t5
 from tests.training.support import TASKS, make_rows, make_trainer
@@ -132,12 +132,12 @@ def test_a_checkpoint_of_other_prompts_is_not_resumed(tmp_path: Path) -> None:
 def test_optimizer_groups_must_fit_the_parameters() -> None:
     bank = CrossPTModel(make_t5(), CrossPTConfig(tasks=TASKS, scheme="SLP")).embedding.bank
     rates = {"sources": 0.1, "privates": 0.2, "logits": 0.3, "encoder": 0.4}
-    optimizer = make_optimizer(bank, rates)
-    assert {group["name"]: group["lr"] for group in optimizer.param_groups} == rates
-    grouped = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    groups = parameter_groups(bank, rates)
+    assert {group["name"]: group["lr"] for group in groups} == rates
+    grouped = [parameter for group in groups for parameter in group["params"]]
     assert {id(p) for p in grouped} == {id(p) for p in bank.parameters() if p.requires_grad}
     with pytest.raises(ValueError, match=r"rates must be given for .*'encoder'.*, got \['sources'\]"):
-        make_optimizer(bank, {"sources": 0.1})
+        parameter_groups(bank, {"sources": 0.1})
     bank.register_parameter("stray", nn.Parameter(torch.zeros(1)))
     with pytest.raises(ValueError, match=r"'stray'"):
-        make_optimizer(bank, rates)
+        parameter_groups(bank, rates)

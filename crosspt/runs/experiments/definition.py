@@ -19,7 +19,7 @@ SETTINGS: dict[str, Any] = {
     for config in (CrossPTConfig, TrainingConfig, DataConfig)
     for name, hint in get_type_hints(config).items()
     if name != "seed"
-}
+} | {"method": str}
 """The settings of a cell and their types: those of a run, but for the seed, which is an axis of every grid."""
 
 

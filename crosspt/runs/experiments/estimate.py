@@ -12,13 +12,15 @@ import datasets
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import Compute, RunConfig
 from crosspt.config.training import TrainingConfig
+from crosspt.methods import find_method
+from crosspt.methods.method import Job, source_jobs, target_jobs
 from crosspt.models.t5.loading import pick_device
 from crosspt.runs.evaluate import evaluate_prompts
 from crosspt.runs.experiments.grid import Grid, most_rows
 from crosspt.runs.train import Preparation, prepare
 from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.sampling import dev_count
-from crosspt.training.stages import Job, plan_stage1, plan_stage2, run_job
+from crosspt.training.stages import run_job
 
 FEW, MANY = 1, 5  # batches of two trainings; what they differ in is not the constant part
 ANSWERS = 32  # of each task: a batch
@@ -28,7 +30,8 @@ def estimate_seconds(grid: Grid, *, jobs: int, device: str = "auto") -> dict[str
     """Measure one cell's parts and add up the grid's.
 
     All cells are taken to have the batches and answers of the one with the most rows, so an axis that changes their
-    length or the prompt's is not told apart. Jobs are taken not to slow each other, and trainings not to end early.
+    length, the prompt's or the method is not told apart. Jobs are taken not to slow each other, and trainings not to
+    end early.
 
     Returns:
         ``load`` seconds of a run, ``batch`` and ``answer`` seconds each, and ``total`` seconds over all processes.
@@ -41,8 +44,8 @@ def estimate_seconds(grid: Grid, *, jobs: int, device: str = "auto") -> dict[str
     load = time.perf_counter() - started
     batch, answer = _measure(run, ready, device)
     lengths = {name: (len(rows.train), len(rows.test)) for name, rows in ready.rows.items()}
-    jobs_of = [(cell.run, plan_stage2(cell.run.prompts, cell.run.training)) for cell in grid.cells]
-    jobs_of += [(shared, plan_stage1(shared.prompts, shared.training)) for shared in grid.source_runs.values()]
+    jobs_of = [(cell.run, target_jobs(cell.run)) for cell in grid.cells]
+    jobs_of += [(shared, source_jobs(shared)) for shared in grid.source_runs.values()]
     batches = sum(_batches(job, run, lengths) for run, planned in jobs_of for job in planned)
     answers = sum(_selecting_answers(job, run, lengths) for run, planned in jobs_of for job in planned)
     longest = max(test for _, test in lengths.values())
@@ -55,14 +58,14 @@ def estimate_seconds(grid: Grid, *, jobs: int, device: str = "auto") -> dict[str
 
 def _batches(job: Job, run: RunConfig, lengths: Mapping[str, tuple[int, int]]) -> int:
     rows = sum(run.data.shots or length for length in _train_lengths(job, lengths))
-    return -(-rows // job.training.batch_size) * job.training.resolved_epochs(job.config.parsed_scheme)
+    return -(-rows // job.training.batch_size) * find_method(job.method).epochs(job.config, job.training)
 
 
 def _selecting_answers(job: Job, run: RunConfig, lengths: Mapping[str, tuple[int, int]]) -> int:
     """Answers to development rows, in a training that does not end early."""
     if job.training.select == "last":
         return 0
-    evaluations = job.training.resolved_epochs(job.config.parsed_scheme)
+    evaluations = find_method(job.method).epochs(job.config, job.training)
     if job.training.eval_steps:
         steps = _batches(job, run, lengths) // job.training.gradient_accumulation_steps
         evaluations = -(-steps // job.training.eval_steps)
@@ -81,7 +84,7 @@ def _measure(run: RunConfig, ready: Preparation, device: str) -> tuple[float, fl
     settings = run.prompts
     prompts = CrossPTConfig(tasks, prompt_length=settings.prompt_length, encoder=settings.encoder)
     training = TrainingConfig(epochs=1, batch_size=run.training.batch_size, bf16=run.training.bf16)
-    job = Job("", prompts, training)
+    job = Job("", prompts, training, run.method)
     options: dict[str, Any] = {"data": run.data, "device": device, "progress": False}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

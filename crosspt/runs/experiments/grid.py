@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crosspt.config.data import DataConfig
 from crosspt.config.files import SCHEMA
 from crosspt.config.layout import CELLS, SOURCES
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.config.run import EMBEDDED, RunConfig
+from crosspt.config.run import CROSSPT, EMBEDDED, RunConfig
 from crosspt.config.scheme import Scheme
-from crosspt.config.training import TrainingConfig
-from crosspt.config.values import pick
+from crosspt.methods import find_method
+from crosspt.methods.method import source_jobs
 from crosspt.runs.experiments.definition import FIXED, VARIANT, Definition, check_axis, check_settings
+from crosspt.runs.settings import make_run
 from crosspt.runs.tasks import name_tasks
 from crosspt.tasks.registry import SUITES
-from crosspt.training.stages import plan_stage1
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Cell:
         """The cell's entry in ``experiment.json``."""
         return {
             "cell": self.name,
-            "scheme": self.run.prompts.scheme,
+            "scheme": self.run.scheme,
             "seed": self.run.training.seed,
             "shots": self.run.data.shots,
             "settings": self.settings,
@@ -128,15 +127,21 @@ def make_grid(
     if part.variants:
         axes[VARIANT] = list(part.variants)
     used = dataclasses.replace(definition, axes=axes, settings=settings, suites={suite: part})
-    cells = []
+    cells: list[Cell] = []
     for seed, values in itertools.product(seeds, itertools.product(*axes.values())):
         chosen = dict(zip(axes, values, strict=True))
         bundle = part.variants.get(chosen.get(VARIANT, ""), {})
         merged = {**settings, **bundle, **{name: value for name, value in chosen.items() if name != VARIANT}}
-        name = _cell_name(chosen, str(merged.get("scheme", CrossPTConfig.scheme)), seed)
+        method = merged.get("method", CROSSPT)
+        scheme = str(merged.get("scheme", CrossPTConfig.scheme)) if method == CROSSPT else method
+        name = _cell_name(chosen, scheme, seed)
         try:
+            if "scheme" in chosen and "scheme" not in find_method(method).uses:
+                del chosen["scheme"], merged["scheme"]  # combinations that differ in nothing else are one
+                if any(cell.settings == chosen and cell.run.training.seed == seed for cell in cells):
+                    continue
             run = _make_run(model, merged, seed)
-            run.check()
+            find_method(method).check(run)
         except (TypeError, ValueError) as error:
             raise ValueError(f"cell {name}: {error}") from None
         cells.append(Cell(name, chosen, run))
@@ -168,18 +173,11 @@ def _make_run(model: str, settings: Mapping[str, Any], seed: int) -> RunConfig:
     values["tasks"] = name_tasks(task_files, values["tasks"])
     if values.get("source_tasks"):
         values["source_tasks"] = name_tasks(task_files, values["source_tasks"])
-    return RunConfig(
-        model=model,
-        task_files=task_files,
-        source_prompts=[],
-        prompts=pick(CrossPTConfig, values),
-        training=pick(TrainingConfig, values),
-        data=pick(DataConfig, values),
-    )
+    return make_run(values, model=model, task_files=task_files, source_prompts=[])
 
 
 def _cell_name(settings: Mapping[str, Any], scheme: str, seed: int) -> str:
-    parts = [_slug(axis, value) for axis, value in settings.items() if axis != "scheme"]
+    parts = [_slug(axis, value) for axis, value in settings.items() if axis not in ("scheme", "method")]
     return "-".join([scheme, *parts, f"seed{seed}"])
 
 
@@ -200,7 +198,7 @@ def _share_sources(grid: Grid) -> Grid:
     """
     groups: dict[str, list[Cell]] = {}
     for cell in grid.cells:
-        jobs = plan_stage1(cell.run.prompts, cell.run.training)
+        jobs = source_jobs(cell.run)
         if jobs:
             job = dataclasses.asdict(jobs[0])
             if cell.run.training.stage1 == "per_task":

@@ -4,10 +4,10 @@ import re
 import pytest
 
 from crosspt.config.run import EMBEDDED
+from crosspt.methods.method import source_jobs, target_jobs
 from crosspt.runs.experiments.definition import find_definition, load_definitions, read_definition
 from crosspt.runs.experiments.grid import make_grid
 from crosspt.tasks.registry import SUITES
-from crosspt.training.stages import plan_stage1, plan_stage2
 
 ALL = ["P", "PI", "SL", "SLN", "SLP", "SLPN", "SIL", "SIP", "SILP"]
 RUNS = [(name, suite) for name, definition in load_definitions().items() for suite in definition.suites]
@@ -24,13 +24,13 @@ def test_every_experiment_on_every_suite(name: str, suite: str) -> None:
         assert re.fullmatch(r"[A-Za-z0-9._-]+", cell.name)
         assert set(cell.run.prompts.tasks) <= set(SUITES[suite])
         assert cell.run.data.data_seed == cell.run.training.seed
-        plan_stage2(cell.run.prompts, cell.run.training)
+        target_jobs(cell.run)
         # What a cell would train by itself is among what is trained for it.
-        own = plan_stage1(cell.run.prompts, cell.run.training)
+        own = source_jobs(cell.run)
         assert (cell.starts_from is not None) == bool(own)
         if cell.starts_from is not None:
             shared = grid.source_runs[cell.starts_from]
-            assert all(job in plan_stage1(shared.prompts, shared.training) for job in own)
+            assert all(job in source_jobs(shared) for job in own)
             assert shared.data == cell.run.data
     assert len(grid.source_runs) == len({cell.starts_from for cell in grid.cells} - {None})
 
