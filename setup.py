@@ -47,6 +47,7 @@ setup(
         "wrapt>=1.16",
     ],
     extras_require={
+        "peft": ["peft>=0.21"],
         "test": [
             "hypothesis>=6.100",
             "kernels>=0.10",

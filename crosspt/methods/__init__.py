@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 METHODS = {
     "crosspt": "crosspt.methods.crosspt:CrossPT",
+    "fine-tuning": "crosspt.methods.fine_tuning:FineTuning",
+    "bitfit": "crosspt.methods.bitfit:BitFit",
+    "adapter": "crosspt.methods.adapter:Adapter",
+    "lora": "crosspt.methods.peft:LoRA",
+    "ia3": "crosspt.methods.peft:IA3",
+    "prompt-tuning": "crosspt.methods.peft:PromptTuning",
+    "p-tuning": "crosspt.methods.peft:PTuning",
 }
 """Module and class of each method; it is imported when the method is first asked for."""
 

@@ -1,0 +1,41 @@
+"""BitFit: additive biases alone learn (Ben Zaken et al. 2022), in the places where ATTEMPT gives a T5 some."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import T5ForConditionalGeneration
+
+from crosspt.config.prompts import CrossPTConfig
+from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, modules_named, own_copy
+
+
+class BitFit(AdaptingMethod):
+    """A T5 has no biases: every linear map, the last one too, and every layer norm gets one, which starts at zero.
+
+    That is k features for a linear map to k features and d for a norm, 282,496 in T5-base.
+    """
+
+    name = "bitfit"
+    source = "AkariAsai/ATTEMPT, configs/baselines/bitfit.json; without its 500 steps of warm-up, batches of 16"
+    defaults = {"learning_rate": 3e-4, "epochs": 20}  # noqa: RUF012 (read alone)
+    uses = frozenset({"learning_rate"})
+
+    def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
+        """The T5 with biases."""
+        own = own_copy(t5, lambda name: False)
+        for module in own.modules():
+            if isinstance(module, nn.Linear):
+                module.bias = _bias(module.weight, module.out_features)
+        for norm in modules_named(own, "layer_norm"):
+            norm.bias = _bias(norm.weight, len(norm.weight))
+            norm.register_forward_hook(_add_bias)
+        return AdaptedT5(own, config)
+
+
+def _bias(weight: Any, size: int) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(size, dtype=weight.dtype, device=weight.device))
+
+
+def _add_bias(norm: Any, _: Any, output: Tensor) -> Tensor:
+    return output + norm.bias.to(output.dtype)
