@@ -58,13 +58,25 @@ COUNTS: Columns = {
 }
 VERDICTS: Columns = {
     "shape": itemgetter("title"),
-    "pass": itemgetter("pass"),
+    "use": itemgetter("use"),
     "triton µs": lambda row: f"{1e6 * row['seconds']:.0f}",
-    **{name: partial(_of_peer, name) for name in ("torch", "torch.compile", "eager", "sdpa", "flex attention")},
-    "verdict": itemgetter("verdict"),
-    "auto": itemgetter("auto"),
+    **{name: partial(_of_peer, name) for name in ("torch", "eager", "sdpa", "torch.compile", "flex attention")},
+    "eager: auto": lambda row: f"{row['eager']['verdict']}: {row['eager']['auto']}",
+    "compiled: auto": lambda row: f"{row['compiled']['verdict']}: {row['compiled']['auto']}",
 }
-WORDS = {"peer", "pass", "shape", "verdict", "auto", "operation", "model", "beside", "does not do", "counted by"}
+WORDS = {
+    "peer",
+    "pass",
+    "shape",
+    "use",
+    "eager: auto",
+    "compiled: auto",
+    "operation",
+    "model",
+    "beside",
+    "does not do",
+    "counted by",
+}
 
 
 def cells(columns: Columns, row: Row) -> list[str]:

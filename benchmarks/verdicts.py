@@ -1,7 +1,8 @@
 """Where the kernels win, tie or lose on a GPU that need not be there: ``python -m benchmarks.verdicts [--json]``.
 
-Estimated times of forward and backward at four shapes, beside those of the peers that compute the same, and what
-``backend="auto"`` takes there. Within a tenth of the best peer is a tie.
+Estimated times at four shapes of what runs, the forward in inference and both passes in training, beside those of the
+peers that compute the same: those that run eagerly, and with them those of torch.compile. What ``backend="auto"`` takes
+there, eagerly and in a compiled graph. Within a tenth of the best peer is a tie.
 """
 
 import os
@@ -33,6 +34,7 @@ from crosspt.functional.routing import suits_attention, suits_composition
 from crosspt.kernels.mixture import Mixture
 
 TIE = 0.1
+USES = {"inference": ("forward",), "training": ("forward", "backward")}
 LARGE = Shape(B=256, L=256, m=100, d=1024)
 MANY = LARGE.moved(n=256, T=64)
 HEADS = AttentionShape(B=32, H=32, Lq=512, Lk=512, m=100, T=8)
@@ -52,7 +54,8 @@ SHAPES: dict[str, tuple[Operation, Dimensions]] = {
     },
 }
 """What is compared; float16 takes the instructions of bfloat16."""
-SAME = ("torch", "torch.compile", "eager", "sdpa", "flex attention")
+EAGER = ("torch", "eager", "sdpa")
+SAME = (*EAGER, "torch.compile", "flex attention")
 """Peers that compute the same; the literal formulation takes 7 GB at (c) and is never the fastest."""
 
 
@@ -109,39 +112,52 @@ def _run(peer: Peer, batch: Any) -> None:
 
 
 def judge(names: Sequence[str], gpu: Gpu) -> list[dict[str, Any]]:
-    """A row for each shape and pass."""
-    found: list[tuple[str, str, list[Sampled], dict[str, float]]] = []
+    """A row for each shape and use."""
+    found: list[tuple[str, dict[str, list[Sampled]], dict[str, dict[str, float]]]] = []
     for name in track(names, "counting", transient=True, console=Console(stderr=True)):
         operation, shape = SHAPES[name]
         with ids_unseen():
             counts = {peer: count(operation, operation.peers[peer], shape) for peer in SAME if peer in operation.peers}
             ours = sample(operation.peers["triton"], operation.make_batch(shape), gpu)
-        for what, launches in ours.items():
-            peers = {
-                peer: sum(gpu.library_seconds(launch, shape.dtype) for launch in counted[what].launched)
-                for peer, counted in counts.items()
-                if what in counted
+        peers = {
+            peer: {
+                what: sum(gpu.library_seconds(launch, shape.dtype) for launch in counted.launched)
+                for what, counted in passes.items()
             }
-            found.append((name, what, launches, peers))
-    seconds = iter(estimate([launch for _, _, launches, _ in found for launch in launches], gpu))
-    return [_verdict(name, what, sum(next(seconds) for _ in launches), peers) for name, what, launches, peers in found]
+            for peer, passes in counts.items()
+        }
+        found.append((name, ours, peers))
+    launches = [launch for _, ours, _ in found for passed in ours.values() for launch in passed]
+    seconds = iter(estimate(launches, gpu))
+    rows = []
+    for name, ours, peers in found:
+        times = {"triton": {what: sum(next(seconds) for _ in passed) for what, passed in ours.items()}, **peers}
+        for use, passes in USES.items():
+            rows.append(
+                _verdict(name, use, {peer: sum(taken[what] for what in passes) for peer, taken in times.items()})
+            )
+    return rows
 
 
-def _verdict(name: str, what: str, seconds: float, peers: dict[str, float]) -> dict[str, Any]:
+def _verdict(name: str, use: str, seconds: dict[str, float]) -> dict[str, Any]:
     operation, shape = SHAPES[name]
-    ratio = seconds / min(peers.values())
-    verdict = "win" if ratio < 1 - TIE else "lose" if ratio > 1 + TIE else "tie"
-    row = {"title": name, "shape": shape.to_json(), "pass": what, "seconds": seconds, "peers": peers}
-    return {**row, "ratio": ratio, "verdict": verdict, "auto": "triton" if _suits(operation, shape) else "torch"}
+    ours = seconds.pop("triton")
+    row = {"title": name, "shape": shape.to_json(), "use": use, "seconds": ours, "peers": seconds}
+    for mode, peers in (("eager", EAGER), ("compiled", SAME)):
+        ratio = ours / min(seconds[peer] for peer in peers if peer in seconds)
+        verdict = "win" if ratio < 1 - TIE else "lose" if ratio > 1 + TIE else "tie"
+        auto = "triton" if _suits(operation, shape, compiled=mode == "compiled") else "torch"
+        row[mode] = {"ratio": ratio, "verdict": verdict, "auto": auto}
+    return row
 
 
-def _suits(operation: Operation, shape: Any) -> bool:
+def _suits(operation: Operation, shape: Any, *, compiled: bool) -> bool:
     """Whether ``backend="auto"`` takes the kernels on a GPU that they run on."""
     if operation is ATTENTION:
         return suits_attention(shape.torch_dtype, shape.Lq, shape.D, prefixed=shape.m > 0, masked=True, seeded=False)
     make = partial(torch.empty, dtype=shape.parameter_dtype, device="meta")
     prompts = (make(shape.n, shape.m, shape.d), make(shape.T, shape.m, shape.d), make(shape.d, shape.d))
-    return suits_composition(Mixture(make(shape.T, shape.n + 1), *prompts), shape.torch_dtype)
+    return suits_composition(Mixture(make(shape.T, shape.n + 1), *prompts), shape.torch_dtype, compiled=compiled)
 
 
 def main() -> None:
@@ -154,7 +170,7 @@ def main() -> None:
     gpu = GPUS[options.gpu]
     rows = judge(options.shape or list(SHAPES), gpu)
     if options.json:
-        print(json.dumps({"schema": 1, "assumptions": gpu.assumptions, "rows": rows}, indent=2))
+        print(json.dumps({"schema": 2, "assumptions": gpu.assumptions, "rows": rows}, indent=2))
         return
     console = Console(width=max(140, Console().width))
     console.print(report.rich_table(f"Estimated for a {gpu.name}, microseconds", report.VERDICTS, rows))

@@ -62,8 +62,8 @@ def compose_prompts(
         encode_sources: False when the sources are encoded already and bypass W and b.
         encode_privates: the same for the private prompts.
         backend: ``"auto"`` (Triton on GPUs that its kernels run on, unless they lose: large compositions beside a
-            table of float32 or float64; else torch), ``"torch"`` or ``"triton"``; a forced backend that cannot run
-            raises.
+            table of float32 or float64, and where torch.compile traces all of these and more than 32 sources; else
+            torch), ``"torch"`` or ``"triton"``; a forced backend that cannot run raises.
 
     Returns:
         P (T, m, d) in the dtype that the floating-point arguments promote to.
@@ -71,7 +71,8 @@ def compose_prompts(
     mixture = Mixture(logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates)
     check_mixture("compose_prompts", mixture)
     mixture = mixture.promoted()
-    if runs_triton("compose_prompts", backend, logits, suits_composition(mixture, mixture.logits.dtype)):
+    suits = suits_composition(mixture, mixture.logits.dtype, compiled=torch.compiler.is_compiling())
+    if runs_triton("compose_prompts", backend, logits, suits):
         return operators.compose_prompts(*mixture)
     return torch_composition.compose_prompts(mixture)
 
@@ -140,7 +141,8 @@ def prompted_embedding(
         "prompted_embedding", input_ids, task_ids, table, logits.shape[0], mixture.prompts
     )
     mixture = mixture.promoted()
-    if runs_triton("prompted_embedding", backend, table, suits_composition(mixture, table.dtype)):
+    suits = suits_composition(mixture, table.dtype, compiled=torch.compiler.is_compiling())
+    if runs_triton("prompted_embedding", backend, table, suits):
         return operators.prompted_embedding(input_ids, task_ids, table, *mixture)
     return torch_composition.prompted_embedding(input_ids, task_ids, table, mixture)
 

@@ -26,26 +26,40 @@ def mixture(tasks: int, length: int, width: int, sources: int, dtype: torch.dtyp
 
 
 COMPOSITIONS = [
-    # T, m, d, n, encoder, dtype of the parameters, of the table
-    (8, 10, 768, 8, True, SINGLE, SINGLE, True),
-    (8, 100, 1024, 8, True, SINGLE, SINGLE, False),
-    (8, 100, 1024, 8, True, DOUBLE, DOUBLE, False),
-    (8, 100, 1024, 8, False, SINGLE, SINGLE, True),
-    (64, 100, 1024, 256, False, SINGLE, SINGLE, False),
-    (64, 100, 1024, 256, True, SINGLE, HALF, True),
-    (64, 100, 1024, 256, True, HALF, HALF, True),
-    (64, 100, 1024, 256, True, DOUBLE, HALF, False),
-    (16, 16, 1024, 0, True, SINGLE, SINGLE, True),
-    (16, 17, 1024, 0, True, SINGLE, SINGLE, False),
+    # T, m, d, n, encoder, dtype of the parameters, of the table, whether Triton suits eagerly, and compiled
+    (8, 10, 768, 8, True, SINGLE, SINGLE, True, False),
+    (8, 100, 1024, 8, True, SINGLE, SINGLE, False, False),
+    (8, 100, 1024, 8, True, DOUBLE, DOUBLE, False, False),
+    (8, 100, 1024, 8, False, SINGLE, SINGLE, True, False),
+    (64, 100, 1024, 256, False, SINGLE, SINGLE, False, False),
+    (64, 100, 1024, 256, True, SINGLE, HALF, True, False),
+    (64, 100, 1024, 256, True, HALF, HALF, True, False),
+    (64, 100, 1024, 33, True, HALF, HALF, True, False),
+    (64, 100, 1024, 32, True, HALF, HALF, True, True),
+    (64, 100, 1024, 256, True, DOUBLE, HALF, False, False),
+    (16, 16, 1024, 0, True, SINGLE, SINGLE, True, False),
+    (16, 16, 1024, 0, True, SINGLE, HALF, True, True),
+    (16, 17, 1024, 0, True, SINGLE, SINGLE, False, False),
 ]
 
 
-@pytest.mark.parametrize(("tasks", "length", "width", "sources", "encoder", "dtype", "table", "suits"), COMPOSITIONS)
+@pytest.mark.parametrize(
+    ("tasks", "length", "width", "sources", "encoder", "dtype", "table", "eagerly", "compiled"), COMPOSITIONS
+)
 def test_compositions(
-    tasks: int, length: int, width: int, sources: int, encoder: bool, dtype: Any, table: Any, suits: bool
+    tasks: int,
+    length: int,
+    width: int,
+    sources: int,
+    encoder: bool,
+    dtype: Any,
+    table: Any,
+    eagerly: bool,
+    compiled: bool,
 ) -> None:
     x = mixture(tasks, length, width, sources, dtype, encoder=encoder)
-    assert routing.suits_composition(x, table) is suits
+    assert routing.suits_composition(x, table, compiled=False) is eagerly
+    assert routing.suits_composition(x, table, compiled=True) is compiled
 
 
 ATTENTIONS = [
@@ -144,3 +158,22 @@ def test_operations_ask_the_rule(as_on_gpu: list[str]) -> None:
             functional.prepend_prompts(sources, rows, ids, table)
     every = ["compose_prompts", "prompted_embedding", "prompted_embedding", "prepend_prompts"]
     assert as_on_gpu == [*every, *every[2:]]
+
+
+@pytest.mark.parametrize("dtype", [HALF, SINGLE])
+def test_operations_say_when_they_are_compiled(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a compiled graph ``auto`` leaves float32 to PyTorch's operations, which the compiler fuses."""
+    monkeypatch.setattr(functional, "runs_triton", lambda operation, backend, tensor, suits=True: suits)
+    logits, sources, table = torch.zeros(2, 2), torch.zeros(2, 3, 4), torch.zeros(5, 4, dtype=dtype)
+    ids, rows = torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
+    seen: list[str] = []
+
+    def record(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        seen.extend(str(node.target) for node in graph.graph.nodes if str(node.target).startswith("crosspt."))
+        return graph.forward
+
+    def embed() -> torch.Tensor:
+        return functional.prompted_embedding(ids, rows, table, logits.to(dtype), sources.to(dtype), None)
+
+    torch.compile(embed, backend=record, fullgraph=True)()
+    assert seen == (["crosspt.prompted_embedding"] if dtype is HALF else [])
