@@ -20,7 +20,7 @@ CLASSES = (T5ForConditionalGeneration, MT5ForConditionalGeneration)
 def prepare(t5: Any, backend: Backend, *, isolated: bool) -> None:
     """Ready a T5, in place, to be prompted; with isolated prefixes its attention becomes one that reads them."""
     if t5.dtype == torch.float16:
-        warnings.warn("CrossPTModel: T5 overflows in float16; use bfloat16 or float32", stacklevel=3)
+        warnings.warn("CrossPTModel: T5 overflows in float16; use bfloat16 or float32", stacklevel=4)
     t5._expand_inputs_for_generation = functools.partial(expand_a_copy, t5)
     if isolated:
         use_attention(t5, next(name for name, value in IMPLEMENTATIONS.items() if value == backend))
