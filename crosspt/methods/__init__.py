@@ -25,6 +25,12 @@ METHODS = {
     "ia3": "crosspt.methods.peft:IA3",
     "prompt-tuning": "crosspt.methods.peft:PromptTuning",
     "p-tuning": "crosspt.methods.peft:PTuning",
+    "spot": "crosspt.methods.spot:Spot",
+    "attempt": "crosspt.methods.attempt:Attempt",
+    "mpt": "crosspt.methods.mpt:Mpt",
+    "mpt-source": "crosspt.methods.mpt:MptSource",
+    "mpt-scratch": "crosspt.methods.mpt:MptScratch",
+    "dept": "crosspt.methods.dept:Dept",
 }
 """Module and class of each method; it is imported when the method is first asked for."""
 

@@ -1,33 +1,21 @@
 """Methods that train a T5 itself, or modules inside it, on a copy which shares the weights that stay frozen."""
 
 import copy
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
-from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
-from crosspt.config.files import SCHEMA, parse_json, read_json, write_atomically, write_json
-from crosspt.config.layout import METHOD_NAME
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.config.values import check_types
-from crosspt.methods.method import Method
+from crosspt.methods.saved import SavedMethod
+from crosspt.models.prompted import PromptedModel
 from crosspt.models.t5 import family
-from crosspt.storage import Origin, check_state
-
-WEIGHTS_NAME = "method_model.safetensors"
 
 
-class AdaptedT5(nn.Module):
+class AdaptedT5(PromptedModel):
     """A T5 that has been adapted to tasks; rows of all of them go through it alike.
 
     Args:
@@ -35,74 +23,18 @@ class AdaptedT5(nn.Module):
         config: the tasks.
     """
 
-    accepts_loss_kwargs = False  # the Trainer would take **kwargs as a sign that the loss is normalised over steps
-
-    def __init__(self, t5: T5ForConditionalGeneration, config: CrossPTConfig):
-        super().__init__()
-        family.prepare(t5, "auto", isolated=False)
-        self.t5 = t5
-        self.config = config.for_model(t5.config)
-
     @property
     def device(self) -> torch.device:
         """The device that inputs must be on."""
         return self.t5.device
 
-    def inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Any]:
-        """What the T5's encoder takes of rows (B, L)."""
+    def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:
+        """Rows as they come; task ids are not looked at."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         return {"input_ids": input_ids, "attention_mask": mask}
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        task_ids: Tensor | None = None,
-        labels: Tensor | None = None,
-        **kwargs: Any,
-    ) -> Seq2SeqLMOutput:
-        """Run the T5.
 
-        Args:
-            input_ids: (B, L) int64.
-            attention_mask: (B, L), by default all ones.
-            task_ids: (B,), not looked at.
-            labels: (B, L') int64, -100 where the loss looks away.
-            kwargs: handed to the T5, such as ``decoder_input_ids``.
-        """
-        return self.t5(**self.inputs(input_ids, attention_mask), labels=labels, **kwargs)
-
-    def encode(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, task_ids: Tensor | None = None, **kwargs: Any
-    ) -> tuple[BaseModelOutput, Tensor]:
-        """The encoder's output and its attention mask, for several decoder passes over them; see :meth:`forward`."""
-        inputs = self.inputs(input_ids, attention_mask)
-        return family.encode(self.t5, inputs, **kwargs), inputs["attention_mask"]
-
-    @torch.no_grad()
-    def generate(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, task_ids: Tensor | None = None, **kwargs: Any
-    ) -> Any:
-        """Generate with every option of transformers' ``generate``; see :meth:`forward`."""
-        states, mask = self.encode(input_ids, attention_mask, task_ids)
-        t5: Any = self.t5  # transformers types generate() for a protocol that its own T5 does not meet
-        return t5.generate(encoder_outputs=states, attention_mask=mask, **kwargs)
-
-    def keep_prompts(self) -> AbstractContextManager[None]:
-        """Nothing: there are no prompts to be composed once."""
-        return nullcontext()
-
-    def count_parameters(self) -> tuple[int, int]:
-        """Number of trainable and of all parameters, the shared token table counted once."""
-        parameters = list(self.parameters())
-        return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
-
-    def learned(self) -> dict[str, nn.Parameter]:
-        """The parameters that learn, by name."""
-        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
-
-
-class AdaptingMethod(Method):
+class AdaptingMethod(SavedMethod):
     """A method whose models are :class:`AdaptedT5` s: it says how a T5 is adapted, and with which settings."""
 
     changes_backbone = True
@@ -124,71 +56,6 @@ class AdaptingMethod(Method):
         if not isinstance(t5, family.CLASSES):
             raise TypeError(f"{self.name}: t5 must be a T5ForConditionalGeneration, got {type(t5).__name__}")
         return self.adapt(t5.requires_grad_(False), config)
-
-    def save(self, model: AdaptedT5, folder: Path) -> None:
-        """Write ``method_model.safetensors``, what was learned, then ``method_config.json``, each atomically."""
-        folder.mkdir(parents=True, exist_ok=True)
-        header = {
-            "schema": SCHEMA,
-            "crosspt_version": version("crosspt"),
-            "method": self.name,
-            "config": model.config.to_dict(),
-            "base_model": family.describe(model.t5),
-        }
-        tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in model.learned().items()}
-        write_atomically(folder / WEIGHTS_NAME, save(tensors, metadata={"crosspt": json.dumps(header)}))
-        write_json(folder / METHOD_NAME, header)
-
-    def restore(self, model: AdaptedT5, folder: Path) -> None:
-        """Put saved weights of the same configuration into a model."""
-        header, state = self._read(folder)
-        if CrossPTConfig.from_dict(header["config"], str(folder / WEIGHTS_NAME)) != model.config:
-            raise ValueError(f"resume: {folder} was made with other settings than this run's")
-        learned = model.learned()
-        check_state(folder, state, learned, WEIGHTS_NAME)
-        with torch.no_grad():
-            for name, parameter in learned.items():
-                parameter.copy_(state[name])
-
-    def load(self, t5: T5ForConditionalGeneration, folder: Path) -> AdaptedT5:
-        """The T5 as it was adapted."""
-        config, base_model = self.read(folder)
-        Origin(str(folder), base_model, config.prefix_mode).warn_of(
-            family.describe(t5), config.prefix_mode, "the weights"
-        )
-        model = self.build(t5, config, initialize=False)
-        self.restore(model, folder)
-        return model
-
-    def is_saved(self, folder: Path) -> bool:
-        """Whether the later one of the two files is there."""
-        return (folder / METHOD_NAME).is_file()
-
-    def read(self, folder: Path) -> tuple[CrossPTConfig, dict[str, Any]]:
-        """The configuration of saved weights, and what they say of the T5."""
-        header, _ = self._read(folder)
-        return CrossPTConfig.from_dict(header["config"], str(folder / WEIGHTS_NAME)), header["base_model"]
-
-    def _read(self, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The header and the tensors. Raises ValueError where a file is missing, foreign or corrupt."""
-        path = folder / WEIGHTS_NAME
-        if not path.is_file():
-            raise ValueError(f"{self.name}: {folder} holds no {WEIGHTS_NAME}")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{self.name}: {path} is not a readable safetensors file: {error}") from None
-        if "crosspt" not in metadata:
-            raise ValueError(f"{self.name}: {path} was not written by CrossPT")
-        header = parse_json(metadata["crosspt"], path)
-        check_types(path, header, {"method": str, "config": dict, "base_model": dict})
-        if header != read_json(folder / METHOD_NAME):
-            raise ValueError(f"{self.name}: {folder / METHOD_NAME} does not belong to {WEIGHTS_NAME} beside it")
-        if header["method"] != self.name:
-            raise ValueError(f"{self.name}: {path} holds what {header['method']} has learned")
-        return header, state
 
 
 def own_copy(t5: T5ForConditionalGeneration, learns: Callable[[str], bool]) -> T5ForConditionalGeneration:

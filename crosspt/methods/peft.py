@@ -12,6 +12,7 @@ from transformers import T5ForConditionalGeneration
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import RunConfig
 from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, own_copy
+from crosspt.prompts.rows import arrange_rows, put_in_front
 
 
 class PeftMethod(AdaptingMethod):
@@ -52,14 +53,13 @@ class PeftPrompted(AdaptedT5):
         super().__init__(t5, config)
         self.adapted = adapted
 
-    def inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Any]:
+    def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:
         """Prompt and token embeddings (B, m + L, d), and their mask."""
-        rows = super().inputs(input_ids, attention_mask)
-        embeds = self.t5.get_input_embeddings()(rows["input_ids"])
-        prompts = self.adapted.get_prompt(batch_size=len(embeds)).to(embeds.dtype)
-        mask = rows["attention_mask"]
+        ids, mask, task_ids = arrange_rows(type(self).__name__, self.config.tasks, input_ids, attention_mask, task_ids)
+        prompts = self.adapted.get_prompt(batch_size=1)
+        embeds = put_in_front(prompts, torch.zeros_like(task_ids), ids, self.t5.get_input_embeddings())
         ones = mask.new_ones(len(mask), prompts.shape[1])
-        return {"inputs_embeds": torch.cat((prompts, embeds), dim=1), "attention_mask": torch.cat((ones, mask), dim=1)}
+        return {"inputs_embeds": embeds, "attention_mask": torch.cat((ones, mask), dim=1)}
 
 
 class LoRA(PeftMethod):

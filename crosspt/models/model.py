@@ -18,6 +18,7 @@ from crosspt.models.t5.prefix import Prefix
 from crosspt.prompts.bank import TextTokenizer
 from crosspt.prompts.cache import ScopedCache
 from crosspt.prompts.embedding import CrossPTEmbedding
+from crosspt.prompts.rows import arrange_rows
 from crosspt.prompts.state import (
     BANK,
     drop_language_model,
@@ -64,7 +65,7 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
         initialize: bool = True,
     ):
         super().__init__(t5, config, backend)
-        self.config = config.for_model(t5.config)
+        t5.requires_grad_(False)
         for task in config.resolved_source_tasks if config.parsed_scheme.needs_source_prompts else ():
             origin = getattr(source_prompts, "origins", {}).get(task)
             if origin is not None:
@@ -101,7 +102,7 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
         if self.config.prefix_mode == "full":
             embeds, mask = self.embedding(input_ids, attention_mask, task_ids)
             return {"inputs_embeds": embeds, "attention_mask": mask}
-        input_ids, mask, task_ids = self.embedding.arrange_rows(input_ids, attention_mask, task_ids)
+        input_ids, mask, task_ids = arrange_rows("CrossPTModel", self.config.tasks, input_ids, attention_mask, task_ids)
         return {"input_ids": input_ids, "attention_mask": mask, "prefix": self.prefix(), "task_ids": task_ids}
 
     def prefix(self) -> Prefix:

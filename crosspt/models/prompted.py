@@ -1,6 +1,7 @@
-"""A frozen language model whose inputs carry something that learns."""
+"""A language model that is called with task ids, of which something learns."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ class PromptedModel(nn.Module, ABC):
     """A T5 that is called with task ids. A subclass says in :meth:`_inputs` what the T5 gets for them.
 
     Args:
-        t5: a ``T5ForConditionalGeneration`` (1.0, 1.1, flan, mT5). Its parameters are frozen in place.
+        t5: a ``T5ForConditionalGeneration`` (1.0, 1.1, flan, mT5).
         config: the tasks, which the task ids count, and the settings of prompts.
         backend: see :func:`crosspt.functional.compose_prompts`.
 
@@ -32,8 +33,8 @@ class PromptedModel(nn.Module, ABC):
         super().__init__()
         if not isinstance(t5, family.CLASSES):
             raise TypeError(f"{type(self).__name__}: t5 must be a T5ForConditionalGeneration, got {type(t5).__name__}")
-        self.t5 = t5.requires_grad_(False)
-        self.config = config
+        self.t5 = t5
+        self.config = config.for_model(t5.config)
         family.prepare(t5, backend, isolated=config.prefix_mode == "isolated")
 
     def __getattr__(self, name: str) -> Any:
@@ -147,6 +148,14 @@ class PromptedModel(nn.Module, ABC):
     @abstractmethod
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:
         """What the T5 takes: ``attention_mask``, and ``inputs_embeds`` or ``input_ids`` with what its layers read."""
+
+    def keep_prompts(self) -> AbstractContextManager[None]:
+        """A block in which no weight changes, so that what prompts come to may be computed once; here, nothing is."""
+        return nullcontext()
+
+    def learned(self) -> dict[str, Any]:
+        """What is saved of the model, by name: the parameters that learn."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def count_parameters(self) -> tuple[int, int]:
         """Number of trainable and of all parameters, the shared token table counted once."""

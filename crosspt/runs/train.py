@@ -15,7 +15,7 @@ from transformers import T5ForConditionalGeneration
 
 from crosspt.config.files import read_json
 from crosspt.config.layout import CHECKPOINTS, RESULTS_NAME, RUN_NAME, SELECTION_NAME
-from crosspt.config.run import Compute, ReportTo, RunConfig
+from crosspt.config.run import CROSSPT, Compute, ReportTo, RunConfig
 from crosspt.config.values import check_types
 from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.results import make_results, read_results, save_evaluation
@@ -230,14 +230,14 @@ def _run_jobs(
     report_to: ReportTo,
 ) -> None:
     """Run those jobs that are not finished in a folder, starting from the stage-1 prompts in another."""
-    for job in jobs:
+    for number, job in enumerate(jobs):
         if job.is_finished(folder):
             shutil.rmtree(folder / job.folder / CHECKPOINTS, ignore_errors=True)
             continue
         source_prompts = None
         if find_method(job.method).needs_source_prompts(job.config):
-            trained = [source_folder / earlier.folder for earlier in ready.source_jobs]
-            source_prompts = load_source_prompts([*ready.run.source_prompts, *trained], ready.t5.config.d_model)
+            earlier = jobs[:number] if jobs is ready.source_jobs else ready.source_jobs
+            source_prompts = _source_prompts(ready, earlier, source_folder)
         score = None
         if job.training.select == "best":
             rows = {task: ready.rows[task] for task in job.config.tasks}
@@ -255,3 +255,14 @@ def _run_jobs(
             device=compute.device,
             progress=compute.progress,
         )
+
+
+def _source_prompts(ready: Preparation, jobs: Sequence[Job], folder: Path) -> Mapping[str, Tensor]:
+    """What is given and what finished jobs of stage 1 have learned for others to start from."""
+    trained = [folder / job.folder for job in jobs if job.method == CROSSPT]
+    found = load_source_prompts([*ready.run.source_prompts, *trained], ready.t5.config.d_model)
+    for job in jobs:
+        if job.method != CROSSPT:
+            method = find_method(job.method)
+            found.update(method.prompts(method.load(ready.t5, folder / job.folder)))
+    return found

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
 from crosspt import CrossPTConfig, CrossPTEmbedding
+from crosspt.prompts.rows import arrange_rows
 from crosspt.prompts.bank import PromptBank
 
 TASKS = ["mrpc", "rte"]
@@ -185,7 +186,7 @@ def test_token_rows_are_what_the_embedding_gives(kind: str, batch: Batch) -> Non
 def test_padding_on_the_left_is_moved_behind_the_text(embed: CrossPTEmbedding) -> None:
     ids = torch.tensor([[0, 0, 5, 6], [7, 8, 9, 4], [0, 3, 0, 2], [0, 0, 0, 0]])
     mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1], [0, 1, 0, 1], [0, 0, 0, 0]])
-    moved, visible, _ = embed.arrange_rows(ids, mask, torch.zeros(4, dtype=torch.int64))
+    moved, visible, _ = arrange_rows("embed", ["a"], ids, mask, torch.zeros(4, dtype=torch.int64))
     assert moved.tolist() == [[5, 6, 0, 0], [7, 8, 9, 4], [3, 0, 2, 0], [0, 0, 0, 0]]
     assert visible.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 0]]
 

@@ -1,0 +1,202 @@
+"""MPT: one prompt for all tasks, scaled for each by a matrix of rank one (Wang et al. 2023)."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import T5ForConditionalGeneration
+from transformers.modeling_outputs import Seq2SeqLMOutput
+
+from crosspt.config.layout import SOURCES
+from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.training import TrainingConfig
+from crosspt.methods.method import Job
+from crosspt.methods.prompts import RowsMethod, RowsModel, TaskPrompts, from_vocabulary
+from crosspt.tasks.collation import IGNORED_LABEL
+
+SHARED, POSITIONS, COLUMNS = "mpt shared", "mpt positions", "mpt columns"
+"""What a source stage leaves to the targets, beside the prompts of its tasks."""
+STANDARD_DEVIATION = 0.02  # of the factors' start, as in PEFT
+DISTILLATION_WEIGHT = 0.9
+SHARED_LEARNING_RATE, FACTOR_LEARNING_RATE = 0.3, 0.4
+
+
+class ScaledPrompts(TaskPrompts):
+    """``P_t = P * (u_t v_t^T)``, elementwise: m d + T (m + d) numbers.
+
+    Args:
+        shared: P (m, d) at its start.
+        positions: u (T, m).
+        columns: v (T, d).
+    """
+
+    def __init__(self, shared: Tensor, positions: Tensor, columns: Tensor):
+        super().__init__(shared)
+        self.positions = nn.Parameter(positions)
+        self.columns = nn.Parameter(columns)
+
+    def compose(self) -> Tensor:
+        """Every task's prompt (T, m, d)."""
+        return self.prompts * self.positions[:, :, None] * self.columns[:, None, :]
+
+
+class DistilledModel(RowsModel):
+    """Learns from teachers too, the tasks' own prompts, which are frozen: L + 0.9 (KL of the answers + MSE of the states).
+
+    Args:
+        t5: the T5, whose parameters are frozen in place.
+        config: the tasks and m.
+        rows: what learns.
+        teachers: the tasks' prompts (T, m, d).
+    """
+
+    def __init__(self, t5: T5ForConditionalGeneration, config: CrossPTConfig, rows: nn.Module, teachers: Tensor):
+        super().__init__(t5, config, rows)
+        self.teachers = TaskPrompts(teachers).requires_grad_(False)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        task_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqLMOutput:
+        """As :meth:`RowsModel.forward`; with labels, while training, the loss has the teachers' part."""
+        if labels is None or not self.training:
+            return super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
+        kwargs["output_hidden_states"] = True
+        output = super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
+        with torch.no_grad(), _evaluating(self.t5), _exchanged(self, self.teachers):
+            taught = super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
+            seen = self._inputs(input_ids, attention_mask, task_ids)["attention_mask"] != 0
+        answers = labels != IGNORED_LABEL
+        wanted = F.log_softmax(taught.logits[answers].float(), dim=1)
+        divergence = F.kl_div(
+            F.log_softmax(output.logits[answers].float(), dim=1), wanted, reduction="batchmean", log_target=True
+        )
+        pairs = [
+            *((a[seen], b[seen]) for a, b in zip(output.encoder_hidden_states, taught.encoder_hidden_states, strict=True)),
+            *(
+                (a[answers], b[answers])
+                for a, b in zip(output.decoder_hidden_states, taught.decoder_hidden_states, strict=True)
+            ),
+        ]
+        difference = torch.stack([F.mse_loss(a.float(), b.float()) for a, b in pairs]).mean()
+        output.loss = output.loss + DISTILLATION_WEIGHT * (divergence + difference)
+        return output
+
+
+@contextmanager
+def _evaluating(t5: nn.Module) -> Iterator[None]:
+    """A block in which nothing is dropped."""
+    training = t5.training
+    t5.eval()
+    try:
+        yield
+    finally:
+        t5.train(training)
+
+
+@contextmanager
+def _exchanged(model: RowsModel, rows: nn.Module) -> Iterator[None]:
+    """A block in which other prompts are in front of the rows."""
+    before, model.rows = model.rows, rows
+    try:
+        yield
+    finally:
+        model.rows = before
+
+
+class MptScratch(RowsMethod):
+    """All of a run's tasks learn one prompt and their factors of it at once, from the vocabulary and without teachers."""
+
+    name = "mpt-scratch"
+    source = "Wang et al. 2023, rates 0.3 and 0.4, m = 100; no source stage; batches of 16; 20 epochs as ATTEMPT's baselines"
+    defaults = {"epochs": 20, "prompt_length": 100}  # noqa: RUF012 (read alone)
+    uses = frozenset({"prompt_length"})
+
+    def rows(
+        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+    ) -> nn.Module:
+        """A shared prompt from the vocabulary, and small factors."""
+        (shared,), tasks = from_vocabulary(t5, 1, config.prompt_length), len(config.tasks)
+        factors = [shared.new_empty(tasks, size).normal_(std=STANDARD_DEVIATION) for size in shared.shape]
+        return ScaledPrompts(shared, *factors)
+
+    def groups(self, model: Any, training: TrainingConfig) -> list[dict[str, Any]]:
+        """The shared prompt, and the factors with a rate of their own."""
+        return [
+            {"name": "shared", "params": [model.rows.prompts], "lr": SHARED_LEARNING_RATE},
+            {"name": "factors", "params": [model.rows.positions, model.rows.columns], "lr": FACTOR_LEARNING_RATE},
+        ]
+
+
+class MptSource(MptScratch):
+    """The source stage: as :class:`MptScratch`, with the tasks' own stage-1 prompts as teachers."""
+
+    name = "mpt-source"
+    source = (
+        "Wang et al. 2023, rates 0.3 and 0.4, m = 100, distillation 0.9; teachers of CrossPT's stage 1, batches of 16; "
+        "20 epochs as ATTEMPT's baselines"
+    )
+    uses = frozenset({"prompt_length", "stage1", "stage1_epochs", "source_prompts"})
+
+    def needs_source_prompts(self, config: CrossPTConfig) -> bool:
+        """Always: they are the teachers."""
+        return True
+
+    def build(
+        self,
+        t5: T5ForConditionalGeneration,
+        config: CrossPTConfig,
+        *,
+        source_prompts: Mapping[str, Tensor] | None = None,
+        tokenizer: Any = None,
+        initialize: bool = True,
+    ) -> RowsModel:
+        """The T5 behind what learns, with its teachers where it is to be trained."""
+        if not initialize:
+            return super().build(t5, config, initialize=False)
+        rows = self.rows(t5, config, None)
+        return DistilledModel(t5, config, rows, self.need(source_prompts or {}, config.tasks, config.prompt_length))
+
+    def prompts(self, model: RowsModel) -> Mapping[str, Tensor]:
+        """The shared prompt and the means of the factors, for :class:`Mpt`."""
+        rows: Any = model.rows
+        parts = rows.prompts, rows.positions.mean(dim=0), rows.columns.mean(dim=0)
+        return {name: part.detach() for name, part in zip((SHARED, POSITIONS, COLUMNS), parts, strict=True)}
+
+
+class Mpt(MptScratch):
+    """The targets' stage, from the shared prompt and the mean factors of a source stage with distillation."""
+
+    name = "mpt"
+    source = MptSource.source
+    uses = frozenset({"prompt_length", "source_tasks", "stage1", "stage1_epochs", "source_prompts"})
+
+    def needs_source_prompts(self, config: CrossPTConfig) -> bool:
+        """Always."""
+        return True
+
+    def plan_sources(
+        self, config: CrossPTConfig, training: TrainingConfig, available: Collection[str] = ()
+    ) -> list[Job]:
+        """Jobs for the teachers, then one for the source stage."""
+        teachers = super().plan_sources(config, training, available)
+        tasks = list(config.resolved_source_tasks)
+        joint = CrossPTConfig.from_dict({**config.to_dict(), "tasks": tasks, "source_tasks": None})
+        return [*teachers, Job(f"{SOURCES}/{MptSource.name}", joint, training, MptSource.name)]
+
+    def rows(
+        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+    ) -> nn.Module:
+        """The source stage's prompt, and its mean factors for each target."""
+        if sources is None:
+            return super().rows(t5, config, None)
+        tasks = len(config.tasks)
+        factors = [sources[name].expand(tasks, -1).clone() for name in (POSITIONS, COLUMNS)]
+        return ScaledPrompts(sources[SHARED].clone(), *factors)

@@ -1,0 +1,92 @@
+"""Files of a method: what its model has learned, and the settings it was learned with."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from transformers import T5ForConditionalGeneration
+
+from crosspt.config.files import SCHEMA, parse_json, read_json, write_atomically, write_json
+from crosspt.config.layout import METHOD_NAME
+from crosspt.config.prompts import CrossPTConfig
+from crosspt.config.values import check_types
+from crosspt.methods.method import Method
+from crosspt.models.prompted import PromptedModel
+from crosspt.models.t5 import family
+from crosspt.storage import Origin, check_state
+
+WEIGHTS_NAME = "method_model.safetensors"
+
+
+class SavedMethod(Method):
+    """A method whose models are :class:`crosspt.models.prompted.PromptedModel` s; what they learn is what is saved."""
+
+    def save(self, model: PromptedModel, folder: Path) -> None:
+        """Write ``method_model.safetensors``, what was learned, then ``method_config.json``, each atomically."""
+        folder.mkdir(parents=True, exist_ok=True)
+        header = {
+            "schema": SCHEMA,
+            "crosspt_version": version("crosspt"),
+            "method": self.name,
+            "config": model.config.to_dict(),
+            "base_model": family.describe(model.t5),
+        }
+        tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in model.learned().items()}
+        write_atomically(folder / WEIGHTS_NAME, save(tensors, metadata={"crosspt": json.dumps(header)}))
+        write_json(folder / METHOD_NAME, header)
+
+    def restore(self, model: PromptedModel, folder: Path) -> None:
+        """Put saved weights of the same configuration into a model."""
+        header, state = self._read(folder)
+        if CrossPTConfig.from_dict(header["config"], str(folder / WEIGHTS_NAME)) != model.config:
+            raise ValueError(f"resume: {folder} was made with other settings than this run's")
+        learned = model.learned()
+        check_state(folder, state, learned, WEIGHTS_NAME)
+        with torch.no_grad():
+            for name, parameter in learned.items():
+                parameter.copy_(state[name])
+
+    def load(self, t5: T5ForConditionalGeneration, folder: Path) -> PromptedModel:
+        """The saved model."""
+        config, base_model = self.read(folder)
+        Origin(str(folder), base_model, config.prefix_mode).warn_of(
+            family.describe(t5), config.prefix_mode, "the weights"
+        )
+        model: PromptedModel = self.build(t5, config, initialize=False)
+        self.restore(model, folder)
+        return model
+
+    def is_saved(self, folder: Path) -> bool:
+        """Whether the later one of the two files is there."""
+        return (folder / METHOD_NAME).is_file()
+
+    def read(self, folder: Path) -> tuple[CrossPTConfig, dict[str, Any]]:
+        """The configuration of saved weights, and what they say of the T5."""
+        header, _ = self._read(folder)
+        return CrossPTConfig.from_dict(header["config"], str(folder / WEIGHTS_NAME)), header["base_model"]
+
+    def _read(self, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The header and the tensors. Raises ValueError where a file is missing, foreign or corrupt."""
+        path = folder / WEIGHTS_NAME
+        if not path.is_file():
+            raise ValueError(f"{self.name}: {folder} holds no {WEIGHTS_NAME}")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{self.name}: {path} is not a readable safetensors file: {error}") from None
+        if "crosspt" not in metadata:
+            raise ValueError(f"{self.name}: {path} was not written by CrossPT")
+        header = parse_json(metadata["crosspt"], path)
+        check_types(path, header, {"method": str, "config": dict, "base_model": dict})
+        if header != read_json(folder / METHOD_NAME):
+            raise ValueError(f"{self.name}: {folder / METHOD_NAME} does not belong to {WEIGHTS_NAME} beside it")
+        if header["method"] != self.name:
+            raise ValueError(f"{self.name}: {path} holds what {header['method']} has learned")
+        return header, state

@@ -1,0 +1,90 @@
+"""Rows of token ids and the prompts in front of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crosspt.functional import Backend, prepend_prompts
+from crosspt.functional.torch_composition import gather_prompts
+
+
+def arrange_rows(
+    owner: str, tasks: Sequence[str], input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The ids (B, L), mask (B, L) and task ids (B,) of a batch, int64, padded on the right.
+
+    Args:
+        owner: who takes them, for messages.
+        tasks: that the task ids count.
+        input_ids: (B, L), any integer dtype.
+        attention_mask: (B, L), nonzero where the token counts; by default every token does.
+        task_ids: (B,) integer; may be left out where there is one task.
+
+    Raises:
+        ValueError: the task ids are missing beside several tasks, or the mask has another shape than the ids.
+        TypeError: ids are no integers.
+    """
+    for name, ids in (("input_ids", input_ids), ("task_ids", task_ids)):
+        if isinstance(ids, Tensor) and (ids.is_floating_point() or ids.is_complex() or ids.dtype is torch.bool):
+            raise TypeError(f"{owner}: {name} must be integers, got {ids.dtype}")
+    if task_ids is None:
+        if len(tasks) > 1:
+            raise ValueError(f"{owner}: task_ids must say which of {list(tasks)} each row is, got None")
+        task_ids = input_ids.new_zeros(input_ids.shape[0])
+    if attention_mask is None:
+        attention_mask = torch.ones_like(input_ids)
+    elif attention_mask.shape != input_ids.shape:
+        raise ValueError(
+            f"{owner}: attention_mask must have shape (B, L) = {tuple(input_ids.shape)}, "
+            f"got {tuple(attention_mask.shape)}"
+        )
+    else:
+        input_ids, attention_mask = _move_padding_right(input_ids, attention_mask)
+    return input_ids.long(), attention_mask, task_ids.long()
+
+
+def put_in_front(
+    prompts: Tensor, task_ids: Tensor, input_ids: Tensor, embedding: Any, backend: Backend = "auto"
+) -> Tensor:
+    """Embedded rows (B, m + L, d), in the embedding's dtype, each with the prompt of its task in front of it.
+
+    Args:
+        prompts: P (T, m, d).
+        task_ids: (B,) in [0, T).
+        input_ids: (B, L).
+        embedding: of tokens, called unless it is a plain lookup.
+        backend: see :func:`crosspt.functional.compose_prompts`.
+    """
+    if is_plain_lookup(embedding):
+        return prepend_prompts(prompts, task_ids, input_ids, embedding.weight, backend=backend)
+    tokens = embedding(input_ids)
+    return torch.cat([gather_prompts(prompts, task_ids).to(tokens.dtype), tokens], dim=1)
+
+
+def is_plain_lookup(embedding: Any) -> bool:
+    """Whether calling the module does nothing but read rows of its weight, whose gradient is the plain one."""
+    return (
+        type(embedding) is nn.Embedding
+        and embedding.max_norm is None
+        and not (embedding.weight.requires_grad and _has_gradient_of_its_own(embedding))
+        and "forward" not in embedding.__dict__  # where offloading and quantisation put theirs
+        and not (embedding._forward_hooks or embedding._forward_pre_hooks)
+        and not (embedding._backward_hooks or embedding._backward_pre_hooks)
+        and not nn.modules.module._has_any_global_hook()
+    )
+
+
+def _has_gradient_of_its_own(embedding: nn.Embedding) -> bool:
+    return embedding.sparse or embedding.scale_grad_by_freq or embedding.padding_idx is not None
+
+
+def _move_padding_right(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row begins with its first visible token; what was in front of it goes to the end. No value is waited for."""
+    length = input_ids.shape[1]
+    if length == 0:
+        return input_ids, attention_mask
+    padding = (attention_mask != 0).int().argmax(dim=1, keepdim=True)
+    order = (torch.arange(length, device=input_ids.device) + padding) % length
+    return input_ids.gather(1, order), attention_mask.gather(1, order)
