@@ -151,6 +151,7 @@ def read_results(path: Path) -> dict[str, Any]:
     """
     content = read_json(path)
     check_types(path, content, RESULTS)
+    check_types(path, {"method": {}, **content}, {"method": dict})
     for number, row in enumerate(content["results"], start=1):
         check_types(f"{path}: row {number} of results", row, ROW)
         row.setdefault("decode", "generate")

@@ -1,6 +1,7 @@
 """Methods of the library PEFT, an optional package, on their own copy of a T5's modules."""
 
 import importlib
+import warnings
 from abc import abstractmethod
 from importlib.util import find_spec
 from typing import Any
@@ -36,7 +37,9 @@ class PeftMethod(AdaptingMethod):
         peft = importlib.import_module("peft")
         own = own_copy(t5, lambda name: False)
         settings = self.peft_config(peft, config)
-        adapted = peft.get_peft_model(own, settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by names that it is giving up
+            adapted = peft.get_peft_model(own, settings)
         return PeftPrompted(own, config, adapted) if settings.is_prompt_learning else AdaptedT5(own, config)
 
 

@@ -54,6 +54,11 @@ class SavedMethod(Method):
     def load(self, t5: T5ForConditionalGeneration, folder: Path) -> PromptedModel:
         """The saved model."""
         config, base_model = self.read(folder)
+        if base_model.get("d_model") != t5.config.d_model:
+            raise ValueError(
+                f"{self.name}: the weights in {folder} were made for d_model {base_model.get('d_model')} "
+                f"({base_model.get('name')!r}), the T5 has {t5.config.d_model}"
+            )
         Origin(str(folder), base_model, config.prefix_mode).warn_of(
             family.describe(t5), config.prefix_mode, "the weights"
         )

@@ -150,7 +150,12 @@ def _condition(settings: Mapping[str, Any], cells: list[Cell], tasks: list[str],
         values[MEAN] = values[tasks].mean(axis=1)
     spreads = values.agg(["mean", "std", "count"]).T.astype({"count": int})
     banks = next((cell.banks for cell in done if cell.banks), [])
-    facts = {"parameters": sum(bank["trainable_parameters"] for bank in banks)} if banks else {}
+    learned = next(
+        (cell.results["method"].get("trainable_parameters") for cell in done if "method" in cell.results), None
+    )
+    if banks:
+        learned = sum(bank["trainable_parameters"] for bank in banks)
+    facts: dict[str, float] = {"parameters": learned} if isinstance(learned, int) else {}
     costs = [bank["inference_cost"] for bank in banks[:1] if isinstance(bank.get("inference_cost"), dict)]
     facts |= {name.replace("_", " "): cost for known in costs for name, cost in known.items() if fits(cost, float)}
     return Condition(settings, len(cells), done, values, spreads, facts)

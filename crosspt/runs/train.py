@@ -45,6 +45,7 @@ class Preparation:
         rows: the rows of the targets and of the source tasks that stage 1 trains on, by name.
         source_jobs: stage 1, which trains the missing source prompts.
         target_jobs: stage 2, which trains the targets.
+        trainable_parameters: how many stage 2 trains, over all its jobs; known once it is checked.
     """
 
     run: RunConfig
@@ -53,6 +54,7 @@ class Preparation:
     rows: dict[str, TaskRows]
     source_jobs: list[Job]
     target_jobs: list[Job]
+    trainable_parameters: int = 0
 
     def check(self, given: Mapping[str, Tensor]) -> None:
         """Encode a row of every target text and start every model, so that what does not fit raises before training.
@@ -80,6 +82,8 @@ class Preparation:
                 method = find_method(job.method)
                 model = method.build(self.t5, job.config, source_prompts=prompts, tokenizer=self.tokenizer)
                 prompts |= method.prompts(model)
+                if job in self.target_jobs:
+                    self.trainable_parameters += model.count_parameters()[0]
 
     def describe(self) -> list[dict[str, Any]]:
         """What each job would do: its folder, scheme, tasks, rows to train and select on, steps, parameters, rates.
@@ -203,7 +207,7 @@ def train(
         rows = score_prompts(folder, run, predictions)
         seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
         content = make_results(run.to_dict(), seconds, rows, analyse(method, folder, run.prompts.tasks))
-        content["method"] = method.describe(run)
+        content["method"] = method.describe(run) | {"trainable_parameters": ready.trainable_parameters}
         selected = (*_selected(ready.source_jobs, source_folder, run), *_selected(ready.target_jobs, folder, run))
         content["selection"] = list(selected)
         save_evaluation(folder, content, predictions)
