@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,10 +98,13 @@ def _plot(
 
 def _place(condition: Condition, quantity: str, axis: str) -> Any:
     """Where a condition's quantity stands on an axis of a figure."""
-    scheme = Scheme.parse(condition.scheme)
-    counted = scheme.learns_sources and not scheme.initializes_sources and scheme.count != "N"
-    places = {"task": plain_task(quantity), "family": scheme.name.removesuffix(scheme.count)}
-    return condition.settings.get(axis, (places | {"sources": int(scheme.count or 1) if counted else None}).get(axis))
+    places: dict[str, Any] = {"task": plain_task(quantity), "family": condition.scheme}
+    with suppress(ValueError):  # another method than CrossPT has no sources to count
+        scheme = Scheme.parse(condition.scheme)
+        counted = scheme.learns_sources and not scheme.initializes_sources and scheme.count != "N"
+        places["family"] = scheme.name.removesuffix(scheme.count)
+        places["sources"] = int(scheme.count or 1) if counted else None
+    return condition.settings.get(axis, places.get(axis))
 
 
 def _heatmaps(summary: Summary) -> Iterator[Captioned]:

@@ -1,0 +1,31 @@
+"""The smallest method: a learned vector that is added to every token's embedding."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, own_copy
+
+LINE = {"toy": "tests.methods.toy:Toy"}
+
+
+class Shifted(AdaptedT5):
+    def __init__(self, t5: Any, config: Any):
+        super().__init__(t5, config)
+        self.shift = nn.Parameter(torch.zeros(t5.config.d_model))
+
+    def inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Any]:
+        rows = super().inputs(input_ids, attention_mask)
+        return {"inputs_embeds": self.t5.shared(rows.pop("input_ids")) + self.shift, **rows}
+
+
+class Toy(AdaptingMethod):
+    name = "toy"
+    source = "made up"
+    defaults = {"learning_rate": 0.5, "epochs": 2}  # noqa: RUF012 (read alone)
+    uses = frozenset({"learning_rate"})
+    changes_backbone = False
+
+    def adapt(self, t5: Any, config: Any) -> Shifted:
+        return Shifted(own_copy(t5, lambda name: False), config)
