@@ -5,6 +5,8 @@ run in the dtype they are given and are differentiated by autograd. Symbols: B b
 d model width, V vocabulary, n source prompts, T target tasks, N candidates a task mixes, H heads, D width of a head.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -70,35 +72,50 @@ def candidates(
 
 
 def compose_prompts(
-    logits: Tensor,
+    logits: Tensor | None,
     sources: Tensor | None,
     privates: Tensor | None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     *,
+    alpha: Tensor | None = None,
+    row_alpha: Tensor | None = None,
+    added: Tensor | None = None,
     temperature: float = 1.0,
     mask: Tensor | None = None,
     encode_sources: bool = True,
     encode_privates: bool = True,
+    task_ids: Tensor | None = None,
 ) -> Tensor:
-    """Equation 1, ``P_t = sum_s alpha_ts S_s + alpha_tt U_t``, on encoded prompts.
+    """Equation 1, ``P_t = sum_s alpha_ts S_s + alpha_tt U_t``, on encoded prompts, and what is added to it.
 
     Args:
-        logits: (T, N).
+        logits: (T, N), or None with weights.
         sources: (n, m, d), or None.
         privates: (T, m, d), or None.
         weight: W (d, d) of the encoder, or None for no encoder.
         bias: b (d,), or None.
+        alpha: weights (T, N) in place of the softmax of ``logits``.
+        row_alpha: weights (B, N) of rows, each of which takes the private and the added prompt of its task.
+        added: a prompt of each task (T, m, d) that is added as it is.
         temperature: tau > 0.
         mask: (T, N) bool, or None.
         encode_sources: False when the sources bypass the encoder.
         encode_privates: False when the private prompts bypass the encoder.
+        task_ids: (B,) int64, the rows' tasks, with ``row_alpha``.
 
     Returns:
-        P (T, m, d).
+        P (T, m, d), or, with ``row_alpha``, (B, m, d).
     """
+    if row_alpha is not None:
+        alpha = row_alpha
+        privates = None if privates is None else privates[task_ids]
+        added = None if added is None else added[task_ids]
+    elif logits is not None:
+        alpha = mixing_weights(logits, temperature, mask)
+    alpha = cast(Tensor, alpha)
     mixed = candidates(
-        logits.shape[0],
+        len(alpha),
         sources,
         privates,
         weight,
@@ -106,8 +123,8 @@ def compose_prompts(
         encode_sources=encode_sources,
         encode_privates=encode_privates,
     )
-    alpha = mixing_weights(logits, temperature, mask)
-    return (alpha[:, :, None, None] * mixed).sum(dim=1)
+    prompts = (alpha[:, :, None, None] * mixed).sum(dim=1)
+    return prompts if added is None else prompts + added
 
 
 def prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:
@@ -129,12 +146,15 @@ def prompted_embedding(
     input_ids: Tensor,
     task_ids: Tensor,
     table: Tensor,
-    logits: Tensor,
+    logits: Tensor | None,
     sources: Tensor | None,
     privates: Tensor | None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     *,
+    alpha: Tensor | None = None,
+    row_alpha: Tensor | None = None,
+    added: Tensor | None = None,
     temperature: float = 1.0,
     mask: Tensor | None = None,
     encode_sources: bool = True,
@@ -147,11 +167,17 @@ def prompted_embedding(
         privates,
         weight,
         bias,
+        alpha=alpha,
+        row_alpha=row_alpha,
+        added=added,
         temperature=temperature,
         mask=mask,
         encode_sources=encode_sources,
         encode_privates=encode_privates,
+        task_ids=task_ids,
     )
+    if row_alpha is not None:
+        return torch.cat([prompts.to(table.dtype), table[input_ids]], dim=1)
     return prepend_prompts(prompts, task_ids, input_ids, table)
 
 

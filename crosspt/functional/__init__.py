@@ -13,7 +13,14 @@ from crosspt.functional import operators, torch_attention, torch_composition
 from crosspt.functional.routing import BACKENDS as BACKENDS
 from crosspt.functional.routing import Backend as Backend
 from crosspt.functional.routing import runs_triton, suits_attention, suits_composition
-from crosspt.functional.validation import check_attention, check_batch, check_floating, check_mixture, check_weights
+from crosspt.functional.validation import (
+    check_attention,
+    check_batch,
+    check_floating,
+    check_mixture,
+    check_rows,
+    check_weights,
+)
 from crosspt.kernels.mixture import Mixture
 
 
@@ -34,47 +41,68 @@ def mixing_weights(logits: Tensor, temperature: float = 1.0, mask: Tensor | None
 
 
 def compose_prompts(
-    logits: Tensor,
+    logits: Tensor | None,
     sources: Tensor | None,
     privates: Tensor | None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     *,
+    alpha: Tensor | None = None,
+    row_alpha: Tensor | None = None,
+    added: Tensor | None = None,
     temperature: float = 1.0,
     mask: Tensor | None = None,
     encode_sources: bool = True,
     encode_privates: bool = True,
+    task_ids: Tensor | None = None,
     backend: Backend = "auto",
 ) -> Tensor:
     """Equation 1 with a linear encoder.
 
-    ``P_t = sum_enc alpha_tj S_j + W (sum_raw alpha_tj E_j) + (sum_raw alpha_tj) b``, where the raw prompts are those
-    that go through the encoder.
+    ``P_t = sum_enc alpha_tj S_j + W (sum_raw alpha_tj E_j) + (sum_raw alpha_tj) b + added_t``, where the raw prompts
+    are those that go through the encoder. The weights alpha are the softmax of logits, or given: one of ``logits``,
+    ``alpha`` and ``row_alpha``.
 
     Args:
-        logits: A (T, N), sources first, the private prompt last.
+        logits: A (T, N), sources first, the private prompt last; or None.
         sources: shared prompts (n, m, d), or None.
         privates: one prompt a task (T, m, d), or None. Sources or privates must be given.
         weight: W (d, d) of the encoder, or None: no prompt is encoded.
         bias: b (d,), or None.
+        alpha: weights (T, N) in place of a softmax, any numbers; without temperature and mask.
+        row_alpha: weights (B, N) of the rows of a batch, in place of the tasks', such as ATTEMPT's (Asai et al., 2022).
+        added: a prompt of each task (T, m, d) that is added to its mix, with no weight and past the encoder, such as
+            ATTEMPT's target prompt.
         temperature: tau, positive and finite.
         mask: (T, N) bool, True where the candidate may be used; see :func:`mixing_weights`.
         encode_sources: False when the sources are encoded already and bypass W and b.
         encode_privates: the same for the private prompts.
+        task_ids: (B,) int64 or int32 in [0, T), with ``row_alpha`` beside private or added prompts: whose prompts each
+            row takes.
         backend: ``"auto"`` (Triton on GPUs that its kernels run on, unless they lose: large compositions beside a
             table of float32 or float64, and where torch.compile traces all of these and more than 32 sources; else
             torch), ``"torch"`` or ``"triton"``; a forced backend that cannot run raises.
 
     Returns:
-        P (T, m, d) in the dtype that the floating-point arguments promote to.
+        P (T, m, d), or, with ``row_alpha``, (B, m, d), in the dtype that the floating-point arguments promote to.
     """
-    mixture = Mixture(logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates)
+    mixture = Mixture(
+        logits, sources, privates, weight, bias, alpha, row_alpha, added,
+        temperature, mask, encode_sources, encode_privates,
+    )  # fmt: skip
     check_mixture("compose_prompts", mixture)
+    task_ids = check_rows("compose_prompts", mixture, task_ids)
     mixture = mixture.promoted()
-    suits = suits_composition(mixture, mixture.logits.dtype, compiled=torch.compiler.is_compiling())
-    if runs_triton("compose_prompts", backend, logits, suits):
+    weights = mixture.weights
+    suits = suits_composition(mixture, weights.dtype, compiled=torch.compiler.is_compiling())
+    if not runs_triton("compose_prompts", backend, weights, suits):
+        return torch_composition.compose_prompts(mixture, task_ids)
+    if row_alpha is None:
         return operators.compose_prompts(*mixture)
-    return torch_composition.compose_prompts(mixture)
+    if task_ids is None:  # no prompt is a task's, so a row is like a task
+        return operators.compose_prompts(*mixture._replace(alpha=weights, row_alpha=None))
+    no_tokens, no_table = task_ids.new_empty(len(task_ids), 0), weights.new_empty(0, mixture.prompts.shape[2])
+    return operators.prompted_embedding(no_tokens, task_ids, no_table, *mixture)
 
 
 def prepend_prompts(
@@ -103,12 +131,15 @@ def prompted_embedding(
     input_ids: Tensor,
     task_ids: Tensor,
     table: Tensor,
-    logits: Tensor,
+    logits: Tensor | None,
     sources: Tensor | None,
     privates: Tensor | None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     *,
+    alpha: Tensor | None = None,
+    row_alpha: Tensor | None = None,
+    added: Tensor | None = None,
     temperature: float = 1.0,
     mask: Tensor | None = None,
     encode_sources: bool = True,
@@ -121,11 +152,15 @@ def prompted_embedding(
         input_ids: (B, L) int64 or int32 in [0, V).
         task_ids: (B,) int64 or int32 in [0, T).
         table: token embeddings (V, d).
-        logits: A (T, N), sources first, the private prompt last.
+        logits: A (T, N), sources first, the private prompt last; or None.
         sources: shared prompts (n, m, d), or None.
         privates: one prompt a task (T, m, d), or None.
         weight: W (d, d) of the encoder, or None.
         bias: b (d,), or None.
+        alpha: weights (T, N) in place of a softmax; without temperature and mask.
+        row_alpha: weights (B, N), each row's own. Without private and added prompts task ids choose nothing; T is
+            then unknown, and any that is not negative will do.
+        added: a prompt of each task (T, m, d) that is added to its mix, with no weight and past the encoder.
         temperature: tau, positive and finite.
         mask: (T, N) bool, True where the candidate may be used.
         encode_sources: False when the sources bypass the encoder.
@@ -135,10 +170,13 @@ def prompted_embedding(
     Returns:
         X (B, m + L, d) in the table's dtype.
     """
-    mixture = Mixture(logits, sources, privates, weight, bias, temperature, mask, encode_sources, encode_privates)
+    mixture = Mixture(
+        logits, sources, privates, weight, bias, alpha, row_alpha, added,
+        temperature, mask, encode_sources, encode_privates,
+    )  # fmt: skip
     check_mixture("prompted_embedding", mixture)
     input_ids, task_ids = check_batch(
-        "prompted_embedding", input_ids, task_ids, table, logits.shape[0], mixture.prompts
+        "prompted_embedding", input_ids, task_ids, table, mixture.tasks, mixture.prompts, row_alpha
     )
     mixture = mixture.promoted()
     suits = suits_composition(mixture, table.dtype, compiled=torch.compiler.is_compiling())

@@ -19,13 +19,15 @@ from crosspt.kernels.prompted_embedding import prompted_embedding, prompted_embe
 interpreted: bool = INTERPRETED.value
 
 
-def _compose_prompts(logits: Tensor, *mixture: Any) -> Tensor:
-    return compose_prompts(Composition.of(Mixture(logits, *mixture), logits.dtype))
+def _compose_prompts(*mixture: Any) -> Tensor:
+    x = Mixture(*mixture)
+    return compose_prompts(Composition.of(x, x.weights.dtype))
 
 
 def _compose_prompts_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     *mixture, needs = arguments
-    composition = Composition.of(Mixture(*mixture), mixture[0].dtype)
+    x = Mixture(*mixture)
+    composition = Composition.of(x, x.weights.dtype)
     return _asked(compose_prompts_backward(grad, composition, Needs(*needs)), mixture, needs)
 
 

@@ -35,7 +35,7 @@ def operator(
         schema: arguments and results.
         fake: gives results of the right shapes while torch.compile traces.
         derivative: None where differentiating raises.
-        checked: positions of the tensors that must be on a GPU and of a dtype in ``DTYPES``.
+        checked: positions of the tensors that must be on a GPU and of a dtype in ``DTYPES``; some may be None.
 
     Returns:
         the operator as the public function and the derivatives call it, with one trip through the dispatcher instead of
@@ -127,6 +127,8 @@ def _launchers(name: str, arguments: Sequence[Any], checked: Sequence[int]) -> d
         raise _unusable(name, f"needs {launchers}")
     for position in checked:
         tensor = arguments[position]
+        if tensor is None:
+            continue
         if not (tensor.is_cuda or launchers.interpreted):
             raise _unusable(
                 name,

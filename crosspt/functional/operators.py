@@ -11,21 +11,20 @@ import torch
 from torch import Tensor
 
 from crosspt.functional.library import OPS, below_autograd, operator
+from crosspt.kernels.mixture import NUM_LEARNED, Mixture
 
 
-def _like_prompts(logits: Tensor, sources: Any, privates: Any, *_: object) -> Tensor:
-    prompts = sources if privates is None else privates
-    return logits.new_empty((logits.shape[0], *prompts.shape[1:]))
+def _like_prompts(*mixture: Any) -> Tensor:
+    x = Mixture(*mixture)
+    return x.weights.new_empty((x.weights.shape[0], *x.prompts.shape[1:]))
 
 
 def _like_rows(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:
     return table.new_empty((input_ids.shape[0], prompts.shape[1] + input_ids.shape[1], prompts.shape[2]))
 
 
-def _like_prompted_rows(
-    input_ids: Tensor, task_ids: Tensor, table: Tensor, logits: Tensor, sources: Any, privates: Any, *_: object
-) -> Tensor:
-    return _like_rows(sources if privates is None else privates, task_ids, input_ids, table)
+def _like_prompted_rows(input_ids: Tensor, task_ids: Tensor, table: Tensor, *mixture: Any) -> Tensor:
+    return _like_rows(Mixture(*mixture).prompts, task_ids, input_ids, table)
 
 
 def _like_composed(grad: Tensor, task_ids: Tensor, tasks: int, length: int, dtype: torch.dtype) -> Tensor:
@@ -33,10 +32,10 @@ def _like_composed(grad: Tensor, task_ids: Tensor, tasks: int, length: int, dtyp
 
 
 def _like_parameters(*arguments: Any) -> list[Tensor]:
-    parameters, needs = arguments[-10:-5], arguments[-1]
+    *mixture, needs = arguments[-1 - len(Mixture._fields) :]
     return [
         torch.empty_like(parameter, memory_format=torch.contiguous_format)
-        for parameter, need in zip(parameters, needs, strict=True)
+        for parameter, need in zip(mixture[:NUM_LEARNED], needs, strict=True)
         if need
     ]
 
@@ -95,7 +94,7 @@ class _ComposePrompts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        needs = ctx.needs_input_grad[:5]
+        needs = ctx.needs_input_grad[:NUM_LEARNED]
         gradients = compose_prompts_backward(grad, *_saved(ctx), needs)
         return (*_spread(gradients, needs), None, None, None, None)
 
@@ -126,7 +125,7 @@ class _PromptedEmbedding(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         input_ids, *prompts = _saved(ctx)
-        needs = ctx.needs_input_grad[3:8]
+        needs = ctx.needs_input_grad[3 : 3 + NUM_LEARNED]
         gradients = prompted_embedding_backward(grad, *prompts, needs) if any(needs) else ()
         dtable = _table_gradient(grad, input_ids, ctx.vocabulary) if ctx.needs_input_grad[2] else None
         return (None, None, dtable, *_spread(gradients, needs), None, None, None, None)
@@ -153,17 +152,20 @@ class _Attention(torch.autograd.Function):
 
 
 _MIXTURE = (
-    "Tensor logits, Tensor? sources, Tensor? privates, Tensor? weight, Tensor? bias, float temperature, Tensor? mask, "
-    "bool encode_sources, bool encode_privates"
+    "Tensor? logits, Tensor? sources, Tensor? privates, Tensor? weight, Tensor? bias, Tensor? alpha, "
+    "Tensor? row_alpha, Tensor? added, float temperature, Tensor? mask, bool encode_sources, bool encode_privates"
 )
+_WEIGHTS = tuple(Mixture._fields.index(name) for name in ("logits", "alpha", "row_alpha"))
 _ATTENTION = (
     "Tensor query, Tensor key, Tensor value, Tensor? bias, Tensor? mask, Tensor? prefix_key, Tensor? prefix_value, "
     "Tensor? task_ids, Tensor? seed, bool causal, float dropout"
 )
 
-compose_prompts = operator("compose_prompts", f"({_MIXTURE}) -> Tensor", _like_prompts, _ComposePrompts)
+compose_prompts = operator(
+    "compose_prompts", f"({_MIXTURE}) -> Tensor", _like_prompts, _ComposePrompts, checked=_WEIGHTS
+)
 compose_prompts_backward = operator(
-    "compose_prompts_backward", f"(Tensor grad, {_MIXTURE}, bool[5] needs) -> Tensor[]", _like_parameters
+    "compose_prompts_backward", f"(Tensor grad, {_MIXTURE}, bool[8] needs) -> Tensor[]", _like_parameters
 )
 
 prepend_prompts = operator(
@@ -184,11 +186,11 @@ prompted_embedding = operator(
     f"(Tensor input_ids, Tensor task_ids, Tensor table, {_MIXTURE}) -> Tensor",
     _like_prompted_rows,
     _PromptedEmbedding,
-    checked=(2, 3),
+    checked=(2, *(3 + position for position in _WEIGHTS)),
 )
 prompted_embedding_backward = operator(
     "prompted_embedding_backward",
-    f"(Tensor grad, Tensor task_ids, {_MIXTURE}, bool[5] needs) -> Tensor[]",
+    f"(Tensor grad, Tensor task_ids, {_MIXTURE}, bool[8] needs) -> Tensor[]",
     _like_parameters,
 )
 

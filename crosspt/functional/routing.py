@@ -23,6 +23,8 @@ Their products run on the ordinary units, in tiles of 16 rows: 24 microseconds b
 d = 768), 950 beside 650 at 2**33. With TF32 allowed PyTorch's products gain at least as much, so the switch is not
 asked.
 """
+TYPICAL_ROWS = 32
+"""What stands for the batch where each row has weights of its own."""
 MOST_COLUMNS = 128
 """Columns of a head beyond which no tiles were chosen; 584 to 1064 bytes spill in the launch of the keys."""
 MOST_COMPILED_SOURCES = 32
@@ -57,10 +59,11 @@ def suits_composition(mixture: Mixture, table: torch.dtype, *, compiled: bool) -
     """
     _, length, width = mixture.prompts.shape
     sources = 0 if mixture.sources is None else mixture.sources.shape[0]
-    if table.itemsize < 4 and mixture.logits.dtype is not torch.float64:
+    if table.itemsize < 4 and mixture.weights.dtype is not torch.float64:
         return not compiled or sources <= MOST_COMPILED_SOURCES
     inner = sources if mixture.weight is None else sources + width
-    return not compiled and mixture.logits.shape[0] * length * width * inner <= MOST_WIDE_PRODUCTS
+    groups = mixture.tasks if mixture.row_alpha is None else TYPICAL_ROWS
+    return not compiled and groups * length * width * inner <= MOST_WIDE_PRODUCTS
 
 
 def suits_attention(

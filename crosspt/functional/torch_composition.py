@@ -21,15 +21,20 @@ def mixing_weights(logits: Tensor, temperature: float, mask: Tensor | None) -> T
 
 
 def compose_prompts(mixture: Mixture, rows: Tensor | None = None) -> Tensor:
-    """P (T, m, d) for every task, or P[rows] (B, m, d) composed for those rows alone, of a promoted mixture."""
+    """P (T, m, d) for every task, or P[rows] (B, m, d) composed for rows alone, given by their tasks.
+
+    The mixture is promoted; with ``row_alpha`` it is composed for rows.
+    """
     # Autocast would round the mixture to half precision before the encoder; prompts keep their own dtype.
-    with torch.autocast(mixture.logits.device.type, enabled=False):
+    with torch.autocast(mixture.weights.device.type, enabled=False):
         return _compose(mixture, rows)
 
 
 def _compose(mixture: Mixture, rows: Tensor | None) -> Tensor:
-    alpha = mixing_weights(mixture.logits, mixture.temperature, mixture.mask)
-    if rows is not None:
+    alpha = mixture.weights
+    if mixture.logits is not None:
+        alpha = mixing_weights(mixture.logits, mixture.temperature, mixture.mask)
+    if rows is not None and mixture.row_alpha is None:
         alpha = F.embedding(rows, alpha)
     raw: list[Tensor] = []
     raw_weights: list[Tensor] = []
@@ -53,6 +58,8 @@ def _compose(mixture: Mixture, rows: Tensor | None) -> Tensor:
         if bias is not None:
             prompts = prompts + sum(raw_weights[1:], raw_weights[0])[:, None, None] * bias
         encoded.append(prompts)
+    if mixture.added is not None:
+        encoded.append(mixture.added if rows is None else gather_prompts(mixture.added, rows))
     return sum(encoded[1:], encoded[0])
 
 
@@ -67,8 +74,11 @@ def prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table:
 
 
 def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixture: Mixture) -> Tensor:
-    """X (B, m + L, d) in the table's dtype; composes the batch's rows alone when there are fewer rows than tasks."""
-    if task_ids.shape[0] < mixture.logits.shape[0]:
+    """X (B, m + L, d) in the table's dtype.
+
+    The batch's rows alone are composed when there are fewer than tasks, or have weights of their own.
+    """
+    if mixture.row_alpha is not None or task_ids.shape[0] < mixture.tasks:
         prompts = compose_prompts(mixture, task_ids)
         return torch.cat([prompts.to(table.dtype), F.embedding(input_ids, table)], dim=1)
     return prepend_prompts(compose_prompts(mixture), task_ids, input_ids, table)

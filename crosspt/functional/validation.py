@@ -114,11 +114,34 @@ def check_weights(operation: str, logits: Tensor, temperature: float, mask: Tens
             raise ValueError(f"{operation}: mask must leave every task a candidate, got none for tasks {empty}")
 
 
+def _check_given_weights(operation: str, mixture: Mixture) -> tuple[str, str]:
+    """Name and shape of what says how much is mixed; raises unless one is given, with what goes with it alone."""
+    named = {"logits": "(T, N)", "alpha": "(T, N)", "row_alpha": "(B, N)"}
+    given = [name for name in named if getattr(mixture, name) is not None]
+    if len(given) != 1:
+        listed = " and ".join(given) or "none"
+        raise ValueError(f"{operation}: one of logits, alpha and row_alpha must be given, got {listed}")
+    (name,) = given
+    if mixture.logits is not None:
+        check_weights(operation, mixture.logits, mixture.temperature, mixture.mask)
+        return name, named[name]
+    shape = check_floating(operation, name, mixture.weights, named[name])
+    if shape[1] == 0 or (shape[0] == 0 and mixture.row_alpha is None):
+        raise ValueError(f"{operation}: {name} must have a task and a candidate, got shape {tuple(shape)}")
+    if mixture.mask is not None or mixture.temperature != 1:
+        masked = "no mask" if mixture.mask is None else "a mask"
+        raise ValueError(
+            f"{operation}: temperature and mask go with logits alone, got temperature {mixture.temperature} "
+            f"and {masked} with {name}"
+        )
+    return name, named[name]
+
+
 def check_mixture(operation: str, mixture: Mixture) -> None:
     """Raise unless the mixture's tensors fit together."""
-    logits, sources, privates, weight, bias, temperature, mask, _, _ = mixture
-    check_weights(operation, logits, temperature, mask)
-    tasks, candidates = logits.shape
+    name, symbols = _check_given_weights(operation, mixture)
+    _, sources, privates, weight, bias, _, _, added, *_ = mixture
+    candidates = mixture.weights.shape[1]
     shared = None if sources is None else check_floating(operation, "sources", sources, "(n, m, d)")
     own = None if privates is None else check_floating(operation, "privates", privates, "(T, m, d)")
     prompts = own if shared is None else shared
@@ -126,14 +149,19 @@ def check_mixture(operation: str, mixture: Mixture) -> None:
         raise ValueError(f"{operation}: sources or privates must be given, got None for both")
     count = 0 if shared is None else shared[0]
     _, length, width = prompts
+    if added is not None:
+        check_floating(operation, "added", added, "(T, m, d)")
+    tasks = mixture.tasks
     if length == 0 or width == 0:
         raise ValueError(f"{operation}: prompts must have m >= 1 and d >= 1, got m = {length}, d = {width}")
     if privates is not None and own != (tasks, length, width):
         raise _wrong_shape(operation, "privates", privates, "(T, m, d)", (tasks, length, width))
+    if added is not None and added.shape != (tasks, length, width):
+        raise _wrong_shape(operation, "added", added, "(T, m, d)", (tasks, length, width))
     if candidates != count + (own is not None):
         raise ValueError(
-            f"{operation}: logits must have shape (T, N) with N = {count + (own is not None)} candidates "
-            f"({count} sources{'' if own is None else ' and a private prompt'}), got {tuple(logits.shape)}"
+            f"{operation}: {name} must have shape {symbols} with N = {count + (own is not None)} candidates "
+            f"({count} sources{'' if own is None else ' and a private prompt'}), got {tuple(mixture.weights.shape)}"
         )
     if weight is not None:
         check_floating(operation, "weight", weight, "(d, d)", (width, width))
@@ -141,13 +169,35 @@ def check_mixture(operation: str, mixture: Mixture) -> None:
         if weight is None:
             raise ValueError(f"{operation}: bias needs the encoder's weight, got weight=None")
         check_floating(operation, "bias", bias, "(d,)", (width,))
-    check_devices(operation, logits=logits, sources=sources, privates=privates, weight=weight, bias=bias)
+    named = {"sources": sources, "privates": privates, "weight": weight, "bias": bias, "added": added}
+    check_devices(operation, **{name: mixture.weights}, **named)
+
+
+def check_rows(operation: str, mixture: Mixture, task_ids: Tensor | None) -> Tensor | None:
+    """The tasks of the rows that a mixture without tokens is composed for, None where the rows are tasks."""
+    if mixture.row_alpha is None:
+        if task_ids is not None:
+            raise ValueError(f"{operation}: task_ids go with row_alpha, got task_ids without it")
+        return None
+    if mixture.of_tasks is None and task_ids is None:
+        return None
+    if task_ids is None:
+        raise ValueError(f"{operation}: row_alpha needs task_ids beside private or added prompts, got task_ids=None")
+    task_ids = check_ids(operation, "task_ids", task_ids, "(B,)", mixture.tasks, batch=mixture.row_alpha.shape[0])
+    check_devices(operation, row_alpha=mixture.row_alpha, task_ids=task_ids)
+    return task_ids
 
 
 def check_batch(
-    operation: str, input_ids: Tensor, task_ids: Tensor, table: Tensor, tasks: int, prompt: Tensor
+    operation: str,
+    input_ids: Tensor,
+    task_ids: Tensor,
+    table: Tensor,
+    tasks: int,
+    prompt: Tensor,
+    row_alpha: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The ids in int64; raises unless they and the token table fit ``tasks`` prompts.
+    """The ids in int64; raises unless they, the token table and the rows' weights fit ``tasks`` prompts.
 
     ``prompt`` (., m, d) is any group of the prompts.
     """
@@ -159,6 +209,8 @@ def check_batch(
         )
     input_ids = check_ids(operation, "input_ids", input_ids, "(B, L)", vocabulary)
     task_ids = check_ids(operation, "task_ids", task_ids, "(B,)", tasks, batch=input_ids.shape[0])
+    if row_alpha is not None:
+        check_floating(operation, "row_alpha", row_alpha, "(B, N)", (input_ids.shape[0], row_alpha.shape[1]))
     check_devices(operation, table=table, prompts=prompt, input_ids=input_ids, task_ids=task_ids)
     return input_ids, task_ids
 

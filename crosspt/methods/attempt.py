@@ -19,9 +19,9 @@ PROJECTION = 100
 class AttendedPrompts(TaskPrompts):
     """``[sum_j a_bj P_j + P_t ; E_b]``, where a row's weights go by its text.
 
-    ``a_b = softmax(K h_b / (e d))`` over the sources and the task's own prompt, ``h_b = LayerNorm(W_up silu(W_down x_b))``,
-    where ``x_b`` and the keys K are the largest values that the row's embedded tokens, without padding, and the prompts'
-    rows have in each column.
+    ``a_b = softmax(K h_b / (e d))`` over the sources and the task's own prompt,
+    ``h_b = LayerNorm(W_up silu(W_down x_b))``, where ``x_b`` and the keys K are the largest values that the row's
+    embedded tokens, without padding, and the prompts' rows have in each column.
 
     Args:
         prompts: the tasks' own (T, m, d) at their start.

@@ -50,8 +50,8 @@ class Dept(RowsMethod):
 
     name = "dept"
     source = (
-        "ZhengxiangShi/DePT, README's first rates (0.3, offsets 5e-3) and lengths (m = 40, r = 45); without prompts from "
-        "source tasks, warm-up and weight decay, batches of 16; 20 epochs as ATTEMPT's baselines"
+        "ZhengxiangShi/DePT, README's first rates (0.3, offsets 5e-3) and lengths (m = 40, r = 45); without prompts "
+        "from source tasks, warm-up and weight decay, batches of 16; 20 epochs as ATTEMPT's baselines"
     )
     defaults = {"learning_rate": 0.3, "epochs": 20, "prompt_length": 40}  # noqa: RUF012 (read alone)
     uses = frozenset({"learning_rate", "prompt_length"})

@@ -21,7 +21,7 @@ SHARED, POSITIONS, COLUMNS = "mpt shared", "mpt positions", "mpt columns"
 """What a source stage leaves to the targets, beside the prompts of its tasks."""
 STANDARD_DEVIATION = 0.02  # of the factors' start, as in PEFT
 DISTILLATION_WEIGHT = 0.9
-SHARED_LEARNING_RATE, FACTOR_LEARNING_RATE = 0.3, 0.4
+FACTOR_LEARNING_RATE = 0.4
 
 
 class ScaledPrompts(TaskPrompts):
@@ -44,7 +44,7 @@ class ScaledPrompts(TaskPrompts):
 
 
 class DistilledModel(RowsModel):
-    """Learns from teachers too, the tasks' own prompts, which are frozen: L + 0.9 (KL of the answers + MSE of the states).
+    """Learns from teachers too, the tasks' own frozen prompts: loss + 0.9 (KL of the answers + MSE of the states).
 
     Args:
         t5: the T5, whose parameters are frozen in place.
@@ -69,23 +69,21 @@ class DistilledModel(RowsModel):
         if labels is None or not self.training:
             return super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
         kwargs["output_hidden_states"] = True
-        output = super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
+        output: Any = super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
         with torch.no_grad(), _evaluating(self.t5), _exchanged(self, self.teachers):
-            taught = super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
+            taught: Any = super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
             seen = self._inputs(input_ids, attention_mask, task_ids)["attention_mask"] != 0
         answers = labels != IGNORED_LABEL
         wanted = F.log_softmax(taught.logits[answers].float(), dim=1)
         divergence = F.kl_div(
             F.log_softmax(output.logits[answers].float(), dim=1), wanted, reduction="batchmean", log_target=True
         )
-        pairs = [
-            *((a[seen], b[seen]) for a, b in zip(output.encoder_hidden_states, taught.encoder_hidden_states, strict=True)),
-            *(
-                (a[answers], b[answers])
-                for a, b in zip(output.decoder_hidden_states, taught.decoder_hidden_states, strict=True)
-            ),
+        states = [
+            (mine[where], theirs[where])
+            for of, where in (("encoder_hidden_states", seen), ("decoder_hidden_states", answers))
+            for mine, theirs in zip(output[of], taught[of], strict=True)
         ]
-        difference = torch.stack([F.mse_loss(a.float(), b.float()) for a, b in pairs]).mean()
+        difference = torch.stack([F.mse_loss(mine.float(), theirs.float()) for mine, theirs in states]).mean()
         output.loss = output.loss + DISTILLATION_WEIGHT * (divergence + difference)
         return output
 
@@ -112,12 +110,14 @@ def _exchanged(model: RowsModel, rows: nn.Module) -> Iterator[None]:
 
 
 class MptScratch(RowsMethod):
-    """All of a run's tasks learn one prompt and their factors of it at once, from the vocabulary and without teachers."""
+    """All tasks of a run learn one prompt and their factors of it at once, from the vocabulary, without teachers."""
 
     name = "mpt-scratch"
-    source = "Wang et al. 2023, rates 0.3 and 0.4, m = 100; no source stage; batches of 16; 20 epochs as ATTEMPT's baselines"
-    defaults = {"epochs": 20, "prompt_length": 100}  # noqa: RUF012 (read alone)
-    uses = frozenset({"prompt_length"})
+    source = (
+        "Wang et al. 2023, rates 0.3 and 0.4, m = 100; no source stage; batches of 16; 20 epochs as ATTEMPT's baselines"
+    )
+    defaults = {"learning_rate": 0.3, "epochs": 20, "prompt_length": 100}  # noqa: RUF012 (read alone)
+    uses = frozenset({"learning_rate", "prompt_length"})
 
     def rows(
         self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
@@ -129,8 +129,9 @@ class MptScratch(RowsMethod):
 
     def groups(self, model: Any, training: TrainingConfig) -> list[dict[str, Any]]:
         """The shared prompt, and the factors with a rate of their own."""
+        rate = training.learning_rate or self.defaults["learning_rate"]
         return [
-            {"name": "shared", "params": [model.rows.prompts], "lr": SHARED_LEARNING_RATE},
+            {"name": "shared", "params": [model.rows.prompts], "lr": rate},
             {"name": "factors", "params": [model.rows.positions, model.rows.columns], "lr": FACTOR_LEARNING_RATE},
         ]
 
@@ -143,7 +144,7 @@ class MptSource(MptScratch):
         "Wang et al. 2023, rates 0.3 and 0.4, m = 100, distillation 0.9; teachers of CrossPT's stage 1, batches of 16; "
         "20 epochs as ATTEMPT's baselines"
     )
-    uses = frozenset({"prompt_length", "stage1", "stage1_epochs", "source_prompts"})
+    uses = frozenset({"learning_rate", "prompt_length", "stage1", "stage1_epochs", "source_prompts"})
 
     def needs_source_prompts(self, config: CrossPTConfig) -> bool:
         """Always: they are the teachers."""
@@ -176,7 +177,7 @@ class Mpt(MptScratch):
 
     name = "mpt"
     source = MptSource.source
-    uses = frozenset({"prompt_length", "source_tasks", "stage1", "stage1_epochs", "source_prompts"})
+    uses = frozenset({"learning_rate", "prompt_length", "source_tasks", "stage1", "stage1_epochs", "source_prompts"})
 
     def needs_source_prompts(self, config: CrossPTConfig) -> bool:
         """Always."""

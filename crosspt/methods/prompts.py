@@ -105,7 +105,7 @@ class RowsMethod(SavedMethod, ABC):
         return RowsModel(t5, config, self.rows(t5, config, (source_prompts or {}) if initialize else None))
 
     def need(self, sources: Mapping[str, Tensor], tasks: list[str], length: int) -> Tensor:
-        """The source prompts of these tasks (n, m, d) in float32. Raises ValueError where one is missing or does not fit."""
+        """The source prompts of these tasks (n, m, d) in float32; one that is missing or does not fit raises."""
         missing = [task for task in tasks if task not in sources]
         if missing:
             raise ValueError(f"method {self.name}: source prompts must hold one for {', '.join(missing)}")
@@ -120,6 +120,6 @@ class RowsMethod(SavedMethod, ABC):
 
 def from_vocabulary(t5: Any, count: int, length: int) -> Tensor:
     """Prompts (count, m, d) of random rows of the token table, in at least float32."""
-    embedding = family.text_embedding(t5)
+    embedding: Any = family.text_embedding(t5)
     rows = embed_ids(embedding, torch.randint(len(embedding.weight), (count * length,)))
     return rows.unflatten(0, (count, length)).to(torch.promote_types(rows.dtype, torch.float32))

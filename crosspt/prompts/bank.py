@@ -143,8 +143,15 @@ class PromptBank(nn.Module):
                 sources = encoded.pop(0)
             if config.encodes_privates:
                 privates = encoded.pop()
-        encodes = (config.encodes_sources, config.encodes_privates)
-        return Mixture(self.logits, sources, privates, *linear, config.temperature_value, None, *encodes)
+        return Mixture(
+            self.logits,
+            sources,
+            privates,
+            *linear,
+            temperature=config.temperature_value,
+            encode_sources=config.encodes_sources,
+            encode_privates=config.encodes_privates,
+        )
 
     def compose(self, backend: Backend = "auto") -> Tensor:
         """Every task's prompt, P (T, m, d)."""

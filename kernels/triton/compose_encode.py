@@ -24,6 +24,7 @@ class Encoding(NamedTuple):
     p_terms: Any  # (3, G)
     p_weight: Any  # W (d, d) in the type of ``p_mixed``
     p_bias: Any  # b (d,)
+    p_added: Any  # (T, m, d)
     p_task_ids: Any  # (B,), None when the groups are the tasks
     B: Any
     T: Any
@@ -33,10 +34,10 @@ class Encoding(NamedTuple):
 
 @triton.jit
 def encode_rows(
-    x, o_r, o_n, BK: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr,
+    x, o_r, o_n, BK: tl.constexpr, ROWS: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Prompts' rows ``o_r`` of G * m, at the columns ``o_n``: [BM, BN]."""
-    G = tl.minimum(x.B, x.T)
+    G = x.B if ROWS else tl.minimum(x.B, x.T)
     m_r = o_r < G * x.m  # [BM]
     b_out = tl.zeros([o_r.shape[0], o_n.shape[0]], ACC)  # [BM, BN]
     if x.p_mixed is not None:
@@ -54,13 +55,23 @@ def encode_rows(
     if x.p_rest is not None:
         p_rest = x.p_rest + o_r.to(tl.int64)[:, None] * x.d + o_n[None, :]  # [BM, BN]
         b_out += tl.load(p_rest, mask=m_r[:, None] & (o_n < x.d)[None, :], other=0.0)  # [BM, BN]
+    if x.p_added is not None:
+        o_t = (o_r // x.m).to(tl.int64)  # [BM]
+        m_a = m_r  # [BM]
+        if x.p_task_ids is not None:
+            of_rows = ROWS or x.B < x.T
+            m_row = o_r < tl.where(of_rows, G * x.m, 0)  # [BM]
+            o_t = tl.where(of_rows, tl.load(x.p_task_ids + o_r // x.m, mask=m_row, other=-1), o_t)  # [BM]
+            m_a = m_r & (o_t >= 0) & (o_t < x.T)  # [BM]
+        p_a = x.p_added + ((o_t * x.m + o_r % x.m) * x.d)[:, None] + o_n[None, :]  # [BM, BN]
+        b_out += tl.load(p_a, mask=m_a[:, None] & (o_n < x.d)[None, :], other=0.0).to(ACC)  # [BM, BN]
     return b_out
 
 
 @triton.jit
-def store_rows(x, p_out, L, o_r, o_n, b_out):
+def store_rows(x, p_out, L, o_r, o_n, b_out, ROWS: tl.constexpr):
     """Write rows of the groups' prompts to every batch row of theirs; without task ids to P (T, m, d)."""
-    G = tl.minimum(x.B, x.T)
+    G = x.B if ROWS else tl.minimum(x.B, x.T)
     m_c = (o_n < x.d)[None, :]  # [1, BN]
     m_r = (o_r < G * x.m)[:, None]  # [BM, 1]
     if x.p_task_ids is None:
@@ -70,7 +81,7 @@ def store_rows(x, p_out, L, o_r, o_n, b_out):
         o_g = (o_r // x.m)[:, None]  # [BM, 1]
         o_in = (o_r % x.m).to(tl.int64)[:, None] * x.d + o_n[None, :]  # [BM, BN]
         stride_b = (x.m + L).to(tl.int64) * x.d
-        if x.B < x.T:
+        if ROWS or x.B < x.T:
             o_t = tl.load(x.p_task_ids + o_g, mask=m_r, other=0)  # [BM, 1]
             m_t = (o_t >= 0) & (o_t < x.T)  # [BM, 1]
             tl.device_assert(m_t, "crosspt: task_ids must lie in [0, T)")
@@ -94,8 +105,8 @@ def store_rows(x, p_out, L, o_r, o_n, b_out):
 
 @triton.jit(do_not_specialize=["B", "L", "T", "m", "V"])
 def compose_encode_kernel(
-    p_out, p_mixed, p_rest, p_terms, p_weight, p_bias, p_task_ids, p_input_ids, p_table,
-    B, L, T, m, d, V, stride_v, stride_d,
+    p_out, p_mixed, p_rest, p_terms, p_weight, p_bias, p_added, p_task_ids, p_input_ids, p_table,
+    B, L, T, m, d, V, stride_v, stride_d, ROWS: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr,
     BR: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
@@ -108,6 +119,7 @@ def compose_encode_kernel(
         p_terms: (3, G), the last row the raw weights; or None without a bias.
         p_weight: W (d, d) in the type of ``p_mixed``, or None without it.
         p_bias: b (d,), or None.
+        p_added: (T, m, d), or None.
         p_task_ids: (B,), or None when the groups are the tasks and no tokens follow.
         p_input_ids: (B, L), or None without task ids.
         p_table: (V, d), strided; or None without task ids.
@@ -119,6 +131,7 @@ def compose_encode_kernel(
         V: vocabulary.
         stride_v: stride of the table between tokens.
         stride_d: stride of the table along a row.
+        ROWS: whether each batch row has weights of its own, and is a group: G = B.
         BM: rows of a tile.
         BN: columns of a tile.
         BK: columns of the inner product, a step.
@@ -127,14 +140,14 @@ def compose_encode_kernel(
         BR: token rows of a copy program.
         BC: columns a step of a copy program.
     """
-    x = Encoding(p_mixed, p_rest, p_terms, p_weight, p_bias, p_task_ids, B, T, m, d)
+    x = Encoding(p_mixed, p_rest, p_terms, p_weight, p_bias, p_added, p_task_ids, B, T, m, d)
     n_n = tl.cdiv(d, BN)
-    n_compose = tl.cdiv(tl.minimum(B, T) * m, BM) * n_n
+    n_compose = tl.cdiv((B if ROWS else tl.minimum(B, T)) * m, BM) * n_n
     i_tile = tl.program_id(0)
     if i_tile < n_compose:
         o_r = i_tile // n_n * BM + tl.arange(0, BM)  # [BM]
         o_n = i_tile % n_n * BN + tl.arange(0, BN)  # [BN]
-        store_rows(x, p_out, L, o_r, o_n, encode_rows(x, o_r, o_n, BK, ACC, PRECISION))
+        store_rows(x, p_out, L, o_r, o_n, encode_rows(x, o_r, o_n, BK, ROWS, ACC, PRECISION), ROWS)
     elif p_table is not None:
         copy_tokens(p_out, p_input_ids, p_table, i_tile - n_compose, B, L, m, d, V, stride_v, stride_d, BR, BC)
 
@@ -153,7 +166,7 @@ def compose_encode(
     """
     x = mixture
     batch, tokens = (x.tasks, 0) if input_ids is None else input_ids.shape
-    groups = min(batch, x.tasks)
+    groups = x.groups(batch)
     raw = x.raw_sources or x.raw_privates
     encoded = (x.sources is not None and not x.raw_sources) or (x.privates is not None and not x.raw_privates)
     found = compose_mixture(
@@ -166,8 +179,8 @@ def compose_encode(
     accumulator = tl.float64 if x.operand is torch.float64 else tl.float32
     launch(
         compose_encode_kernel, (programs,), out,
-        out, *found, x.bias, task_ids, None if input_ids is None else input_ids.contiguous(), table,
+        out, *found, x.bias, x.added, task_ids, None if input_ids is None else input_ids.contiguous(), table,
         batch, tokens, x.tasks, x.length, x.width, *vocabulary,
-        *tiles[:3], accumulator, x.precision, copy.BR, copy.BC,
+        x.by_row, *tiles[:3], accumulator, x.precision, copy.BR, copy.BC,
         num_warps=tiles.num_warps, num_stages=tiles.num_stages,
     )  # fmt: skip

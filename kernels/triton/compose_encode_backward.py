@@ -123,7 +123,7 @@ def compose_encode_backward_kernel(
 ):  # fmt: skip
     """First the programs over tiles of dMixed, then those over the splits' sums towards dW, then towards db.
 
-    A result that is not asked for is None and costs nothing. G = min(B, T) groups.
+    A result that is not asked for is None and costs nothing. G = B groups.
 
     Args:
         p_dmixed: dMixed (G, m, d) in the operands' type, written; or None.
@@ -134,7 +134,7 @@ def compose_encode_backward_kernel(
         p_terms: (3, G), the last row the raw weights; or None without ``p_dbiases``.
         p_weight: W (d, d) in the operands' type; or None without ``p_dmixed``.
         p_task_ids: (B,), or None when the groups are the tasks.
-        B: batch; T when the groups are the tasks.
+        B: number of groups: batch rows, or tasks.
         T: number of tasks.
         m: prompt length.
         d: width.
@@ -148,7 +148,7 @@ def compose_encode_backward_kernel(
         ACC: the accumulator's type.
         PRECISION: "ieee" or "tf32", how float32 operands are multiplied.
     """
-    n_rows = tl.minimum(B, T) * m
+    n_rows = B * m
     g = Rows(p_grad, p_task_ids, T, n_rows, m, d, stride_g, stride_i, stride_d)
     n_mixed = 0
     if p_dmixed is not None:

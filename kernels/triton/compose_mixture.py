@@ -12,8 +12,9 @@ from crosspt.kernels.mixed_tiles import mixture_tiles
 from crosspt.kernels.mixing import (
     Operands,
     candidate_weights,
+    group_count,
     group_tasks,
-    load_privates,
+    load_own,
     mix,
     patch,
     private_weights,
@@ -30,9 +31,9 @@ def mix_patch(
 ):  # fmt: skip
     """BG groups on BN columns of one position, the first patch also their softmax; see the kernel."""
     ACC: tl.constexpr = tl.float64 if tl.float64 == OPERAND else tl.float32
-    G = tl.minimum(x.B, x.T)
+    G = group_count(x.B, x.T, x.p_row_alpha)
     o_g, o_t, m_t = group_tasks(x, i_g, BG)  # [BG]
-    s = softmax_terms(x, o_t, m_t, BJ, ACC)
+    s = softmax_terms(x, o_g, o_t, m_t, BJ, ACC)
     b_private = tl.zeros([BG], ACC)  # [BG]
     if x.p_privates is not None:
         b_private = private_weights(x, s)  # [BG]
@@ -43,7 +44,7 @@ def mix_patch(
     if p_mixed is not None or p_rest is not None:
         b_alpha = candidate_weights(x, s, 0, x.n, BJ)  # [BG, BJ]
         if p_mixed is not None:
-            b_u = load_privates(x, s, at) if RAW_PRIVATES else None  # [BG, BN]
+            b_u = load_own(x, x.p_privates, s, at) if RAW_PRIVATES else None  # [BG, BN]
             b_mixed = mix(
                 x, s, b_alpha, b_private, b_u, at, RAW_SOURCES, RAW_PRIVATES, ONE_BLOCK, OPERAND, PRECISION
             )  # [BG, BN]
@@ -51,7 +52,7 @@ def mix_patch(
         if p_rest is not None:
             ENCODED_SOURCES: tl.constexpr = x.p_sources is not None and not RAW_SOURCES
             ENCODED_PRIVATES: tl.constexpr = x.p_privates is not None and not RAW_PRIVATES
-            b_v = load_privates(x, s, at) if ENCODED_PRIVATES else None  # [BG, BN]
+            b_v = load_own(x, x.p_privates, s, at) if ENCODED_PRIVATES else None  # [BG, BN]
             b_rest = mix(
                 x, s, b_alpha, b_private, b_v, at, ENCODED_SOURCES, ENCODED_PRIVATES, ONE_BLOCK, OPERAND, PRECISION
             )  # [BG, BN]
@@ -65,21 +66,23 @@ def mix_patch(
 
 @triton.jit(do_not_specialize=["B", "T", "n", "m"])
 def compose_mixture_kernel(
-    p_mixed, p_rest, p_terms, p_rounded, p_logits, p_sources, p_privates, p_weight, p_mask, p_task_ids,
-    inv_tau: tl.float64, B, T, n, m, d, RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.constexpr,
+    p_mixed, p_rest, p_terms, p_rounded, p_logits, p_alpha, p_row_alpha, p_sources, p_privates, p_weight, p_mask,
+    p_task_ids, inv_tau: tl.float64, B, T, n, m, d, RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.constexpr,
     BG: tl.constexpr, BN: tl.constexpr, BJ: tl.constexpr,
     ONE_BLOCK: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """First the programs that mix, BG groups x BN columns of a position each, then those that round the encoder.
 
-    A result that is not asked for is None and costs nothing. G = min(B, T) groups.
+    A result that is not asked for is None and costs nothing. G = min(B, T) groups, B with weights of the rows.
 
     Args:
         p_mixed: sum over the raw prompts (G, m, d), in the operands' type, written; or None.
         p_rest: sum over the encoded prompts (G, m, d), in the accumulator's type, written; or None.
         p_terms: (3, G) in the accumulator's type, written: largest score, reciprocal sum, raw weight; or None.
         p_rounded: W (d, d) in the operands' type, written; or None.
-        p_logits: A (T, N), N = n, plus 1 with private prompts.
+        p_logits: A (T, N), N = n, plus 1 with private prompts; or None with weights that are given.
+        p_alpha: these of the tasks (T, N), or None.
+        p_row_alpha: these of the batch rows (B, N), each a group then, or None.
         p_sources: (n, m, d), or None.
         p_privates: (T, m, d), or None.
         p_weight: W (d, d), or None without ``p_rounded``.
@@ -101,8 +104,12 @@ def compose_mixture_kernel(
         PRECISION: "ieee" or "tf32", how float32 operands are multiplied.
     """
     N = n + (1 if p_privates is not None else 0)
-    x = Operands(p_logits, p_sources, p_privates, None, None, p_mask, p_task_ids, inv_tau, B, T, n, N, m, d)
-    n_groups = tl.cdiv(tl.minimum(B, T), BG)  # innermost, so that all of them find the sources in the cache
+    x = Operands(
+        p_logits, p_alpha, p_row_alpha, p_sources, p_privates, None, None, None, p_mask, p_task_ids,
+        inv_tau, B, T, n, N, m, d,
+    )  # fmt: skip
+    # Groups are innermost, so that all of them find the sources in the cache.
+    n_groups = tl.cdiv(group_count(B, T, p_row_alpha), BG)
     n_patches = 0
     if p_mixed is not None or p_rest is not None:
         n_patches = m * tl.cdiv(d, BN)
@@ -154,19 +161,19 @@ def compose_mixture(
         weight: whether the encoder is, in the operands' dtype.
     """
     x = mixture
-    tiles = mixture_tiles(x.width, x.num_sources, x.logits.dtype)
+    tiles = mixture_tiles(x.width, x.num_sources, x.weights.dtype)
     accumulator = torch.float64 if x.operand is torch.float64 else torch.float32
     columns = -(-x.width // tiles.BN)
 
     def scratch(asked: bool, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
-        return x.logits.new_empty(shape, dtype=dtype) if asked else None
+        return x.weights.new_empty(shape, dtype=dtype) if asked else None
 
     prompts = (groups, x.length, x.width)
     found = Mixed(
         scratch(mixed, prompts, x.operand),
         scratch(rest, prompts, accumulator),
         scratch(terms, (3, groups), accumulator),
-        scratch(weight and x.logits.dtype != x.operand, (x.width, x.width), x.operand),
+        scratch(weight and x.weights.dtype != x.operand, (x.width, x.width), x.operand),
     )
     programs = 0
     if mixed or rest or terms:
@@ -175,9 +182,10 @@ def compose_mixture(
         programs += -(-x.width // tiles.BG) * columns
     if programs:
         launch(
-            compose_mixture_kernel, (programs,), x.logits,
-            *found, x.logits, x.sources, x.privates, None if found.weight is None else x.weight, x.mask, task_ids,
-            x.inv_tau, x.tasks if task_ids is None else task_ids.shape[0], x.tasks, x.num_sources, x.length, x.width,
+            compose_mixture_kernel, (programs,), x.weights,
+            *found, x.logits, x.alpha, x.row_alpha, x.sources, x.privates,
+            None if found.weight is None else x.weight, x.mask, task_ids, x.inv_tau,
+            x.tasks if task_ids is None else task_ids.shape[0], x.tasks, x.num_sources, x.length, x.width,
             x.raw_sources, x.raw_privates, *tiles[:3], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip

@@ -12,9 +12,10 @@ from crosspt.kernels.mixing import (
     Operands,
     candidate_weights,
     dot,
+    group_count,
     group_tasks,
     load_gradient,
-    load_privates,
+    load_own,
     mix,
     patch,
     private_weights,
@@ -63,7 +64,7 @@ def differentiate_mixed(
     """Tile ``i_tile`` of dMixed, BG groups x BI positions x BN columns, and its share of ``dalpha``."""
     ACC: tl.constexpr = tl.float64 if tl.float64 == OPERAND else tl.float32
     RAW: tl.constexpr = RAW_SOURCES or RAW_PRIVATES
-    G = tl.minimum(x.B, x.T)
+    G = group_count(x.B, x.T, x.p_row_alpha)
     n_n = tl.cdiv(x.d, BN)
     n_i = tl.cdiv(x.m, BI)
     i_patch = i_tile % (n_i * n_n)
@@ -110,7 +111,7 @@ def differentiate_encoder(
 ):  # fmt: skip
     """Tile ``i_tile`` of dW, BO rows x BP columns, and of db, from the sum over all groups and positions."""
     ACC: tl.constexpr = tl.float64 if tl.float64 == OPERAND else tl.float32
-    G = tl.minimum(x.B, x.T)
+    G = group_count(x.B, x.T, x.p_row_alpha)
     n_p = 1
     if p_dweight is not None:
         n_p = tl.cdiv(x.d, BP)
@@ -120,7 +121,7 @@ def differentiate_encoder(
     b_db = tl.zeros([BO], ACC)  # [BO]
     for i_g in range(0, G, BH):
         o_g, o_t, m_g = group_tasks(x, i_g, BH)  # [BH]
-        s = softmax_terms(x, o_t, m_g, BJ, ACC)
+        s = softmax_terms(x, o_g, o_t, m_g, BJ, ACC)
         b_alpha = candidate_weights(x, s, 0, x.n, BJ)  # [BH, BJ]
         b_private = tl.zeros([BH], ACC)  # [BH]
         if RAW_PRIVATES:
@@ -131,9 +132,10 @@ def differentiate_encoder(
             if p_dbias is not None:
                 b_db += tl.sum(tl.reshape(b_dp.to(ACC) * b_raw[:, None], [BH * BQ, BO]), 0)
             if p_dweight is not None:
-                b_u = load_privates(x, s, patch(x, i_i, i_p, BQ, BP)) if RAW_PRIVATES else None  # [BH, BQ * BP]
+                at = patch(x, i_i, i_p, BQ, BP)
+                b_u = load_own(x, x.p_privates, s, at) if RAW_PRIVATES else None  # [BH, BQ * BP]
                 b_mix = mix(
-                    x, s, b_alpha, b_private, b_u, patch(x, i_i, i_p, BQ, BP),
+                    x, s, b_alpha, b_private, b_u, at,
                     RAW_SOURCES, RAW_PRIVATES, ONE_BLOCK, OPERAND, PRECISION,
                 )  # fmt: skip # [BH, BQ * BP]
                 b_x = tl.trans(tl.reshape(b_dp.to(OPERAND), [BH * BQ, BO]))  # [BO, BH * BQ]
@@ -150,7 +152,8 @@ def differentiate_encoder(
 
 @triton.jit(do_not_specialize=["B", "T", "n", "m"])
 def compose_products_kernel(
-    p_dmixed, p_dots, p_dweight, p_dbias, p_grad, p_logits, p_sources, p_privates, p_weight, p_bias, p_mask, p_task_ids,
+    p_dmixed, p_dots, p_dweight, p_dbias, p_grad, p_logits, p_alpha, p_row_alpha, p_sources, p_privates, p_weight,
+    p_bias, p_mask, p_task_ids,
     inv_tau: tl.float64, B, T, n, m, d, stride_g, stride_i, stride_d,
     RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.constexpr,
     BG: tl.constexpr, BI: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, BJ: tl.constexpr,
@@ -159,7 +162,7 @@ def compose_products_kernel(
 ):  # fmt: skip
     """First the programs over tiles of dMixed (BG groups x BI positions x BN columns), then those over tiles of dW.
 
-    A result that is not asked for is None and costs nothing. G = min(B, T) groups.
+    A result that is not asked for is None and costs nothing. G = min(B, T) groups, B with weights of the rows.
 
     Args:
         p_dmixed: dMixed (G, m, d) in the accumulator's type, written; or None.
@@ -167,7 +170,9 @@ def compose_products_kernel(
         p_dweight: dW (d, d), written; or None.
         p_dbias: db (d,), written; or None.
         p_grad: gradient of the groups' prompts (G, m, d), strided.
-        p_logits: A (T, N), N = n, plus 1 with private prompts.
+        p_logits: A (T, N), N = n, plus 1 with private prompts; or None with weights that are given.
+        p_alpha: these of the tasks (T, N), or None.
+        p_row_alpha: these of the batch rows (B, N), each a group then, or None.
         p_sources: (n, m, d), or None.
         p_privates: (T, m, d), or None.
         p_weight: W (d, d), or None when nothing is raw.
@@ -199,11 +204,14 @@ def compose_products_kernel(
         PRECISION: "ieee" or "tf32", how float32 operands are multiplied.
     """
     N = n + (1 if p_privates is not None else 0)
-    x = Operands(p_logits, p_sources, p_privates, p_weight, p_bias, p_mask, p_task_ids, inv_tau, B, T, n, N, m, d)
+    x = Operands(
+        p_logits, p_alpha, p_row_alpha, p_sources, p_privates, p_weight, p_bias, None, p_mask, p_task_ids,
+        inv_tau, B, T, n, N, m, d,
+    )  # fmt: skip
     g = Gradient(p_grad, stride_g, stride_i, stride_d)
     n_tiles = 0
     if p_dmixed is not None or p_dots is not None:
-        n_tiles = tl.cdiv(tl.minimum(B, T), BG) * tl.cdiv(m, BI) * tl.cdiv(d, BN)
+        n_tiles = tl.cdiv(group_count(B, T, p_row_alpha), BG) * tl.cdiv(m, BI) * tl.cdiv(d, BN)
     i_tile = tl.program_id(0)
     if i_tile < n_tiles:
         differentiate_mixed(
@@ -243,7 +251,7 @@ def compose_products(
     patches = -(-x.length // tiles.BI) * -(-x.width // tiles.BN)
     accumulator = torch.float64 if x.operand is torch.float64 else torch.float32
     dmixed = grad.new_empty((groups, x.length, x.width), dtype=accumulator) if mixed else None
-    shares = grad.new_empty((patches, groups, x.logits.shape[1]), dtype=accumulator) if dots else None
+    shares = grad.new_empty((patches, groups, x.weights.shape[1]), dtype=accumulator) if dots else None
     programs = 0
     if mixed or dots:
         programs += -(-groups // tiles.BG) * patches
@@ -253,7 +261,7 @@ def compose_products(
         launch(
             compose_products_kernel, (programs,), grad,
             dmixed, shares, dweight, dbias, grad,
-            x.logits, x.sources, x.privates, x.weight, x.bias, x.mask, task_ids, x.inv_tau,
+            x.logits, x.alpha, x.row_alpha, x.sources, x.privates, x.weight, x.bias, x.mask, task_ids, x.inv_tau,
             x.tasks if task_ids is None else groups, x.tasks, x.num_sources, x.length, x.width, *grad.stride(),
             x.raw_sources, x.raw_privates, *tiles[:9], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,

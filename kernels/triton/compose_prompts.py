@@ -13,7 +13,7 @@ from crosspt.kernels.mixing import (
     candidate_weights,
     dot,
     group_tasks,
-    load_privates,
+    load_own,
     mix,
     patch,
     private_weights,
@@ -44,7 +44,7 @@ def compose_tile(
     i_g = (i_tile // n_n // n_i) * BG
 
     o_g, o_t, m_t = group_tasks(x, i_g, BG)  # [BG]
-    s = softmax_terms(x, o_t, m_t, BJ, ACC)
+    s = softmax_terms(x, o_g, o_t, m_t, BJ, ACC)
     b_alpha = candidate_weights(x, s, 0, x.n, BJ)  # [BG, BJ]
     b_private = tl.zeros([BG], ACC)  # [BG]
     if x.p_privates is not None:
@@ -54,11 +54,11 @@ def compose_tile(
     if RAW:
         b_rows = tl.zeros([BG * BI, BN], ACC)  # [BG * BI, BN]
         o_n = (i_n + tl.arange(0, BN)).to(tl.int64)  # [BN]
-        b_next = load_privates(x, s, patch(x, i_i, 0, BI, BK)) if RAW_PRIVATES else None  # [BG, BI * BK]
+        b_next = load_own(x, x.p_privates, s, patch(x, i_i, 0, BI, BK)) if RAW_PRIVATES else None  # [BG, BI * BK]
         for i_k in range(0, x.d, BK):
             b_u = b_next  # [BG, BI * BK]
             if RAW_PRIVATES:
-                b_next = load_privates(x, s, patch(x, i_i, i_k + BK, BI, BK))  # [BG, BI * BK]
+                b_next = load_own(x, x.p_privates, s, patch(x, i_i, i_k + BK, BI, BK))  # [BG, BI * BK]
             b_mix = mix(
                 x, s, b_alpha, b_private, b_u, patch(x, i_i, i_k, BI, BK),
                 RAW_SOURCES, RAW_PRIVATES, ONE_BLOCK, OPERAND, PRECISION,
@@ -78,16 +78,19 @@ def compose_tile(
     ENCODED_SOURCES: tl.constexpr = x.p_sources is not None and not RAW_SOURCES
     ENCODED_PRIVATES: tl.constexpr = x.p_privates is not None and not RAW_PRIVATES
     if ENCODED_SOURCES or ENCODED_PRIVATES:
-        b_u = load_privates(x, s, at) if ENCODED_PRIVATES else None  # [BG, BI * BN]
+        b_u = load_own(x, x.p_privates, s, at) if ENCODED_PRIVATES else None  # [BG, BI * BN]
         b_out += mix(
             x, s, b_alpha, b_private, b_u, at, ENCODED_SOURCES, ENCODED_PRIVATES, ONE_BLOCK, OPERAND, PRECISION
         )  # [BG, BI * BN]
+    if x.p_added is not None:
+        b_out += load_own(x, x.p_added, s, at).to(ACC)
     return o_g, m_t, at, b_out
 
 
 @triton.jit(do_not_specialize=["T", "n", "m"])
 def compose_prompts_kernel(
-    p_out, p_logits, p_sources, p_privates, p_weight, p_bias, p_mask, inv_tau: tl.float64, T, n, m, d,
+    p_out, p_logits, p_alpha, p_sources, p_privates, p_weight, p_bias, p_added, p_mask,
+    inv_tau: tl.float64, T, n, m, d,
     RAW_SOURCES: tl.constexpr, RAW_PRIVATES: tl.constexpr,
     BG: tl.constexpr, BI: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, BJ: tl.constexpr,
     ONE_BLOCK: tl.constexpr, OPERAND: tl.constexpr, PRECISION: tl.constexpr,
@@ -96,11 +99,13 @@ def compose_prompts_kernel(
 
     Args:
         p_out: P (T, m, d), written.
-        p_logits: A (T, N), N = n, plus 1 with private prompts.
+        p_logits: A (T, N), N = n, plus 1 with private prompts; or None with weights that are given.
+        p_alpha: these of the tasks (T, N), or None.
         p_sources: (n, m, d), or None.
         p_privates: (T, m, d), or None.
         p_weight: W (d, d), or None when nothing is raw.
         p_bias: b (d,), or None.
+        p_added: (T, m, d), or None.
         p_mask: (T, N) bool, or None.
         inv_tau: 1 / tau.
         T: number of tasks.
@@ -119,7 +124,10 @@ def compose_prompts_kernel(
         PRECISION: "ieee" or "tf32", how float32 operands are multiplied.
     """
     N = n + (1 if p_privates is not None else 0)
-    x = Operands(p_logits, p_sources, p_privates, p_weight, p_bias, p_mask, None, inv_tau, 0, T, n, N, m, d)
+    x = Operands(
+        p_logits, p_alpha, None, p_sources, p_privates, p_weight, p_bias, p_added, p_mask, None,
+        inv_tau, 0, T, n, N, m, d,
+    )  # fmt: skip
     o_g, m_t, at, b_out = compose_tile(
         x, tl.program_id(0), RAW_SOURCES, RAW_PRIVATES, BG, BI, BN, BK, BJ, ONE_BLOCK, OPERAND, PRECISION
     )
@@ -130,7 +138,7 @@ def compose_prompts_kernel(
 def compose_prompts(mixture: Composition) -> Tensor:
     """P (T, m, d) in the dtype of the mixture's tensors."""
     x = mixture
-    out = torch.empty((x.tasks, x.length, x.width), dtype=x.logits.dtype, device=x.logits.device)
+    out = torch.empty((x.tasks, x.length, x.width), dtype=x.weights.dtype, device=x.weights.device)
     if mixed_once(x.length, x.num_sources, x.operand):
         compose_encode(out, x, None, None, None)
         return out
@@ -138,7 +146,7 @@ def compose_prompts(mixture: Composition) -> Tensor:
     grid = (x.programs(x.tasks, tiles),)
     launch(
         compose_prompts_kernel, grid, out,
-        out, x.logits, x.sources, x.privates, x.weight, x.bias, x.mask, x.inv_tau,
+        out, x.logits, x.alpha, x.sources, x.privates, x.weight, x.bias, x.added, x.mask, x.inv_tau,
         x.tasks, x.num_sources, x.length, x.width, x.raw_sources, x.raw_privates,
         *tiles[:5], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
         num_warps=tiles.num_warps, num_stages=tiles.num_stages,

@@ -29,6 +29,9 @@ class Needs(NamedTuple):
     privates: bool
     weight: bool
     bias: bool
+    alpha: bool
+    row_alpha: bool
+    added: bool
 
 
 class Gradients(NamedTuple):
@@ -39,6 +42,9 @@ class Gradients(NamedTuple):
     privates: Tensor | None
     weight: Tensor | None
     bias: Tensor | None
+    alpha: Tensor | None
+    row_alpha: Tensor | None
+    added: Tensor | None
 
 
 def compose_prompts_backward(
@@ -57,25 +63,29 @@ def compose_prompts_backward(
     def like(asked: bool, tensor: Tensor | None) -> Tensor | None:
         return torch.empty_like(tensor) if asked and tensor is not None else None
 
-    dlogits = like(needs.logits, x.logits)
+    dlogits, dalpha = like(needs.logits, x.logits), like(needs.alpha, x.alpha)
+    drow_alpha, dadded = like(needs.row_alpha, x.row_alpha), like(needs.added, x.added)
+    dmixing = next((gradient for gradient in (dlogits, dalpha, drow_alpha) if gradient is not None), None)
     dsources = like(needs.sources, x.sources)
     dprivates = like(needs.privates, x.privates)
     dweight = like(needs.weight, x.weight)
     dbias = like(needs.bias, x.bias)
+    gradients = Gradients(dlogits, dsources, dprivates, dweight, dbias, dalpha, drow_alpha, dadded)
     needs_mixed = (dsources is not None and x.raw_sources) or (dprivates is not None and x.raw_privates)
     if not mixed_once(x.length, x.num_sources, x.operand):
-        dots = dlogits is not None
+        dots = dmixing is not None
         dmixed, shares = compose_products(grad, x, task_ids, dweight, dbias, mixed=needs_mixed, dots=dots)
-        compose_spread(grad, x, task_ids, dlogits, dsources, dprivates, dmixed, shares)
-        return Gradients(dlogits, dsources, dprivates, dweight, dbias)
-    needs_mixed |= dlogits is not None and (x.raw_sources or x.raw_privates)
-    needs_terms = dsources is not None or dprivates is not None or dbias is not None
+        compose_spread(grad, x, task_ids, dmixing, dsources, dprivates, dadded, dmixed, shares)
+        return gradients
+    needs_mixed |= dmixing is not None and (x.raw_sources or x.raw_privates)
+    needs_terms = dbias is not None or (not x.given and (dsources is not None or dprivates is not None))
     found = compose_mixture(
         x, grad.shape[0], task_ids, mixed=dweight is not None, rest=False, terms=needs_terms, weight=needs_mixed
     )
     dmixed, dweights, dbiases = compose_encode_backward(
         grad, x, found, task_ids, dmixed=needs_mixed, dweight=dweight is not None, dbias=dbias is not None
     )
-    shares = compose_shares(grad, x, task_ids, dmixed, found.terms, dsources, dprivates, dots=dlogits is not None)
-    compose_sums(x, task_ids, shares, dweights, dbiases, dlogits, dweight, dbias)
-    return Gradients(dlogits, dsources, dprivates, dweight, dbias)
+    terms = None if x.given else found.terms  # of given weights, raw weights alone
+    shares = compose_shares(grad, x, task_ids, dmixed, terms, dsources, dprivates, dadded, dots=dmixing is not None)
+    compose_sums(x, task_ids, shares, dweights, dbiases, dmixing, dweight, dbias)
+    return gradients

@@ -26,22 +26,25 @@ def add_up(p_out, p_parts, i_tile, n_rows, d, n_splits, BY: tl.constexpr, BC: tl
 
 @triton.jit(do_not_specialize=["B", "T", "n", "n_patches", "n_splits"])
 def compose_sums_kernel(
-    p_dlogits, p_dweight, p_dbias, p_dots, p_dweights, p_dbiases, p_logits, p_mask, p_task_ids,
+    p_dlogits, p_dweight, p_dbias, p_dots, p_dweights, p_dbiases, p_logits, p_alpha, p_row_alpha, p_mask, p_task_ids,
     inv_tau: tl.float64, B, T, n, d, n_patches, n_splits,
-    PRIVATE: tl.constexpr, BJ: tl.constexpr, BX: tl.constexpr, BY: tl.constexpr, BC: tl.constexpr,
+    PRIVATE: tl.constexpr,
+    BJ: tl.constexpr, BX: tl.constexpr, BY: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """First a program a task for dA, then those over dW, then those over db.
+    """First a program a task, or a row with weights of its own, for dA, then those over dW, then those over db.
 
-    A result that is not asked for is None and costs nothing. G = min(B, T) groups.
+    A result that is not asked for is None and costs nothing. G = min(B, T) groups, B with weights of the rows.
 
     Args:
-        p_dlogits: dA (T, N), written; or None.
+        p_dlogits: dA (T, N), or the gradient of weights that are given, written; or None.
         p_dweight: dW (d, d), written; or None.
         p_dbias: db (d,), written; or None.
         p_dots: (n_patches, G, N), the shares of dalpha; or None.
         p_dweights: (n_splits, d, d), what adds up to dW; or None.
         p_dbiases: (n_splits, d), what adds up to db; or None.
-        p_logits: A (T, N), N = n, plus 1 with private prompts.
+        p_logits: A (T, N), N = n, plus 1 with private prompts; or None with weights that are given.
+        p_alpha: these of the tasks (T, N), or None.
+        p_row_alpha: these of the batch rows (B, N), each a group then, or None.
         p_mask: (T, N) bool, or None.
         p_task_ids: (B,), or None when the groups are the tasks.
         inv_tau: 1 / tau.
@@ -58,10 +61,12 @@ def compose_sums_kernel(
         BC: columns of a program.
     """
     N = n + (1 if PRIVATE else 0)
-    x = Operands(p_logits, None, None, None, None, p_mask, p_task_ids, inv_tau, B, T, n, N, 0, d)
+    x = Operands(
+        p_logits, p_alpha, p_row_alpha, None, None, None, None, None, p_mask, p_task_ids, inv_tau, B, T, n, N, 0, d
+    )
     n_tasks = 0
     if p_dlogits is not None:
-        n_tasks = T
+        n_tasks = T if p_row_alpha is None else B
     n_weight = 0
     if p_dweight is not None:
         n_weight = d * tl.cdiv(d, BC)
@@ -86,7 +91,7 @@ def compose_sums(
     dweight: Tensor | None,
     dbias: Tensor | None,
 ) -> None:
-    """Fill dA (T, N), dW (d, d) and db (d,), unless they are None.
+    """Fill dA (T, N), or the given weights' gradient, dW (d, d) and db (d,), unless they are None.
 
     Args:
         mixture: the composition's arguments.
@@ -101,13 +106,14 @@ def compose_sums(
     x = mixture
     tiles = sum_tiles(x.width)
     columns = -(-x.width // tiles.BC)
-    programs = x.tasks * (dlogits is not None) + x.width * columns * (dweight is not None)
+    programs = (0 if dlogits is None else dlogits.shape[0]) + x.width * columns * (dweight is not None)
     programs += columns * (dbias is not None)
     if programs:
         splits = next((len(parts) for parts in (dweights, dbiases) if parts is not None), 0)
         launch(
-            compose_sums_kernel, (programs,), x.logits,
-            dlogits, dweight, dbias, shares, dweights, dbiases, x.logits, x.mask, task_ids, x.inv_tau,
+            compose_sums_kernel, (programs,), x.weights,
+            dlogits, dweight, dbias, shares, dweights, dbiases,
+            x.logits, x.alpha, x.row_alpha, x.mask, task_ids, x.inv_tau,
             x.tasks if task_ids is None else task_ids.shape[0], x.tasks, x.num_sources, x.width,
             0 if shares is None else shares.shape[0], splits, x.privates is not None,
             *tiles[:4], num_warps=tiles.num_warps,

@@ -26,7 +26,6 @@ class Composition(Mixture):
     """A mixture as the kernels take it: dense tensors, None for an empty group of sources and an encoder without use.
 
     Attributes:
-        tasks: T.
         num_sources: n.
         length: m.
         width: d.
@@ -35,7 +34,6 @@ class Composition(Mixture):
         precision: how products multiply float32 operands.
     """
 
-    tasks: int
     num_sources: int
     length: int
     width: int
@@ -46,28 +44,44 @@ class Composition(Mixture):
     @classmethod
     def of(cls, mixture: Mixture, table: torch.dtype) -> "Composition":
         """Prepare a mixture of tensors of one dtype, with any strides, beside a token table of the dtype ``table``."""
-        logits, sources, privates, _, _, temperature, mask, encode_sources, encode_privates = mixture
+        sources = mixture.sources
         if sources is not None and sources.shape[0] == 0:
             sources, mixture = None, mixture._replace(sources=None)
         weight, bias = mixture.encoder
         x = cls(
-            logits.contiguous(),
+            _dense(mixture.logits),
             _dense(sources),
-            _dense(privates),
+            _dense(mixture.privates),
             _dense(weight),
             _dense(bias),
-            temperature,
-            _dense(mask),
-            encode_sources,
-            encode_privates,
+            _dense(mixture.alpha),
+            _dense(mixture.row_alpha),
+            _dense(mixture.added),
+            mixture.temperature,
+            _dense(mixture.mask),
+            mixture.encode_sources,
+            mixture.encode_privates,
         )
-        x.tasks = logits.shape[0]
         x.num_sources = 0 if sources is None else sources.shape[0]
         _, x.length, x.width = x.prompts.shape
-        x.inv_tau = 1.0 / temperature
-        x.operand = torch.float64 if logits.dtype is torch.float64 else table
+        x.inv_tau = 1.0 / mixture.temperature
+        x.operand = torch.float64 if x.weights.dtype is torch.float64 else table
         x.precision = precision(x.operand)
         return x
+
+    @property
+    def given(self) -> bool:
+        """Whether weights are given, and not logits."""
+        return self.logits is None
+
+    @property
+    def by_row(self) -> bool:
+        """Whether each row of a batch has weights of its own."""
+        return self.row_alpha is not None
+
+    def groups(self, batch: int) -> int:
+        """G: the prompts to compose for a batch, a task's or a row's each."""
+        return batch if self.by_row else min(batch, self.tasks)
 
     @property
     def operand_type(self) -> tl.dtype:

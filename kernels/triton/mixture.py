@@ -6,19 +6,51 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+ANY_TASK = 2**31 - 1
+"""Number of tasks where no prompt is a task's own, so that a row's task chooses nothing: the largest of 32 bits."""
+
 
 class Mixture(NamedTuple):
-    """What prompts are composed of: the arguments of ``crosspt.functional.compose_prompts``, in its order."""
+    """What prompts are composed of: the arguments of ``crosspt.functional.compose_prompts``, in its order.
 
-    logits: Tensor  # A (T, N), sources first, the private prompt last
+    One of ``logits``, ``alpha`` and ``row_alpha`` is given.
+    """
+
+    logits: Tensor | None  # A (T, N), sources first, the private prompt last
     sources: Tensor | None  # (n, m, d)
     privates: Tensor | None  # (T, m, d)
     weight: Tensor | None = None  # W (d, d) of the encoder
     bias: Tensor | None = None  # b (d,)
+    alpha: Tensor | None = None  # weights of the tasks (T, N) in place of a softmax
+    row_alpha: Tensor | None = None  # weights of the batch rows (B, N)
+    added: Tensor | None = None  # a prompt of each task beside its mix (T, m, d), without weight and encoder
     temperature: float = 1.0
     mask: Tensor | None = None  # (T, N) bool, True where the candidate may be used
     encode_sources: bool = True
     encode_privates: bool = True
+
+    @property
+    def weights(self) -> Tensor:
+        """What says how much of each candidate is mixed: logits or weights of tasks (T, N), or of rows (B, N)."""
+        if self.logits is not None:
+            return self.logits
+        return cast(Tensor, self.row_alpha if self.alpha is None else self.alpha)
+
+    @property
+    def of_tasks(self) -> Tensor | None:
+        """Private or added prompts, whichever there are: (T, m, d)."""
+        return self.added if self.privates is None else self.privates
+
+    @property
+    def tasks(self) -> int:
+        """T, as large as can be where each row has weights of its own and no prompt is a task's."""
+        first = self.weights if self.row_alpha is None else self.of_tasks
+        return ANY_TASK if first is None else first.shape[0]
+
+    @property
+    def learned(self) -> tuple[Tensor | None, ...]:
+        """Everything that a gradient may be asked for."""
+        return cast(tuple[Tensor | None, ...], self[:NUM_LEARNED])
 
     @property
     def prompts(self) -> Tensor:
@@ -42,7 +74,7 @@ class Mixture(NamedTuple):
 
     def promoted(self) -> "Mixture":
         """As every backend takes it: parameters in the dtype that they promote to, no encoder without use."""
-        dtypes = {tensor.dtype for tensor in self[:5] if tensor is not None}
+        dtypes = {tensor.dtype for tensor in self.learned if tensor is not None}
         if len(dtypes) == 1 and self.encoder[0] is self.weight:
             return self
         dtype = reduce(torch.promote_types, dtypes)
@@ -50,4 +82,10 @@ class Mixture(NamedTuple):
         def promote(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(dtype)
 
-        return Mixture._make((*map(promote, self[:3]), *map(promote, self.encoder), *self[5:]))
+        weight, bias = self.encoder
+        learned = self._replace(weight=weight, bias=bias).learned
+        return Mixture._make((*map(promote, learned), *self[NUM_LEARNED:]))
+
+
+NUM_LEARNED = Mixture._fields.index("temperature")
+"""How many operands come before the settings."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from crosspt import functional, reference
 
-PARAMETERS = ("logits", "sources", "privates", "weight", "bias")
+PARAMETERS = ("logits", "sources", "privates", "weight", "bias", "alpha", "row_alpha", "added")
 Operation = Callable[["Inputs", str], Tensor]
 SMALLEST = {torch.float16: 2e-4, torch.bfloat16: 1e-3, torch.float32: 1e-6}
 
@@ -49,6 +49,8 @@ class Case:
     raw_sources: bool = True
     raw_privates: bool = True
     mask: bool = False
+    mixing: str = "logits"  # which argument says how much is mixed
+    added: bool = False
 
 
 CASES = {
@@ -64,6 +66,17 @@ CASES = {
     "sources, no encoder": Case(privates=False, encoder=False, bias=False),
     "raw privates": Case(sources=False),
     "privates, no encoder": Case(sources=False, encoder=False, bias=False),
+    "added": Case(added=True, mask=True),
+    "given": Case(mixing="alpha"),
+    "given, encoded sources, added": Case(mixing="alpha", raw_sources=False, added=True),
+    "given, encoded privates, no bias": Case(mixing="alpha", raw_privates=False, bias=False),
+    "given, no encoder, added": Case(mixing="alpha", encoder=False, bias=False, added=True),
+    "rows": Case(mixing="row_alpha"),
+    "rows, encoded privates, added": Case(mixing="row_alpha", raw_privates=False, added=True),
+    "rows, sources, added": Case(mixing="row_alpha", privates=False, added=True),
+    "rows, sources, no encoder, added": Case(mixing="row_alpha", privates=False, encoder=False, bias=False, added=True),
+    "rows, sources alone": Case(mixing="row_alpha", privates=False),
+    "rows, encoded": Case(mixing="row_alpha", raw_sources=False, raw_privates=False),
 }
 BY_TASK = Sizes(B=5, L=3, T=3, n=3, m=3, d=18)
 BY_ROW = Sizes(B=3, L=2, T=5, n=2, m=3, d=18)
@@ -112,19 +125,23 @@ def make_inputs(
         mask[:, 0] = True
         mask[-1, 1:] = False
         mask = mask.to(device)
+    weights = normal(B if case.mixing == "row_alpha" else T, N)
     return Inputs(
         torch.randint(V, (B, L), generator=generator).to(device),
         torch.randint(T, (B,), generator=generator).to(device),
         normal(V, d).detach(),
         {
-            "logits": normal(T, N),
+            "logits": weights if case.mixing == "logits" else None,
             "sources": normal(n, m, d) if case.sources else None,
             "privates": normal(T, m, d) if case.privates else None,
             "weight": normal(d, d, scale=d**-0.5) if case.encoder else None,
             "bias": normal(d) if case.bias else None,
+            "alpha": weights if case.mixing == "alpha" else None,
+            "row_alpha": weights if case.mixing == "row_alpha" else None,
+            "added": normal(T, m, d) if case.added else None,
         },
         {
-            "temperature": 0.7,
+            "temperature": 0.7 if case.mixing == "logits" else 1.0,
             "mask": mask,
             "encode_sources": case.raw_sources,
             "encode_privates": case.raw_privates,
@@ -141,9 +158,12 @@ def prompted(x: Inputs, backend: Any) -> Tensor:
 
 def composed(x: Inputs, backend: Any) -> Tensor:
     """compose_prompts by a backend, or by the reference."""
+    options = dict(x.options)
+    if x.parameters["row_alpha"] is not None:
+        options["task_ids"] = x.task_ids
     if backend == "reference":
-        return reference.compose_prompts(**x.parameters, **x.options)
-    return functional.compose_prompts(**x.parameters, **x.options, backend=backend)
+        return reference.compose_prompts(**x.parameters, **options)
+    return functional.compose_prompts(**x.parameters, **options, backend=backend)
 
 
 def prepended(x: Inputs, backend: Any) -> Tensor:

@@ -162,7 +162,7 @@ FAULTS: list[Fault] = [
         "b_dots = tl.sum(tl.load(p_x, mask=m_x, other=0.0), 0)", SIZES),
     Fault(PRODUCTS, "compose_products", "-(-groups // tiles.BG) * patches", "groups // tiles.BG * patches", PARTS),
     # launch.py
-    Fault(LAUNCH, "Composition.of", "1.0 / temperature", "temperature", VARIANTS),
+    Fault(LAUNCH, "Composition.of", "1.0 / mixture.temperature", "mixture.temperature", VARIANTS),
     Fault(LAUNCH, "Composition.of", "_dense(weight)", "weight", STRIDES),
     Fault(LAUNCH, "_variant", "addresses |= argument.data_ptr()", "pass", KEPT),
     Fault(LAUNCH, "_variant", "args[len(dtypes) :]", "args[len(dtypes) : -1]", KEPT),

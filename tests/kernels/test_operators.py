@@ -13,11 +13,12 @@ import torch
 
 from crosspt import functional
 from crosspt.functional import library, operators
-from crosspt.kernels.mixture import Mixture
+from crosspt.kernels.mixture import NUM_LEARNED, Mixture
 from tests.kernels.cases import (
     BY_ROW,
     BY_TASK,
     CASES,
+    PARAMETERS,
     Case,
     Operation,
     Sizes,
@@ -51,19 +52,19 @@ def test_operands_have_one_order(operation: str) -> None:
 def test_opcheck(case: str, sizes: Sizes, device: str) -> None:
     x = make_inputs(CASES[case], sizes, torch.float32, device)
     mixture = Mixture(**x.parameters, **x.options)
-    needs = [name in x.given for name in ("logits", "sources", "privates", "weight", "bias")]
+    needs = [name in x.given for name in PARAMETERS]
     frozen = [None if tensor is None else tensor.detach() for tensor in x.parameters.values()]
     rows = (x.input_ids, x.task_ids, x.table)
     check = torch.library.opcheck
     check(operators.OPS.prompted_embedding.default, (*rows, *mixture))
     grad = output_gradient(prompted(x, "reference"))
-    check(operators.OPS.prompted_embedding_backward.default, (grad, x.task_ids, *frozen, *mixture[5:], needs))
+    check(operators.OPS.prompted_embedding_backward.default, (grad, x.task_ids, *frozen, *mixture[NUM_LEARNED:], needs))
     if sizes is not TINY:
         return
     check(operators.OPS.compose_prompts.default, mixture)
     check(
         operators.OPS.compose_prompts_backward.default,
-        (output_gradient(composed(x, "reference")), *frozen, *mixture[5:], needs),
+        (output_gradient(composed(x, "reference")), *frozen, *mixture[NUM_LEARNED:], needs),
     )
     if x.parameters["privates"] is not None:
         prompts = x.parameters["privates"]

@@ -15,7 +15,8 @@ from transformers.activations import ACT2FN
 from crosspt import CrossPTConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.methods import METHODS, find_method
-from crosspt.methods.adapted import WEIGHTS_NAME, AdaptingMethod
+from crosspt.methods.adapted import AdaptingMethod
+from crosspt.methods.saved import WEIGHTS_NAME
 from tests.conftest import make_t5
 
 pytest.importorskip("peft")

@@ -11,7 +11,7 @@ import torch
 
 from crosspt.config.layout import PREDICTIONS_NAME
 from crosspt.methods import METHODS
-from crosspt.methods.adapted import WEIGHTS_NAME
+from crosspt.methods.saved import WEIGHTS_NAME
 from crosspt.report.summary import summarize
 from crosspt.runs.experiments import pool
 from crosspt.runs.experiments.read import read_experiment

@@ -15,8 +15,8 @@ class Shifted(AdaptedT5):
         super().__init__(t5, config)
         self.shift = nn.Parameter(torch.zeros(t5.config.d_model))
 
-    def inputs(self, input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Any]:
-        rows = super().inputs(input_ids, attention_mask)
+    def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:
+        rows = super()._inputs(input_ids, attention_mask, task_ids)
         return {"inputs_embeds": self.t5.shared(rows.pop("input_ids")) + self.shift, **rows}
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
 from crosspt import CrossPTConfig, CrossPTEmbedding
-from crosspt.prompts.rows import arrange_rows
 from crosspt.prompts.bank import PromptBank
+from crosspt.prompts.rows import arrange_rows
 
 TASKS = ["mrpc", "rte"]
 Batch = Callable[..., dict[str, Tensor]]

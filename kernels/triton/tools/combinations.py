@@ -116,9 +116,10 @@ def _launched(dtypes: Sequence[torch.dtype], widths: Sequence[int]) -> Iterator[
             inputs = Composition.of(mixture, table)
             for rows in (B, T - 1):  # more batch rows than tasks, and fewer
                 yield from compiled(prompted_embedding, _ids(rows, L), _ids(rows), embedding, inputs)
-            yield from compiled(compose_prompts, inputs)
-            for asked in product(*(BOTH if operand is not None else (False,) for operand in mixture[:5])):
-                for rows, task_ids in ((T, None), (T - 1, _ids(T - 1))):
+            if mixture.row_alpha is None:
+                yield from compiled(compose_prompts, inputs)
+            for asked in product(*(BOTH if operand is not None else (False,) for operand in mixture.learned)):
+                for rows, task_ids in ((T, None), (T - 1, _ids(T - 1)))[mixture.row_alpha is not None :]:
                     grad = without_storage(rows, inputs.length + L, WIDTH, dtype=inputs.operand)
                     yield from compiled(compose_prompts_backward, grad, inputs, Needs(*asked), task_ids)
         yield from compiled(sum_task_rows, without_storage(B, L, WIDTH, dtype=table), _ids(B), T, LENGTH, dtype)
@@ -137,21 +138,28 @@ def _ids(*shape: int) -> Tensor:
 
 
 def _mixtures(dtype: torch.dtype, length: int) -> Iterator[Mixture]:
+    """All of logits; of weights that are given those with a bias or without an encoder, beside an added prompt."""
     for sources, privates, mask, encode_sources, encode_privates in product(BOTH, repeat=5):
         for weight, bias in ((True, True), (True, False), (False, False)):
             if sources or privates:
                 candidates = N_SOURCES * sources + privates
-                yield Mixture(
+                mixture = Mixture(
                     without_storage(T, candidates, dtype=dtype),
                     without_storage(N_SOURCES, length, WIDTH, dtype=dtype) if sources else None,
                     without_storage(T, length, WIDTH, dtype=dtype) if privates else None,
                     without_storage(WIDTH, WIDTH, dtype=dtype) if weight else None,
                     without_storage(WIDTH, dtype=dtype) if bias else None,
-                    0.5,
-                    without_storage(T, candidates, dtype=torch.bool) if mask else None,
-                    encode_sources,
-                    encode_privates,
+                    temperature=0.5,
+                    mask=without_storage(T, candidates, dtype=torch.bool) if mask else None,
+                    encode_sources=encode_sources,
+                    encode_privates=encode_privates,
                 ).promoted()
+                yield mixture
+                if weight == bias and not mask:
+                    added = without_storage(T, length, WIDTH, dtype=dtype)
+                    mixture = mixture._replace(logits=None, temperature=1.0, added=added)
+                    yield mixture._replace(alpha=without_storage(T, candidates, dtype=dtype))
+                    yield mixture._replace(row_alpha=without_storage(T - 1, candidates, dtype=dtype))
 
 
 def _attend(

@@ -107,6 +107,7 @@ def _launched() -> Iterator[Variant]:
     yield from record("encoded sources, rows", half, _backward, _mixture(half, raw_sources=False), 4)
     yield from record("32 sources, float32 parameters", half, _backward, _mixture(FLOAT32, sources=32, table=half))
     yield from _mixed_once()
+    yield from _given()
     for dtype in (half, FLOAT32):
         yield from record("prefix, mask, dropout", dtype, attended, dtype)
     yield from record("prefix, mask, dropout, no bias", half, attended, half, bias=False)
@@ -125,6 +126,19 @@ def _mixed_once() -> Iterator[Variant]:
     yield from record("long prompts, encoded sources", BFLOAT16, _prompted, long(raw_sources=False), BFLOAT16)
     yield from record("long prompts, encoded sources, rows", BFLOAT16, _backward, long(raw_sources=False), 4)
     yield from record("long prompts, no encoder", BFLOAT16, _backward, long(encoder=False))
+
+
+def _given() -> Iterator[Variant]:
+    """Weights of tasks or rows in place of a softmax, beside an added prompt."""
+    for dtype in (BFLOAT16, FLOAT32):
+        for name, rows in (("given weights, added", 0), ("rows' weights, added", B)):
+            yield from record(name, dtype, _prompted, _mixture(dtype, rows=rows))
+            yield from record(name, dtype, _backward, _mixture(dtype, rows=rows))
+    long = partial(_mixture, FLOAT32, table=BFLOAT16, length=100)
+    for encoder in (True, False):
+        name = "long prompts, rows' weights, added" + ("" if encoder else ", no encoder")
+        yield from record(name, BFLOAT16, _prompted, long(rows=B, encoder=encoder), BFLOAT16)
+        yield from record(name, BFLOAT16, _backward, long(rows=B, encoder=encoder))
 
 
 def launch_kernel() -> object:
@@ -154,24 +168,31 @@ def _mixture(
     table: torch.dtype | None = None,
     precision: str = "ieee",
     length: int = LENGTH,
+    rows: int | None = None,
 ) -> Composition:
+    """All there is; with ``rows``, weights are given, those of so many rows or, of 0, the tasks', and prompts added."""
     mixture = Mixture(
         without_storage(T, sources + 1, dtype=dtype),
         without_storage(sources, length, WIDTH, dtype=dtype),
         without_storage(T, length, WIDTH, dtype=dtype),
         without_storage(WIDTH, WIDTH, dtype=dtype) if encoder else None,
         without_storage(WIDTH, dtype=dtype) if encoder else None,
-        0.5,
-        without_storage(T, sources + 1, dtype=torch.bool),
-        raw_sources,
+        temperature=0.5,
+        mask=without_storage(T, sources + 1, dtype=torch.bool),
+        encode_sources=raw_sources,
     )
+    if rows is not None:
+        mixture = mixture._replace(logits=None, mask=None, temperature=1.0)
+        mixture = mixture._replace(added=without_storage(T, length, WIDTH, dtype=dtype))
+        given = without_storage(rows or T, sources + 1, dtype=dtype)
+        mixture = mixture._replace(row_alpha=given) if rows else mixture._replace(alpha=given)
     composition = Composition.of(mixture, table or dtype)
     composition.precision = precision
     return composition
 
 
 def _prompted(mixture: Composition, dtype: torch.dtype | None = None) -> None:
-    table = without_storage(VOCABULARY, WIDTH, dtype=dtype or mixture.logits.dtype)
+    table = without_storage(VOCABULARY, WIDTH, dtype=dtype or mixture.weights.dtype)
     prompted_embedding(_ids(B, L), _ids(B), table, mixture)
 
 
@@ -188,7 +209,7 @@ def _backward(mixture: Composition, rows: int | None = None) -> None:
     """With ``rows``, of a batch of fewer rows than there are tasks."""
     batch = B if rows is None else rows
     grad = without_storage(batch, mixture.length + L, WIDTH, dtype=mixture.operand)
-    prompted_embedding_backward(grad, _ids(batch), mixture, Needs(*[True] * 5))
+    prompted_embedding_backward(grad, _ids(batch), mixture, Needs(*[True] * len(Needs._fields)))
 
 
 def attended(
