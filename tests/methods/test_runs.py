@@ -24,7 +24,9 @@ from tests.workspace import Workspace, crosspt, mistake
 
 pytest.importorskip("peft")
 OTHERS = [name for name in METHODS if name != "crosspt"]
-SETTINGS = ("--tasks", "mrpc,rte", "--label-set", "synthetic", "--epochs", 3)
+TASKS = ["mrpc", "rte"]
+PRETRAINED = ("spot", "attempt", "mpt", "mpt-source")
+SETTINGS = ("--tasks", ",".join(TASKS), "--label-set", "synthetic", "--epochs", 3)
 PER_TARGET = ("lora", "ia3", "prompt-tuning", "p-tuning")
 
 
@@ -74,10 +76,11 @@ def test_train_resume_evaluate_predict(
     assert {row["scheme"] for row in content["results"]} == {name, "majority"}
     assert content["analysis"] == []
     fair = content["method"]
-    assert (fair["name"], fair["pretrained_on"], fair["selection"]) == (name, [], "last")
+    assert (fair["name"], fair["pretrained_on"], fair["selection"]) == (name, TASKS * (name in PRETRAINED), "last")
     assert {"learning_rate", "epochs"} <= set(fair["settings_given"])
     folders = ["targets/mrpc", "targets/rte"] if name in PER_TARGET else ["."]
-    assert sorted(outcome_of(whole)[0]) == sorted(str(Path(folder, WEIGHTS_NAME)) for folder in folders)
+    written = [*folders, *["stage1/mpt-source"] * (name == "mpt")]
+    assert sorted(outcome_of(whole)[0]) == sorted(str(Path(folder, WEIGHTS_NAME)) for folder in written)
 
     with monkeypatch.context() as patch:
         interrupt_at(5, patch)
