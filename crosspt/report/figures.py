@@ -87,8 +87,8 @@ def _plot(
             figure = draw_bars(values.assign(**{names[1]: values[names[1]].map(show)}), title)
         else:
             known = [one for one in conditions if MEAN in quantities and one.spreads.at[MEAN, "count"]]
-            papers = {one.scheme: table_of(summary, one) for one in known}
-            printed = {name: paper.number(paper.row(name), MEAN)[0] for name, paper in papers.items() if paper}
+            papers = [(one, table_of(summary, one)) for one in known]
+            printed = {one.scheme: paper.number(paper.row(one), MEAN)[0] for one, paper in papers if paper}
             figure = draw_bars(values, title, printed=printed)
             means = values.set_index("scheme")[label]
             caption += "; diamonds: the paper" * bool(printed)

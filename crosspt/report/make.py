@@ -91,6 +91,7 @@ def _settings(summary: Summary) -> list[Table]:
     seconds = pd.DataFrame([one["seconds"] for one in contents], dtype=float).sum()
     seconds["all"] = seconds.sum()
     tables = [
+        Table("methods", "How each was trained", _methods(summary)),
         Table("configuration", "Settings of the finished cells", _tally([one["config"] for one in contents])),
         Table("versions", "Versions", _tally([one["versions"] for one in contents])),
         Table("machine", "Machine", _tally(machines)),
@@ -98,6 +99,25 @@ def _settings(summary: Summary) -> list[Table]:
         Table("definition", "Definition of the experiment", _tally([summary.experiment.definition])),
     ]
     return [table for table in tables if table.rows]
+
+
+def _methods(summary: Summary) -> list[Row]:
+    """Where each scheme's and method's settings come from, and what it was given beyond its training rows."""
+    rows: dict[str, Row] = {}
+    for cell in summary.experiment.finished:
+        told = cell.results.get("method", {})
+        if fits(told, dict[str, Any]) and told:
+            given, sources = (show(told.get(key) or "none") for key in ("settings_given", "pretrained_on"))
+            rows[str(cell.settings["scheme"])] = {
+                "scheme": str(cell.settings["scheme"]),
+                "settings from": show(told.get("settings_source")),
+                "settings given": given,
+                "tuning": show(told.get("tuning_budget")),
+                "selection": show(told.get("selection")),
+                "prompts trained on source tasks": sources,
+                "weights of the T5 learn": show(bool(told.get("changes_backbone"))),
+            }
+    return list(rows.values())
 
 
 def _tally(contents: Sequence[Mapping[str, Any]]) -> list[Row]:

@@ -25,11 +25,13 @@ class PaperTable:
     rows: Mapping[str, list[float]]  # values of each method by column
     footnotes: list[Mapping[str, Any]]  # which note belongs to which rows and columns
     deviations: Mapping[str, float] = field(default_factory=dict)  # of each method's mean, where printed
-    methods: Mapping[str, str] = field(default_factory=dict)  # the row of a scheme that has another name here
+    methods: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
+    """The row of a scheme or method of another name here, or its rows by how stage 2 is trained."""
 
-    def row(self, scheme: str) -> str:
-        """The row that a scheme would have."""
-        return self.methods.get(scheme, scheme)
+    def row(self, condition: Condition) -> str:
+        """The row that a condition would have."""
+        name = self.methods.get(condition.scheme, condition.scheme)
+        return name if isinstance(name, str) else name.get(condition.settings.get("stage2", "joint"), "")
 
     def number(self, row: str, column: str) -> tuple[float, float, list[str]]:
         """A printed number, the deviation printed with it, NaN where there is none, and the notes that concern both."""
@@ -58,9 +60,7 @@ def tables_of(summary: Summary) -> list[PaperTable]:
 def table_of(summary: Summary, condition: Condition) -> PaperTable | None:
     """The one of the paper's tables that has a row for a condition."""
     shots = 0 if is_isolated(condition.settings) else condition.settings.get("shots", 0)
-    found = (
-        table for table in tables_of(summary) if table.shots == shots and table.row(condition.scheme) in table.rows
-    )
+    found = (table for table in tables_of(summary) if table.shots == shots and table.row(condition) in table.rows)
     return next(found, None)
 
 

@@ -126,6 +126,8 @@ def summarize(experiment: Experiment) -> Summary:
                 experiment.warnings.append(f"{lack} {mean}")
     varying: dict[str, list[Any]] = {}
     for axis in experiment.axes:
+        if axis == "method":  # which the scheme of a condition says
+            continue
         values = {json.dumps(one.settings[axis]): one.settings[axis] for one in conditions}
         varying |= {axis: list(values.values())} if len(values) > 1 else {}
     frame = pd.DataFrame(rows, columns=["condition", *ROW, "decode"]).astype({"value": float, "invalid_rate": float})
@@ -150,14 +152,15 @@ def _condition(settings: Mapping[str, Any], cells: list[Cell], tasks: list[str],
         values[MEAN] = values[tasks].mean(axis=1)
     spreads = values.agg(["mean", "std", "count"]).T.astype({"count": int})
     banks = next((cell.banks for cell in done if cell.banks), [])
-    learned = next(
-        (cell.results["method"].get("trainable_parameters") for cell in done if "method" in cell.results), None
-    )
+    methods = [cell.results["method"] for cell in done if "method" in cell.results]
+    learned = next((method.get("trainable_parameters") for method in methods), None)
     if banks:
         learned = sum(bank["trainable_parameters"] for bank in banks)
     facts: dict[str, float] = {"parameters": learned} if isinstance(learned, int) else {}
     costs = [bank["inference_cost"] for bank in banks[:1] if isinstance(bank.get("inference_cost"), dict)]
     facts |= {name.replace("_", " "): cost for known in costs for name, cost in known.items() if fits(cost, float)}
+    taken = [method["seconds_per_step"] for method in methods if fits(method.get("seconds_per_step"), float)]
+    facts |= {"seconds a step": float(np.mean(taken))} if taken else {}
     return Condition(settings, len(cells), done, values, spreads, facts)
 
 

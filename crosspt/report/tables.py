@@ -138,7 +138,7 @@ def _row(summary: Summary, condition: Condition) -> Row:
             found = estimate(summary.sample(condition, quantity))
             row[quantity] = row[quantity]._replace(low=found.low, high=found.high)
         if paper and plain_task(quantity) in paper.columns:
-            number, std, notes = paper.number(paper.row(condition.scheme), plain_task(quantity))
+            number, std, notes = paper.number(paper.row(condition), plain_task(quantity))
             row[quantity] = row[quantity]._replace(paper=number, paper_std=std, notes=notes)
     known = condition.values[summary.tasks].notna()
     if not seeds:

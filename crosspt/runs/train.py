@@ -200,14 +200,21 @@ def train(
     source_folder = source_folder or folder
     with open_folder(run, folder, resume):
         _run_jobs(ready, ready.source_jobs, source_folder, source_folder, compute, report_to)
-        _run_jobs(ready, ready.target_jobs, folder, source_folder, compute, report_to)
+        taught = time.perf_counter()
+        steps = _run_jobs(ready, ready.target_jobs, folder, source_folder, compute, report_to)
         trained = time.perf_counter()
         targets = {name: ready.rows[name] for name in run.prompts.tasks}
         predictions = evaluate_prompts(folder, ready.t5, ready.tokenizer, targets, run, compute)
         rows = score_prompts(folder, run, predictions)
         seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
         content = make_results(run.to_dict(), seconds, rows, analyse(method, folder, run.prompts.tasks))
-        content["method"] = method.describe(run) | {"trainable_parameters": ready.trainable_parameters}
+        content["method"] = {
+            **method.describe(run),
+            "trainable_parameters": ready.trainable_parameters,
+            "seconds_per_step": round((trained - taught) / steps, 4)
+            if steps
+            else None,  # of stage 2, checkpoints included
+        }
         selected = (*_selected(ready.source_jobs, source_folder, run), *_selected(ready.target_jobs, folder, run))
         content["selection"] = list(selected)
         save_evaluation(folder, content, predictions)
@@ -232,8 +239,13 @@ def _run_jobs(
     source_folder: Path,
     compute: Compute,
     report_to: ReportTo,
-) -> None:
-    """Run those jobs that are not finished in a folder, starting from the stage-1 prompts in another."""
+) -> int:
+    """Run those jobs that are not finished in a folder, starting from the stage-1 prompts in another.
+
+    Returns:
+        The number of optimizer steps that were made.
+    """
+    steps = 0
     for number, job in enumerate(jobs):
         if job.is_finished(folder):
             shutil.rmtree(folder / job.folder / CHECKPOINTS, ignore_errors=True)
@@ -246,7 +258,7 @@ def _run_jobs(
         if job.training.select == "best":
             rows = {task: ready.rows[task] for task in job.config.tasks}
             score = make_score(ready.run, rows, ready.tokenizer, compute)
-        run_job(
+        steps += run_job(
             job,
             folder,
             ready.t5,
@@ -259,6 +271,7 @@ def _run_jobs(
             device=compute.device,
             progress=compute.progress,
         )
+    return steps
 
 
 def _source_prompts(ready: Preparation, jobs: Sequence[Job], folder: Path) -> Mapping[str, Tensor]:

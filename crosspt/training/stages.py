@@ -38,7 +38,7 @@ def run_job(
     report_to: ReportTo = "none",
     device: str = "auto",
     progress: bool = True,
-) -> None:
+) -> int:
     """Train a job, from its last whole checkpoint where there is one, and save what it has learned.
 
     Where it is selected, ``selection.json`` beside it says which step's it is, see :func:`describe_selection`.
@@ -55,6 +55,9 @@ def run_job(
         report_to: what the curves of the training are logged for.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: whether to show a progress bar.
+
+    Returns:
+        The number of optimizer steps that were made now.
     """
     set_seed(job.training.seed)
     method = find_method(job.method)
@@ -75,11 +78,12 @@ def run_job(
             score=score,
             callbacks=callbacks,
         )
-        trainer.train_or_resume()
+        steps = trainer.train_or_resume()
     if trainer.selects:
         write_json(folder / SELECTION_NAME, {"schema": SCHEMA, **describe_selection(trainer.state)})
     method.save(model, folder)
     shutil.rmtree(folder / CHECKPOINTS)
+    return steps
 
 
 def _set_dropout(t5: nn.Module, rate: float) -> None:

@@ -125,8 +125,11 @@ class PromptTrainer(Trainer):
         self.control.should_save = True
         return metrics
 
-    def train_or_resume(self) -> None:
+    def train_or_resume(self) -> int:
         """Train, from the last whole checkpoint in the folder where there is one; the best prompts are taken if so set.
+
+        Returns:
+            The number of optimizer steps that were made now.
 
         Raises:
             ValueError: a checkpoint that is needed is not as it was written.
@@ -134,9 +137,10 @@ class PromptTrainer(Trainer):
         checkpoint = get_last_checkpoint(self.folder) if self.folder.is_dir() else None
         if checkpoint is not None:
             _check_sums(Path(checkpoint), f"without {checkpoint} the run goes on from before it")
+        before = 0 if checkpoint is None else int(Path(checkpoint).name.rpartition("-")[2])
         if not self.selects:
             self.train(resume_from_checkpoint=checkpoint)
-            return
+            return self.state.global_step - before
         stopped = False
         if checkpoint is not None:
             state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
@@ -151,6 +155,7 @@ class PromptTrainer(Trainer):
         if not stopped:  # the Trainer would make another step
             self.train(resume_from_checkpoint=checkpoint)
         self._load_from_checkpoint(str(self._checkpoint(self.state.best_global_step)))
+        return self.state.global_step - before
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Nothing: the Trainer's estimate is for training all of a model's weights."""

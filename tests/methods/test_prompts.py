@@ -187,7 +187,8 @@ def test_distillation_is_in_the_training_loss_alone() -> None:
         whole = torch.cat((mask.new_ones(2, LENGTH), mask), dim=1)
         return teacher(inputs_embeds=embeds, attention_mask=whole, labels=labels, output_hidden_states=True), whole
 
-    (mine, seen), (theirs, _) = run(model.rows.compose()), run(model.teachers.prompts)
+    rows: Any = model.rows
+    (mine, seen), (theirs, _) = run(rows.compose()), run(model.teachers.prompts)
     answers = labels != -100
     p, q = (torch.softmax(each.logits[answers], dim=1) for each in (theirs, mine))
     divergence = (p * (p / q).log()).sum(dim=1).mean()

@@ -197,20 +197,26 @@ def _share_sources(grid: Grid) -> Grid:
     Where each source task is trained by itself, the source tasks may differ too, and all of them are trained.
     """
     groups: dict[str, list[Cell]] = {}
+    trained: dict[str, list[str]] = {}
     for cell in grid.cells:
         jobs = source_jobs(cell.run)
         if jobs:
-            job = dataclasses.asdict(jobs[0])
+            of_prompts = [job for job in jobs if job.method == CROSSPT]
+            job = dataclasses.asdict(of_prompts[0])
             if cell.run.training.stage1 == "per_task":
                 del job["folder"], job["config"]["tasks"]
+            others = [dataclasses.asdict(job) for job in jobs if job.method != CROSSPT]
             # The targets' order gives synthetic labels their letters.
-            key = json.dumps([job, dataclasses.asdict(cell.run.data), cell.run.prompts.tasks, cell.run.task_files])
-            groups.setdefault(key, []).append(cell)
+            data = dataclasses.asdict(cell.run.data), cell.run.prompts.tasks, cell.run.task_files
+            groups.setdefault(json.dumps([job, others, data]), []).append(cell)
+            trained[cell.name] = [task for job in of_prompts for task in job.config.tasks]
     source_runs, names = {}, {}
     for cells in groups.values():
         first = cells[0]
-        sources = dict.fromkeys(task for cell in cells for task in cell.run.prompts.resolved_source_tasks)
+        sources = dict.fromkeys(task for cell in cells for task in trained[cell.name])
         name = first.name.partition("-")[2]
+        if name in source_runs:  # those of a method that trains more than prompts
+            name = first.name
         prompts = dataclasses.replace(first.run.prompts, source_tasks=list(sources))
         source_runs[name] = dataclasses.replace(first.run, prompts=prompts)
         names.update({cell.name: name for cell in cells})

@@ -44,8 +44,26 @@ def test_every_experiment_on_every_suite(name: str, suite: str) -> None:
         ("figure-5", {"scheme": ALL, "prefix": [False, True]}),
         ("figure-6", {"scheme": ALL, "label_set": ["natural", "synthetic", "numeric"]}),
         ("figure-10", {"scheme": [f"{kind}{n}" for kind in ("SL", "SLP") for n in ("", *range(2, 9))]}),
-        ("table-2", {"scheme": ["SLP10"]}),
-        ("table-3", {"scheme": ["P", "SLPN"], "shots": [16, 32]}),
+        (
+            "table-2",
+            {
+                "scheme": ["SLP10"],
+                "method": [
+                    "crosspt",
+                    "fine-tuning",
+                    "bitfit",
+                    "adapter",
+                    "hyperformer",
+                    "hyperdecoder",
+                    "spot",
+                    "attempt",
+                    "mpt",
+                    "dept",
+                ],
+                "stage2": ["joint", "per_target"],
+            },
+        ),
+        ("table-3", {"scheme": ["P", "SLPN"], "method": ["crosspt", "mpt", "dept"], "shots": [16, 32]}),
     ],
 )
 def test_axes(name: str, axes: dict[str, list[object]]) -> None:
