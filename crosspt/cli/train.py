@@ -89,8 +89,9 @@ def run(settings: Namespace) -> Outcome:
     folder = Path(settings.output)
     content = train(run, folder, resume=settings.resume, report_to=settings.report_to, device=settings.device)
     table = results_table(content["results"], f"{run.scheme}, {_shots(run.data)}").rich()
+    what = "prompts" if run.method == CROSSPT else "weights"
     selected = [
-        f"{chosen['folder']}: what was learned by step {chosen['step']}, of {chosen['history'][-1]['step']}, "
+        f"{chosen['folder']}: the {what} of step {chosen['step']}, of {chosen['history'][-1]['step']}, "
         f"score {chosen['score']:.1f} on development rows"
         for chosen in content.get("selection", [])
     ]
