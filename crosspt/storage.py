@@ -86,21 +86,45 @@ class SavedPrompts:
 
 def save_prompts(folder: str | os.PathLike[str], saved: SavedPrompts) -> None:
     """Write the two files into the folder, which is made when missing."""
-    path = Path(folder)
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"save_pretrained: expected a folder, got the file {path}")
-    path.mkdir(parents=True, exist_ok=True)
     header = {
-        "schema": SCHEMA,
-        "crosspt_version": version("crosspt"),
         "config": saved.config.to_dict(),
         "temperature_value": saved.config.temperature_value,
         "base_model": saved.base_model,
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in saved.state.items()}
-    tensors[COMPOSED] = saved.prompts.detach().cpu().contiguous()
-    write_atomically(path / WEIGHTS_NAME, save(tensors, metadata={"crosspt": json.dumps(header)}))
-    write_json(path / CONFIG_NAME, header)
+    write_weights(Path(folder), header, {**saved.state, COMPOSED: saved.prompts}, WEIGHTS_NAME, CONFIG_NAME)
+
+
+def write_weights(
+    folder: Path, header: dict[str, Any], tensors: Mapping[str, Tensor], weights_name: str, config_name: str
+) -> None:
+    """Write tensors with a header into a file, then the header alone into another."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"save_pretrained: expected a folder, got the file {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    header = {"schema": SCHEMA, "crosspt_version": version("crosspt"), **header}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(folder / weights_name, save(plain, metadata={"crosspt": json.dumps(header)}))
+    write_json(folder / config_name, header)
+
+
+def read_weights(folder: Path, weights_name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and the tensors of a file that :func:`write_weights` wrote.
+
+    Raises:
+        ValueError: the file is missing, foreign, corrupt or of another schema; the message names it.
+    """
+    weights = folder / weights_name
+    if not weights.is_file():
+        raise ValueError(f"from_pretrained: {folder} holds no {weights_name}")
+    try:
+        with safe_open(weights, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"from_pretrained: {weights} is not a readable safetensors file: {error}") from None
+    if "crosspt" not in metadata:
+        raise ValueError(f"from_pretrained: {weights} was not written by CrossPT")
+    return _check_header(weights, parse_json(metadata["crosspt"], weights)), state
 
 
 def load_prompts(folder: str | os.PathLike[str]) -> SavedPrompts:
@@ -111,17 +135,7 @@ def load_prompts(folder: str | os.PathLike[str]) -> SavedPrompts:
     """
     path = Path(folder)
     weights, config_file = path / WEIGHTS_NAME, path / CONFIG_NAME
-    if not weights.is_file():
-        raise ValueError(f"from_pretrained: {path} holds no {WEIGHTS_NAME}")
-    try:
-        with safe_open(weights, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"from_pretrained: {weights} is not a readable safetensors file: {error}") from None
-    if "crosspt" not in metadata:
-        raise ValueError(f"from_pretrained: {weights} was not written by CrossPT")
-    header = _check_header(weights, parse_json(metadata["crosspt"], weights))
+    header, state = read_weights(path, WEIGHTS_NAME)
     if not config_file.is_file():
         raise ValueError(f"from_pretrained: {path} holds no {CONFIG_NAME}")
     if _check_header(config_file, read_json(config_file)) != header:

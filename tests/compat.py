@@ -21,7 +21,7 @@ VERSIONS = {  # the package, then what goes with it
 }
 PYTEST = ["pytest", "--numprocesses", "auto", "--maxprocesses", "8", "-m", "not slow"]
 COMMANDS = {
-    "transformers": [[*PYTEST, "tests/models", "tests/prompts", "tests/training"]],
+    "transformers": [[*PYTEST, "tests/models", "tests/prompts", "tests/training", "tests/methods"]],
     "triton": [
         [
             *PYTEST,

@@ -15,8 +15,11 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.config.layout import METHOD_NAME
 from crosspt.evaluation.answers import read_predictions
 from crosspt.evaluation.results import read_results, score_predictions
+from crosspt.methods import find_method, saved_method
+from crosspt.methods.saved import WEIGHTS_NAME as METHOD_WEIGHTS
 from crosspt.prompts.state import unpack_header
 from crosspt.report.summary import summarize
 from crosspt.runs.evaluate import open_checkpoint
@@ -174,6 +177,31 @@ def prompts_header(folder: Path) -> Reading:
     return Reading(path, naming(path, load))
 
 
+def method_config(folder: Path) -> Reading:
+    t5, method = make_t5(), find_method("bitfit")
+    method.save(method.build(t5, CrossPTConfig(tasks=["mrpc"])), folder)
+    return Reading(folder / METHOD_NAME, naming(folder / METHOD_NAME, lambda: saved_method(folder).load(t5, folder)))
+
+
+def method_weights(folder: Path) -> Reading:
+    reading = method_config(folder)
+    return Reading(folder / METHOD_WEIGHTS, naming(folder / METHOD_WEIGHTS, reading.load))
+
+
+def method_header(folder: Path) -> Reading:
+    """What stands beside the tensors and in the other file alike."""
+    reading = method_config(folder)
+    with safe_open(folder / METHOD_WEIGHTS, framework="pt") as file:
+        state = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (the file is written over)
+
+    def load() -> None:
+        header = reading.path.read_bytes().decode(errors="replace")
+        (folder / METHOD_WEIGHTS).write_bytes(save(state, metadata={"crosspt": header}))
+        reading.load()
+
+    return Reading(reading.path, load)
+
+
 def state_header(folder: Path) -> Reading:
     path = folder / "header.json"
     path.write_text(json.dumps({"config": CrossPTConfig(tasks=["mrpc"]).to_dict(), "base_model": {"name": "t5"}}))
@@ -195,6 +223,8 @@ JSON = [
     prompts_config,
     prompts_header,
     state_header,
+    method_config,
+    method_header,
 ]
 
 
@@ -207,7 +237,9 @@ def reading(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return made, content
 
 
-@pytest.mark.parametrize("reading", [*JSON, prompts_weights, predictions_file, predictions_in_a_report], indirect=True)
+@pytest.mark.parametrize(
+    "reading", [*JSON, prompts_weights, method_weights, predictions_file, predictions_in_a_report], indirect=True
+)
 @given(data=st.data())
 @unhurried(50)
 def test_bytes(reading: tuple[Reading, bytes], data: st.DataObject) -> None:

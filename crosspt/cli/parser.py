@@ -41,11 +41,13 @@ class Parser(OneLineParser):
 
     Attributes:
         settings: every setting by its name, which is its key in a YAML file.
+        derive: the defaults, by name, that follow from the settings which are given; it may raise ValueError.
     """
 
     def __init__(self, prog: str, description: str):
         super().__init__(prog=prog, description=description)
         self.settings: dict[str, _Setting] = {}
+        self.derive: Callable[[argparse.Namespace], Mapping[str, Any]] = lambda settings: {}
         self.set_defaults(given=frozenset())
         text = "YAML file with any of these settings"
         self.add_argument("--config", action=_Config, settings=self.settings, metavar="FILE", help=text)
@@ -86,13 +88,18 @@ class Parser(OneLineParser):
         self.add_setting(flag, bool, text, nargs=0, const=True, default=False)
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """The settings by name; ``given`` holds the names of those that are. Null in a YAML file gives none."""
+        """The settings by name. One that is null in a YAML file has its default."""
         settings, unknown = self.parse_known_args([_dashed(argument) for argument in arguments])
         if unknown:
             name = unknown[0].strip("-").partition("=")[0].replace("-", "_")
             close = difflib.get_close_matches(name, self.settings, n=1)
             hint = "".join(f"; did you mean --{name.replace('_', '-')}?" for name in close)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        try:
+            derived = self.derive(settings)
+        except ValueError as error:
+            self.error(str(error))
+        vars(settings).update({name: value for name, value in derived.items() if name not in settings.given})
         if settings.print_config is not None:
             shown = {name: getattr(settings, name) for name in self.settings}
             for name, action in self.settings.items():

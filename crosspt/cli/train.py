@@ -21,7 +21,7 @@ from crosspt.config.layout import RESULTS_NAME
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import CROSSPT, EMBEDDED, RunConfig
 from crosspt.config.training import TrainingConfig
-from crosspt.methods import METHODS
+from crosspt.methods import METHODS, find_method
 from crosspt.runs.settings import make_run
 from crosspt.runs.tasks import name_tasks
 from crosspt.tasks.registry import SUITES
@@ -40,6 +40,8 @@ def add_flags(parser: Parser) -> None:
     parser.add_setting("--model", str, "folder or hub name of the T5, or embedded", default=EMBEDDED)
     text = f"what learns: {', '.join(METHODS)}; settings that a method has no use for are refused"
     parser.add_setting("--method", str, text, metavar="NAME", default=CROSSPT)
+    # CrossPT's are the fields' own; what they follow from else takes seconds to import.
+    parser.derive = lambda settings: {} if settings.method == CROSSPT else find_method(settings.method).defaults
     add_suite(parser, EMBEDDED)
     text = "target tasks, separated by commas: names or .yaml files of your own"
     parser.add_setting("--tasks", Names, text, metavar="NAMES")
@@ -70,9 +72,8 @@ def run(settings: Namespace) -> Outcome:
         settings.data_dir = whole_path(settings.data_dir)
     if isinstance(settings.init_texts, str):
         settings.init_texts = [settings.init_texts]
-    given = {name: getattr(settings, name) for name in {*settings.given, "tasks"}}
     run = make_run(
-        given,
+        vars(settings),
         model=whole_path(settings.model),
         task_files=task_files,
         source_prompts=[whole_path(folder) for folder in split_names(settings.source_prompts)],
@@ -88,8 +89,9 @@ def run(settings: Namespace) -> Outcome:
     folder = Path(settings.output)
     content = train(run, folder, resume=settings.resume, report_to=settings.report_to, device=settings.device)
     table = results_table(content["results"], f"{run.scheme}, {_shots(run.data)}").rich()
+    what = "prompts" if run.method == CROSSPT else "weights"
     selected = [
-        f"{chosen['folder']}: what was learned by step {chosen['step']}, of {chosen['history'][-1]['step']}, "
+        f"{chosen['folder']}: the {what} of step {chosen['step']}, of {chosen['history'][-1]['step']}, "
         f"score {chosen['score']:.1f} on development rows"
         for chosen in content.get("selection", [])
     ]

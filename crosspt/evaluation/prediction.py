@@ -25,7 +25,7 @@ Decoder = Callable[[BaseModelOutput, Tensor], Answers]
 
 
 class HasEncoder(Protocol):
-    """What is asked of a model: a ``CrossPTModel``, or a :class:`BareT5`."""
+    """What is asked of a model: one that a method has built, or a :class:`BareT5`."""
 
     t5: Any
 

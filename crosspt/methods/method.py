@@ -66,7 +66,7 @@ class Method(ABC):
         source: where its default settings come from, in one line.
         defaults: values of a run's settings where none are given, by name.
         uses: those of the ``OPTIONAL`` settings, and ``source_prompts``, that make a difference.
-        changes_backbone: whether its models have weights of the T5 of their own.
+        changes_backbone: whether what it learns lies inside the T5, and not only in front of it.
     """
 
     name: ClassVar[str]

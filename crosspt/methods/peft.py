@@ -17,10 +17,9 @@ from crosspt.prompts.rows import arrange_rows, put_in_front
 
 
 class PeftMethod(AdaptingMethod):
-    """One of PEFT's methods: what PEFT's configuration of it says. Every task has an adapter of its own."""
+    """One of PEFT's methods: what PEFT's configuration of it says. By default every task has its own."""
 
     uses = frozenset({"learning_rate"})
-    changes_backbone = False
 
     @abstractmethod
     def peft_config(self, peft: Any, config: CrossPTConfig) -> Any:
@@ -98,6 +97,7 @@ class PromptTuning(PeftMethod):
     source = "AkariAsai/ATTEMPT, configs/baselines/prompt_tuning.json; without warm-up and weight decay, batches of 16"
     defaults = {"learning_rate": 0.3, "epochs": 20, "stage2": "per_target", "prompt_length": 100}  # noqa: RUF012
     uses = PeftMethod.uses | {"prompt_length"}
+    changes_backbone = False
 
     def peft_config(self, peft: Any, config: CrossPTConfig) -> Any:
         """A prompt of the encoder alone."""
@@ -116,6 +116,7 @@ class PTuning(PeftMethod):
     source = "PEFT's guide to p-tuning: 20 tokens, hidden width 128, 1e-3; 20 epochs as ATTEMPT's baselines"
     defaults = {"learning_rate": 1e-3, "epochs": 20, "stage2": "per_target", "prompt_length": 20}  # noqa: RUF012
     uses = PeftMethod.uses | {"prompt_length"}
+    changes_backbone = False
 
     def peft_config(self, peft: Any, config: CrossPTConfig) -> Any:
         """A prompt of the encoder alone."""

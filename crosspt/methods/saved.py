@@ -1,24 +1,19 @@
 """Files of a method: what its model has learned, and the settings it was learned with."""
 
-import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
-from crosspt.config.files import SCHEMA, parse_json, read_json, write_atomically, write_json
+from crosspt.config.files import read_json
 from crosspt.config.layout import METHOD_NAME
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.config.values import check_types
 from crosspt.methods.method import Method
 from crosspt.models.prompted import PromptedModel
 from crosspt.models.t5 import family
-from crosspt.storage import Origin, check_state
+from crosspt.storage import Origin, check_state, read_weights, write_weights
 
 WEIGHTS_NAME = "method_model.safetensors"
 
@@ -28,17 +23,12 @@ class SavedMethod(Method):
 
     def save(self, model: PromptedModel, folder: Path) -> None:
         """Write ``method_model.safetensors``, what was learned, then ``method_config.json``, each atomically."""
-        folder.mkdir(parents=True, exist_ok=True)
         header = {
-            "schema": SCHEMA,
-            "crosspt_version": version("crosspt"),
             "method": self.name,
             "config": model.config.to_dict(),
             "base_model": family.describe(model.t5),
         }
-        tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in model.learned().items()}
-        write_atomically(folder / WEIGHTS_NAME, save(tensors, metadata={"crosspt": json.dumps(header)}))
-        write_json(folder / METHOD_NAME, header)
+        write_weights(folder, header, model.learned(), WEIGHTS_NAME, METHOD_NAME)
 
     def restore(self, model: PromptedModel, folder: Path) -> None:
         """Put saved weights of the same configuration into a model."""
@@ -56,7 +46,7 @@ class SavedMethod(Method):
         config, base_model = self.read(folder)
         if base_model.get("d_model") != t5.config.d_model:
             raise ValueError(
-                f"{self.name}: the weights in {folder} were made for d_model {base_model.get('d_model')} "
+                f"from_pretrained: the weights in {folder} were made for d_model {base_model.get('d_model')} "
                 f"({base_model.get('name')!r}), the T5 has {t5.config.d_model}"
             )
         Origin(str(folder), base_model, config.prefix_mode).warn_of(
@@ -78,20 +68,9 @@ class SavedMethod(Method):
     def _read(self, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The header and the tensors. Raises ValueError where a file is missing, foreign or corrupt."""
         path = folder / WEIGHTS_NAME
-        if not path.is_file():
-            raise ValueError(f"{self.name}: {folder} holds no {WEIGHTS_NAME}")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{self.name}: {path} is not a readable safetensors file: {error}") from None
-        if "crosspt" not in metadata:
-            raise ValueError(f"{self.name}: {path} was not written by CrossPT")
-        header = parse_json(metadata["crosspt"], path)
-        check_types(path, header, {"method": str, "config": dict, "base_model": dict})
+        header, state = read_weights(folder, WEIGHTS_NAME)
         if header != read_json(folder / METHOD_NAME):
-            raise ValueError(f"{self.name}: {folder / METHOD_NAME} does not belong to {WEIGHTS_NAME} beside it")
-        if header["method"] != self.name:
-            raise ValueError(f"{self.name}: {path} holds what {header['method']} has learned")
+            raise ValueError(f"from_pretrained: {folder / METHOD_NAME} does not belong to {WEIGHTS_NAME} beside it")
+        if header.get("method") != self.name:
+            raise ValueError(f"from_pretrained: {path} must be of method {self.name}, got {header.get('method')!r}")
         return header, state

@@ -21,7 +21,7 @@ def test_a_run_evaluates_to_its_results(run: str, request: pytest.FixtureRequest
     before = (folder / "results.json").read_bytes()
     content = crosspt("evaluate", "--checkpoint", folder, "--json").json()
     assert content["results"] == trained_rows(folder)
-    assert list(content) == ["schema", "config", "versions", "environment", "seconds", "results", "analysis"]
+    assert list(content) == ["schema", "config", "versions", "environment", "seconds", "results", "analysis", "method"]
     assert content["analysis"] == json.loads(before)["analysis"]
     assert {task for bank in content["analysis"] for task in bank["tasks"]} == {"mrpc", "rte"}
     assert json.loads((folder / "evaluation" / "results.json").read_text()) == content

@@ -57,6 +57,7 @@ def test_a_run_and_its_results(slpn_run: Path) -> None:
         "seconds",
         "results",
         "analysis",
+        "method",
         "selection",
     ]
     assert content["selection"] == []

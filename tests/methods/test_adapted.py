@@ -222,13 +222,13 @@ def test_saved_and_loaded(name: str, batch: Batch, tmp_path: Path) -> None:
     assert torch.equal(loaded(**batch()).logits, model(**batch()).logits)
     assert loaded.config == model.config
     other = next(method for method in map(find_method, ADAPTING) if method.name != name)
-    with pytest.raises(ValueError, match=f"holds what {name} has learned"):
+    with pytest.raises(ValueError, match=f"must be of method {other.name}, got '{name}'"):
         other.load(t5, tmp_path)
     wide = make_t5(d_model=32)
     with pytest.raises(ValueError, match=r"made for d_model 16 .*, the T5 has 32"):
         method.load(wide, tmp_path)
     (tmp_path / WEIGHTS_NAME).write_bytes(b"damaged")
-    with pytest.raises(ValueError, match=f"^{name}: .*{WEIGHTS_NAME} is not a readable safetensors file"):
+    with pytest.raises(ValueError, match=f"^from_pretrained: .*{WEIGHTS_NAME} is not a readable safetensors file"):
         method.load(t5, tmp_path)
 
 

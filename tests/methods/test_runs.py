@@ -123,6 +123,8 @@ def test_defaults_of_a_method_are_written_down(workspace: Workspace, tmp_path: P
     assert (config["method"], config["prompts"]["prompt_length"]) == ("prompt-tuning", 100)
     assert (training["learning_rate"], training["epochs"], training["stage2"]) == (0.3, 20, "per_target")
     assert config["temperature_value"] is None
+    (tmp_path / "run.yaml").write_text(crosspt("train", "--method", "prompt-tuning", "--print_config").stdout)
+    assert crosspt("train", "--config", tmp_path / "run.yaml", *places, *few).json()["config"] == config
     given = ["--prompt-length", 10, "--stage2", "joint", "--epochs", 3, "--learning-rate", 1]
     config = crosspt("train", "--method", "prompt-tuning", *places, *few, *given).json()["config"]
     training = config["training"]
@@ -133,8 +135,11 @@ def test_defaults_of_a_method_are_written_down(workspace: Workspace, tmp_path: P
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (("--method", "bitfti"), "unknown method 'bitfti'; did you mean 'bitfit'?"),
-        (("--method", "zzz"), f"unknown method 'zzz'; known: {', '.join(METHODS)}"),
+        (("--method", "bitfti"), "unknown method 'bitfti'; did you mean 'bitfit'? (crosspt train --help explains)"),
+        (
+            ("--method", "zzz"),
+            f"unknown method 'zzz'; known: {', '.join(METHODS)} (crosspt train --help explains)",
+        ),
         (("--method", "bitfit", "--scheme", "SLP"), "method bitfit has no use for scheme, got 'SLP'"),
         (("--method", "lora", "--prompt-length", 5), "method lora has no use for prompt_length, got 5"),
         (("--method", "lora", "--source-tasks", "qnli"), "method lora has no use for source_tasks, got ['qnli']"),

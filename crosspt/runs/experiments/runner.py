@@ -131,7 +131,7 @@ def _is_finished(results: Path, console: Console) -> bool:
 
 def _identity(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """What decides a grid's cells, by name, from ``experiment.json``; the values of an axis are a list."""
-    parts = {"experiment": str, "suite": str, "model": str, "seeds": list}
+    parts = {"experiment": str, "suite": str, "model": str, "seeds": list[int]}
     check_types(path, content, {**parts, "definition": dict})
     definition = content["definition"]
     check_types(f"{path}: definition", definition, {"settings": dict, "axes": dict, "suites": dict[str, dict]})
