@@ -333,11 +333,11 @@ def test_bad_rows_of_weights() -> None:
             functional.prompted_embedding(**rows, **wrong)
         with pytest.raises(ValueError, match=rf"^compose_prompts: task_ids must .* = \({count},\), got \(4,\)"):
             functional.compose_prompts(**wrong, task_ids=rows["task_ids"])
-    with pytest.raises(ValueError, match="^compose_prompts: row_alpha needs task_ids beside private or added prompts"):
+    with pytest.raises(ValueError, match=r"^compose_prompts: row_alpha needs task_ids beside private or added prompts"):
         functional.compose_prompts(**operands)
     with pytest.raises(ValueError, match=r"task_ids must lie in \[0, 3\), got values from 3 to 3"):
         functional.compose_prompts(**operands, task_ids=torch.full((4,), 3))
-    with pytest.raises(ValueError, match="^compose_prompts: task_ids go with row_alpha, got task_ids without it"):
+    with pytest.raises(ValueError, match=r"^compose_prompts: task_ids go with row_alpha, got task_ids without it"):
         functional.compose_prompts(**make_operands(dtype=torch.float32), task_ids=rows["task_ids"])
 
 

@@ -118,16 +118,21 @@ FROZEN = {
     ("bias",): ["sum_task_rows_kernel", "compose_products_kernel"],
     ("sources",): ["sum_task_rows_kernel", "compose_products_kernel", "compose_spread_kernel"],
     ("privates", "logits"): ["sum_task_rows_kernel", "compose_products_kernel", "compose_spread_kernel"],
+    ("added",): ["sum_task_rows_kernel", "compose_spread_kernel"],
 }
 
 
 @pytest.mark.parametrize("learned", FROZEN, ids="+".join)
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "encoded"])
-def test_frozen_parameters_cost_nothing(learned: tuple[str, ...], raw: bool, device: str, started: Started) -> None:
-    x = make_inputs(Case(raw_sources=raw), BY_TASK, device=device)
+@pytest.mark.parametrize("mixing", ["logits", "alpha"])
+def test_frozen_parameters_cost_nothing(
+    learned: tuple[str, ...], raw: bool, mixing: str, device: str, started: Started
+) -> None:
+    x = make_inputs(Case(raw_sources=raw, mixing=mixing, added=True), BY_TASK, device=device)
+    names = [mixing if name == "logits" else name for name in learned]
     for name, tensor in x.given.items():
-        tensor.requires_grad_(name in learned)
-    leaves = [x.given[name] for name in learned]
+        tensor.requires_grad_(name in names)
+    leaves = [x.given[name] for name in names]
     wanted = torch.autograd.grad(prompted(x, "reference").sum(), leaves)
     out = prompted(x, "triton")
     started.clear()
@@ -138,11 +143,11 @@ def test_frozen_parameters_cost_nothing(learned: tuple[str, ...], raw: bool, dev
     if learned == ("sources",) and not raw:
         expected = [expected[0], expected[2]]  # encoded sources need no matrix product
     assert [name for name, _ in started] == expected
-    shapes = [tuple(x.given[name].shape) for name in learned]
+    shapes = [tuple(x.given[name].shape) for name in names]
     gradients = [
         argument
         for name, args in started[1:]
-        for argument in args[: 4 if "products" in name else 3]
+        for argument in args[:4]
         if isinstance(argument, torch.Tensor) and argument.dim() > 0
     ]
     temporary = {"dots", "dmixed"}
