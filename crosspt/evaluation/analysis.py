@@ -55,8 +55,9 @@ def analyse_bank(bank: PromptBank) -> dict[str, Any]:
         name: value.detach().double() if isinstance(value, Tensor) else value
         for name, value in bank.mixture()._asdict().items()
     }
-    softmax = {name: mixture.pop(name) for name in ("logits", "temperature", "mask")}
-    candidates = reference.candidates(len(config.tasks), **mixture)
+    softmax = {name: mixture[name] for name in ("logits", "temperature", "mask")}
+    encoded = ("sources", "privates", "weight", "bias", "encode_sources", "encode_privates")
+    candidates = reference.candidates(len(config.tasks), **{name: mixture[name] for name in encoded})
     weights = reference.mixing_weights(**softmax)
     prompts = (weights[:, :, None, None] * candidates).sum(dim=1)
     similarity = candidate_similarity(prompts, candidates)
