@@ -55,8 +55,8 @@ def analyse_bank(bank: PromptBank) -> dict[str, Any]:
         for name, value in bank.mixture()._asdict().items()
     }
     softmax = {name: mixture[name] for name in ("logits", "temperature", "mask")}
-    prompts_and_encoder = ("sources", "privates", "weight", "bias", "encode_sources", "encode_privates")
-    candidates = reference.candidates(len(config.tasks), **{name: mixture[name] for name in prompts_and_encoder})
+    encoded = ("sources", "privates", "weight", "bias", "encode_sources", "encode_privates")
+    candidates = reference.candidates(len(config.tasks), **{name: mixture[name] for name in encoded})
     weights = reference.mixing_weights(**softmax)
     prompts = (weights[:, :, None, None] * candidates).sum(dim=1)
     similarity = candidate_similarity(prompts, candidates)

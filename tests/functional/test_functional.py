@@ -9,7 +9,7 @@ from crosspt import functional, reference
 from crosspt.functional import library, validation
 from tests.mixtures import VARIANTS, make_operands, make_rows
 
-TENSORS = ("table", "logits", "sources", "privates", "weight", "bias")
+TENSORS = ("table", "logits", "sources", "privates", "weight", "bias", "alpha", "row_alpha", "added")
 
 
 def outputs_and_gradients(operation: Any, arguments: dict[str, Any], gradient: Tensor | None = None) -> list[Tensor]:
@@ -48,10 +48,42 @@ def test_prompted_embedding_equals_the_reference(variant: str, tokens: int) -> N
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_compose_prompts_equals_the_reference(variant: str) -> None:
     operands = make_operands(**VARIANTS[variant])
+    if operands["row_alpha"] is not None:
+        operands["task_ids"] = make_rows(operands)["task_ids"]
     assert_same(
         outputs_and_gradients(functional.compose_prompts, operands),
         outputs_and_gradients(reference.compose_prompts, operands),
     )
+
+
+def test_given_weights_are_the_softmax_of_logits_when_they_are_equal() -> None:
+    operands = make_operands()
+    rows = make_rows(operands)
+    alpha = functional.mixing_weights(operands["logits"], operands["temperature"])
+    wanted = functional.prompted_embedding(**rows, **operands)
+    operands.update(logits=None, temperature=1.0)
+    for given in ({"alpha": alpha}, {"row_alpha": alpha[rows["task_ids"]]}):
+        torch.testing.assert_close(functional.prompted_embedding(**rows, **{**operands, **given}), wanted)
+
+
+def test_an_added_prompt_is_neither_weighed_nor_encoded() -> None:
+    operands = make_operands(added=True)
+    added = operands.pop("added")
+    torch.testing.assert_close(
+        functional.compose_prompts(**operands, added=added), functional.compose_prompts(**operands) + added
+    )
+
+
+def test_rows_of_equal_number_as_tasks_are_told_apart_by_name() -> None:
+    operands = make_operands(tasks=4, mixing="alpha", added=True)
+    rows = make_rows(operands)
+    rows["task_ids"] = torch.tensor([3, 3, 0, 2])
+    of_tasks = functional.prompted_embedding(**rows, **operands)
+    alpha = operands.pop("alpha")
+    of_rows = functional.prompted_embedding(**rows, **{**operands, "row_alpha": alpha})
+    assert not torch.allclose(of_tasks, of_rows)
+    by_hand = functional.prompted_embedding(**rows, **{**operands, "row_alpha": alpha[rows["task_ids"]]})
+    torch.testing.assert_close(by_hand, of_tasks)
 
 
 @pytest.mark.parametrize("module", [functional, reference])
@@ -84,7 +116,7 @@ def test_gradcheck_prepend_prompts() -> None:
         )
 
 
-@pytest.mark.parametrize("variant", ["shared encoder", "masked", "more tasks than rows"])
+@pytest.mark.parametrize("variant", ["shared encoder", "masked", "more tasks than rows", "rows"])
 def test_stride_0_gradient(variant: str) -> None:
     operands = make_operands(**VARIANTS[variant])
     arguments = {**make_rows(operands), **operands}
@@ -153,8 +185,11 @@ def test_autocast_changes_nothing() -> None:
         assert torch.equal(functional.compose_prompts(**operands), plain)
 
 
-def test_nothing_as_large_as_the_encoded_candidates_is_formed() -> None:
-    operands = make_operands(tasks=4, sources=64, length=5, width=8)
+@pytest.mark.parametrize("mixing", ["logits", "alpha", "row_alpha"])
+def test_nothing_as_large_as_the_encoded_candidates_is_formed(mixing: str) -> None:
+    operands = make_operands(tasks=4, sources=64, length=5, width=8, mixing=mixing, added=True)
+    if mixing == "row_alpha":
+        operands["task_ids"] = make_rows(operands)["task_ids"]
     sizes: list[int] = []
 
     class Recorder(torch.utils._python_dispatch.TorchDispatchMode):
@@ -173,6 +208,40 @@ def test_nothing_as_large_as_the_encoded_candidates_is_formed() -> None:
 BAD_MIXTURES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"logits": torch.zeros(3)}, ValueError, r"logits must have shape \(T, N\), got \(3,\)"),
     ({"logits": torch.zeros(3, 3, dtype=torch.int64)}, TypeError, "logits must be floating-point, got torch.int64"),
+    ({"logits": None}, ValueError, "one of logits, alpha and row_alpha must be given, got none"),
+    (
+        {"alpha": torch.zeros(3, 3)},
+        ValueError,
+        "one of logits, alpha and row_alpha must be given, got logits and alpha",
+    ),
+    (
+        {"logits": None, "alpha": torch.zeros(3, 3)},
+        ValueError,
+        "temperature and mask go with logits alone, got temperature 0.7 and no mask with alpha",
+    ),
+    (
+        {"logits": None, "temperature": 1.0, "alpha": torch.zeros(3, 3), "mask": torch.ones(3, 3, dtype=torch.bool)},
+        ValueError,
+        "temperature and mask go with logits alone, got temperature 1.0 and a mask with alpha",
+    ),
+    (
+        {"logits": None, "temperature": 1.0, "alpha": torch.zeros(3, 2)},
+        ValueError,
+        r"alpha must have shape \(T, N\) with N = 3 candidates .*, got \(3, 2\)",
+    ),
+    (
+        {"logits": None, "temperature": 1.0, "row_alpha": torch.zeros(4, 2)},
+        ValueError,
+        r"row_alpha must have shape \(B, N\) with N = 3 candidates .*, got \(4, 2\)",
+    ),
+    (
+        {"logits": None, "temperature": 1.0, "row_alpha": torch.zeros(4, 3, dtype=torch.int64)},
+        TypeError,
+        "row_alpha must be floating-point",
+    ),
+    ({"added": torch.zeros(3, 2, 5)}, ValueError, r"added must have shape \(T, m, d\) = \(3, 2, 4\), got"),
+    ({"added": torch.zeros(2, 2, 4)}, ValueError, r"added must have shape \(T, m, d\) = \(3, 2, 4\), got"),
+    ({"added": torch.zeros(3, 2, 4, device="meta")}, ValueError, "all tensors must be on one device, got .*added on"),
     ({"logits": [[0.0]]}, TypeError, r"logits must be a tensor of shape \(T, N\), got list"),
     ({"logits": torch.zeros(3, 4)}, ValueError, r"N = 3 candidates \(2 sources and a private prompt\), got \(3, 4\)"),
     ({"logits": torch.zeros(0, 3)}, ValueError, "logits must have a task and a candidate"),
@@ -253,6 +322,33 @@ def test_bad_rows(change: dict[str, Any], error: type[Exception], message: str) 
         functional.prompted_embedding(**rows, **operands)
     with pytest.raises(error, match=f"^prepend_prompts: .*{message}"):
         functional.prepend_prompts(operands["privates"], **rows)
+
+
+def test_bad_rows_of_weights() -> None:
+    operands = make_operands(dtype=torch.float32, mixing="row_alpha")
+    rows = make_rows(operands)
+    for count in (3, 5):
+        wrong = {**operands, "row_alpha": torch.zeros(count, 3)}
+        with pytest.raises(ValueError, match=rf"^prompted_embedding: row_alpha must .* = \(4, 3\), got \({count}, 3\)"):
+            functional.prompted_embedding(**rows, **wrong)
+        with pytest.raises(ValueError, match=rf"^compose_prompts: task_ids must .* = \({count},\), got \(4,\)"):
+            functional.compose_prompts(**wrong, task_ids=rows["task_ids"])
+    with pytest.raises(ValueError, match=r"^compose_prompts: row_alpha needs task_ids beside private or added prompts"):
+        functional.compose_prompts(**operands)
+    with pytest.raises(ValueError, match=r"task_ids must lie in \[0, 3\), got values from 3 to 3"):
+        functional.compose_prompts(**operands, task_ids=torch.full((4,), 3))
+    with pytest.raises(ValueError, match=r"^compose_prompts: task_ids go with row_alpha, got task_ids without it"):
+        functional.compose_prompts(**make_operands(dtype=torch.float32), task_ids=rows["task_ids"])
+
+
+def test_without_prompts_of_tasks_rows_may_have_any_task_that_is_not_negative() -> None:
+    operands = make_operands(mixing="row_alpha", privates=False)
+    rows = make_rows(operands)
+    wanted = functional.prompted_embedding(**rows, **operands)
+    far = torch.full((4,), 10**6)
+    torch.testing.assert_close(functional.prompted_embedding(**{**rows, "task_ids": far}, **operands), wanted)
+    with pytest.raises(ValueError, match="task_ids must lie in"):
+        functional.prompted_embedding(**{**rows, "task_ids": -far}, **operands)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32])

@@ -43,6 +43,16 @@ COMPOSITIONS = [
 ]
 
 
+def test_rows_with_weights_of_their_own_do_not_choose_by_their_number() -> None:
+    of_tasks = mixture(8, 10, 768, 8, SINGLE, encoder=False)
+    for rows in (1, 4096):
+        row_alpha = torch.empty(rows, 9, device="meta")
+        assert routing.suits_composition(of_tasks._replace(logits=None, row_alpha=row_alpha), SINGLE, compiled=False)
+        large = mixture(8, 100, 1024, 256, SINGLE, encoder=False)
+        row_alpha = torch.empty(rows, 257, device="meta")
+        assert not routing.suits_composition(large._replace(logits=None, row_alpha=row_alpha), SINGLE, compiled=False)
+
+
 @pytest.mark.parametrize(
     ("tasks", "length", "width", "sources", "encoder", "dtype", "table", "eagerly", "compiled"), COMPOSITIONS
 )

@@ -58,12 +58,13 @@ def test_forward_is_one_launch_and_backward_at_most_three(
     grad = output_gradient(out)
     with count_launches() as backward:
         torch.autograd.grad(out, list(x.given.values()), grad, allow_unused=True)
-    assert backward.total == len(backward.kernels) == (3 if sizes is BY_TASK else 2)
+    summed = sizes is BY_TASK and case.mixing != "row_alpha"
+    assert backward.total == len(backward.kernels) == (3 if summed else 2)
 
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("sizes", [BY_TASK._replace(n=33), BY_ROW._replace(m=33)], ids=["by task", "by row"])
-@pytest.mark.parametrize("case", ["raw", "encoded sources", "no encoder"])
+@pytest.mark.parametrize("case", ["raw", "encoded sources", "no encoder", "given, encoded sources, added"])
 def test_many_sources_or_long_prompts_take_one_launch_more_forward_and_two_backward(
     case: str, sizes: Sizes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,16 +118,21 @@ FROZEN = {
     ("bias",): ["sum_task_rows_kernel", "compose_products_kernel"],
     ("sources",): ["sum_task_rows_kernel", "compose_products_kernel", "compose_spread_kernel"],
     ("privates", "logits"): ["sum_task_rows_kernel", "compose_products_kernel", "compose_spread_kernel"],
+    ("added",): ["sum_task_rows_kernel", "compose_spread_kernel"],
 }
 
 
 @pytest.mark.parametrize("learned", FROZEN, ids="+".join)
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "encoded"])
-def test_frozen_parameters_cost_nothing(learned: tuple[str, ...], raw: bool, device: str, started: Started) -> None:
-    x = make_inputs(Case(raw_sources=raw), BY_TASK, device=device)
+@pytest.mark.parametrize("mixing", ["logits", "alpha"])
+def test_frozen_parameters_cost_nothing(
+    learned: tuple[str, ...], raw: bool, mixing: str, device: str, started: Started
+) -> None:
+    x = make_inputs(Case(raw_sources=raw, mixing=mixing, added=True), BY_TASK, device=device)
+    names = [mixing if name == "logits" else name for name in learned]
     for name, tensor in x.given.items():
-        tensor.requires_grad_(name in learned)
-    leaves = [x.given[name] for name in learned]
+        tensor.requires_grad_(name in names)
+    leaves = [x.given[name] for name in names]
     wanted = torch.autograd.grad(prompted(x, "reference").sum(), leaves)
     out = prompted(x, "triton")
     started.clear()
@@ -137,11 +143,11 @@ def test_frozen_parameters_cost_nothing(learned: tuple[str, ...], raw: bool, dev
     if learned == ("sources",) and not raw:
         expected = [expected[0], expected[2]]  # encoded sources need no matrix product
     assert [name for name, _ in started] == expected
-    shapes = [tuple(x.given[name].shape) for name in learned]
+    shapes = [tuple(x.given[name].shape) for name in names]
     gradients = [
         argument
         for name, args in started[1:]
-        for argument in args[: 4 if "products" in name else 3]
+        for argument in args[:4]
         if isinstance(argument, torch.Tensor) and argument.dim() > 0
     ]
     temporary = {"dots", "dmixed"}

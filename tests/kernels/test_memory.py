@@ -52,10 +52,10 @@ def test_recorded_addresses(case: Case, sizes: Sizes) -> None:
         results(prompted, x, "triton")
     recording.check()
     outputs = {name for launch in recording.launches for name in launch.outputs}
-    gradients = {"sources", "privates", "logits", "weight", "bias"} & x.given.keys()
+    gradients = {"sources", "privates", "weight", "bias", "added"} & x.given.keys()
     if not (case.encoder and ((case.raw_sources and case.sources) or (case.raw_privates and case.privates))):
         gradients -= {"weight", "bias"}
-    assert {"p_out", *(f"p_d{name}" for name in gradients)} <= outputs
+    assert {"p_out", "p_dlogits", *(f"p_d{name}" for name in gradients)} <= outputs
 
 
 @pytest.mark.parametrize("operation", [composed, prepended])
@@ -74,11 +74,13 @@ def test_recorded_addresses_of_the_parts(operation: Operation) -> None:
 @pytest.mark.parametrize(
     "sizes", [Sizes(1, 1, 1, 1, 1, 1, 1), Sizes(5, 3, 2, 33, 3, 70), Sizes(3, 9, 18, 2, 3, 33)], ids=str
 )
-def test_recorded_addresses_at_odd_sizes(sizes: Sizes) -> None:
+@pytest.mark.parametrize("mixing", ["logits", "alpha", "row_alpha"])
+def test_recorded_addresses_at_odd_sizes(sizes: Sizes, mixing: str) -> None:
     from crosspt.kernels.tools.recorder import record
 
+    case = Case(mask=mixing == "logits", mixing=mixing, added=mixing != "logits")
     with record() as recording:
-        results(prompted, make_inputs(Case(mask=True), sizes), "triton")
+        results(prompted, make_inputs(case, sizes), "triton")
     recording.check()
 
 
@@ -91,7 +93,17 @@ def test_recorded_addresses_of_other_tiles(dtype: torch.dtype) -> None:
     recording.check()
 
 
-@pytest.mark.parametrize("case", ["raw, masked", "encoded sources", "no encoder", "raw privates"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "raw, masked",
+        "encoded sources",
+        "no encoder",
+        "raw privates",
+        "given, encoded sources, added",
+        "rows, encoded privates, added",
+    ],
+)
 @GROUPINGS
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_order_poison_and_masked_lanes_change_no_bit(case: str, sizes: Sizes, dtype: torch.dtype) -> None:

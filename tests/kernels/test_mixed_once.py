@@ -120,16 +120,19 @@ ASKED = {
     ("bias",): [SUM, MIXTURE, ENCODE, SUMS],
     ("sources",): [SUM, MIXTURE, ENCODE, SHARES],
     ("privates", "logits"): [SUM, MIXTURE, ENCODE, SHARES, SUMS],
+    ("added",): [SUM, SHARES],
 }
 
 
 @pytest.mark.parametrize("learned", ASKED, ids="+".join)
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "encoded"])
-def test_frozen_parameters_cost_nothing(learned: tuple[str, ...], raw: bool) -> None:
-    x = make_inputs(Case(raw_sources=raw), BY_TASK)
+@pytest.mark.parametrize("mixing", ["logits", "alpha"])
+def test_frozen_parameters_cost_nothing(learned: tuple[str, ...], raw: bool, mixing: str) -> None:
+    x = make_inputs(Case(raw_sources=raw, mixing=mixing, added=True), BY_TASK)
+    names = [mixing if name == "logits" else name for name in learned]
     for name, tensor in x.given.items():
-        tensor.requires_grad_(name in learned)
-    leaves = [x.given[name] for name in learned]
+        tensor.requires_grad_(name in names)
+    leaves = [x.given[name] for name in names]
     wanted = torch.autograd.grad(prompted(x, "reference").sum(), leaves)
     out = prompted(x, "triton")
     started: list[tuple[str, dict[str, Any]]] = []
@@ -146,9 +149,11 @@ def test_frozen_parameters_cost_nothing(learned: tuple[str, ...], raw: bool) -> 
     expected = ASKED[learned]
     if learned == ("sources",) and not raw:
         expected = [kernel for kernel in expected if kernel != ENCODE]  # encoded sources need no product with it
+    if mixing == "alpha" and not {"weight", "bias"} & set(learned):
+        expected = [kernel for kernel in expected if kernel != MIXTURE]  # there are no terms of a softmax
     assert [name for name, _ in started] == expected
     arguments = {name: value for _, named in started for name, value in named.items()}
-    for name in x.given:
+    for name in {*x.given, "logits"} - {"alpha"}:
         assert (arguments.get(f"p_d{name}") is not None) == (name in learned)
     assert (arguments.get("p_dweights") is not None) == ("weight" in learned)
     assert (arguments.get("p_dbiases") is not None) == ("bias" in learned)

@@ -47,7 +47,17 @@ def test_operands_have_one_order(operation: str) -> None:
         assert tuple(x.name for x in schema.arguments if x.name in Mixture._fields) == Mixture._fields
 
 
-@pytest.mark.parametrize("case", ["raw, masked", "encoded sources", "no encoder", "raw privates"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "raw, masked",
+        "encoded sources",
+        "no encoder",
+        "raw privates",
+        "given, encoded sources, added",
+        "rows, encoded privates, added",
+    ],
+)
 @pytest.mark.parametrize("sizes", [TINY, TINY._replace(B=1, T=3)], ids=["by task", "by row"])
 def test_opcheck(case: str, sizes: Sizes, device: str) -> None:
     x = make_inputs(CASES[case], sizes, torch.float32, device)
@@ -59,7 +69,7 @@ def test_opcheck(case: str, sizes: Sizes, device: str) -> None:
     check(operators.OPS.prompted_embedding.default, (*rows, *mixture))
     grad = output_gradient(prompted(x, "reference"))
     check(operators.OPS.prompted_embedding_backward.default, (grad, x.task_ids, *frozen, *mixture[NUM_LEARNED:], needs))
-    if sizes is not TINY:
+    if sizes is not TINY or mixture.row_alpha is not None:
         return
     check(operators.OPS.compose_prompts.default, mixture)
     check(
@@ -74,12 +84,13 @@ def test_opcheck(case: str, sizes: Sizes, device: str) -> None:
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 @pytest.mark.parametrize("operation", [prompted, composed, prepended])
-def test_compiled_without_graph_breaks(backend: str, operation: Operation, device: str) -> None:
+@pytest.mark.parametrize("mixing", ["logits", "row_alpha"])
+def test_compiled_without_graph_breaks(mixing: str, backend: str, operation: Operation, device: str) -> None:
     torch.compiler.reset()
     compiled = torch.compile(operation, fullgraph=True, dynamic=True, backend="aot_eager")
     for sizes in (BY_TASK, BY_ROW, Sizes(B=4, L=5, T=2, n=3, m=2, d=6)):
-        x = make_inputs(Case(), sizes, device=device)
-        leaves = {"privates": x.parameters["privates"]} if operation is prepended else dict(x.parameters)
+        x = make_inputs(Case(mixing=mixing, added=mixing != "logits"), sizes, device=device)
+        leaves = {"privates": x.parameters["privates"]} if operation is prepended else x.given
         out = compiled(x, backend)
         grad = output_gradient(out)
         gradients = torch.autograd.grad(out, list(leaves.values()), grad)
@@ -206,8 +217,9 @@ def test_import_needs_neither_triton_nor_a_gpu() -> None:
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("sizes", [BY_TASK, BY_ROW], ids=["by task", "by row"])
-def test_a_gradient_of_rows_without_a_task_is_not_looked_at(sizes: Sizes) -> None:
-    x = make_inputs(Case(), sizes)
+@pytest.mark.parametrize("mixing", ["logits", "row_alpha"])
+def test_a_gradient_of_rows_without_a_task_is_not_looked_at(sizes: Sizes, mixing: str) -> None:
+    x = make_inputs(Case(mixing=mixing, added=True), sizes)
     task_ids = x.task_ids.clone()
     task_ids[1] = sizes.T
     out = operators.prompted_embedding(x.input_ids, task_ids, x.table, *Mixture(**x.parameters, **x.options))
@@ -222,11 +234,12 @@ def test_a_gradient_of_rows_without_a_task_is_not_looked_at(sizes: Sizes) -> Non
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("sizes", [BY_TASK, BY_ROW], ids=["by task", "by row"])
-def test_ids_out_of_range(sizes: Sizes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mixing", ["logits", "alpha", "row_alpha"])
+def test_ids_out_of_range(sizes: Sizes, mixing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the public checks: an assert when debugging, else NaN in exactly those rows, never a silent read."""
     from triton.runtime.interpreter import interpreter_builder
 
-    x = make_inputs(Case(), sizes)
+    x = make_inputs(Case(mixing=mixing, added=mixing != "logits"), sizes)
     mixture = Mixture(**x.parameters, **x.options)
     good = operators.prompted_embedding(x.input_ids, x.task_ids, x.table, *mixture)
     task_ids, input_ids = x.task_ids.clone(), x.input_ids.clone()

@@ -49,10 +49,13 @@ GROUPINGS = pytest.mark.parametrize("sizes", [BY_TASK, BY_ROW], ids=["by task", 
 
 @LAYOUTS
 @GROUPINGS
-def test_strided_arguments(layout: Callable[[Tensor], Tensor], sizes: Sizes, device: str) -> None:
-    x = make_inputs(Case(mask=True), sizes, device=device)
+@pytest.mark.parametrize("mixing", ["logits", "alpha", "row_alpha"])
+def test_strided_arguments(layout: Callable[[Tensor], Tensor], sizes: Sizes, mixing: str, device: str) -> None:
+    masked = mixing == "logits"
+    x = make_inputs(Case(mask=masked, mixing=mixing, added=not masked), sizes, device=device)
     strided = replace(x.map(layout), input_ids=layout(x.input_ids), task_ids=layout(x.task_ids))
-    strided.options["mask"] = layout(x.options["mask"])
+    if masked:
+        strided.options["mask"] = layout(x.options["mask"])
     assert not strided.table.is_contiguous() or layout is shifted
     for operation in (prompted, composed):
         assert_same(results(operation, strided, "triton"), results(operation, x, "reference"), 1e-12)
@@ -100,7 +103,7 @@ GRADIENTS: dict[str, Callable[[Tensor], Tensor]] = {
 def test_strided_gradients(
     change: Callable[[Tensor], Tensor], sizes: Sizes, operation: Callable[[Inputs, str], Tensor], device: str
 ) -> None:
-    x = make_inputs(Case(), sizes, device=device)
+    x = make_inputs(Case(added=True), sizes, device=device)
     if operation is prepended:
         x = replace(x, parameters={"privates": x.parameters["privates"]})
     grad = change(output_gradient(operation(x, "reference")))

@@ -61,8 +61,9 @@ SIZES = {
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_sizes(sizes: Sizes, device: str) -> None:
-    case = Case(mask=sizes.n > 2)
+@pytest.mark.parametrize("mixing", ["logits", "alpha", "row_alpha"])
+def test_sizes(sizes: Sizes, mixing: str, device: str) -> None:
+    case = Case(mask=mixing == "logits" and sizes.n > 2, mixing=mixing, added=mixing != "logits")
     x = make_inputs(case, sizes, device=device)
     assert_same(results(prompted, x, "triton"), results(prompted, x, "reference"), CLOSE)
 
@@ -78,8 +79,9 @@ def test_prepend_prompts(sizes: Sizes, device: str) -> None:
 
 
 @OPERATIONS
-def test_empty_batch(operation: Operation, device: str) -> None:
-    x = make_inputs(Case(), Sizes(0, 4, 2, 2, 3, 5), device=device)
+@pytest.mark.parametrize("mixing", ["logits", "row_alpha"])
+def test_empty_batch(operation: Operation, mixing: str, device: str) -> None:
+    x = make_inputs(Case(mixing=mixing, added=True), Sizes(0, 4, 2, 2, 3, 5), device=device)
     got = results(prompted, x, "triton")
     assert got.pop("output").shape == (0, 7, 5)
     assert all((gradient == 0).all() for gradient in got.values())
@@ -90,7 +92,19 @@ def test_source_group_without_sources(device: str) -> None:
     assert_same(results(prompted, x, "triton"), results(prompted, x, "reference"), CLOSE)
 
 
-@pytest.mark.parametrize("case", ["raw", "encoded sources", "encoded privates", "no encoder", "raw privates"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "raw",
+        "encoded sources",
+        "encoded privates",
+        "no encoder",
+        "raw privates",
+        "given, encoded sources, added",
+        "rows, encoded privates, added",
+        "rows, sources alone",
+    ],
+)
 @GROUPINGS
 def test_gradcheck(case: str, sizes: Sizes, device: str) -> None:
     x = make_inputs(CASES[case], sizes._replace(L=1, n=2, m=2, d=3), device=device)
@@ -104,14 +118,16 @@ def test_gradcheck(case: str, sizes: Sizes, device: str) -> None:
     torch.autograd.gradcheck(function, (table, *x.given.values()), fast_mode=True)
 
 
-def test_gradcheck_of_every_element(device: str) -> None:
-    x = make_inputs(Case(mask=True), Sizes(2, 1, 2, 2, 1, 2, 2), device=device)
+@pytest.mark.parametrize(
+    "case", [Case(mask=True), Case(mixing="alpha", added=True), Case(mixing="row_alpha", added=True)], ids=str
+)
+def test_gradcheck_of_every_element(case: Case, device: str) -> None:
+    x = make_inputs(case, Sizes(2, 1, 2, 2, 1, 2, 2), device=device)
     names = list(x.given)
 
     def function(*tensors: torch.Tensor) -> torch.Tensor:
-        return composed(
-            Inputs(x.input_ids, x.task_ids, x.table, dict(zip(names, tensors, strict=True)), x.options), "triton"
-        )
+        parameters = {**x.parameters, **dict(zip(names, tensors, strict=True))}
+        return composed(Inputs(x.input_ids, x.task_ids, x.table, parameters, x.options), "triton")
 
     torch.autograd.gradcheck(function, tuple(x.given.values()))
 
@@ -120,7 +136,9 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.
 
 
 @DTYPES
-@pytest.mark.parametrize("case", ["raw, masked", "encoded sources", "encoded privates", "no encoder"])
+@pytest.mark.parametrize(
+    "case", ["raw, masked", "encoded sources", "encoded privates", "no encoder", "given, no encoder, added", "rows"]
+)
 @pytest.mark.parametrize(
     "sizes", [Sizes(6, 5, 4, 3, 5, 48), Sizes(3, 2, 5, 3, 3, 80), Sizes(4, 1, 2, 20, 1, 33)], ids=str
 )
@@ -137,9 +155,12 @@ def test_compose_prompts_dtypes(dtype: torch.dtype, device: str) -> None:
 
 
 @pytest.mark.parametrize("table", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("case", ["raw", "given, encoded sources, added", "rows, encoded privates, added"])
 @GROUPINGS
-def test_float32_parameters_beside_a_half_precision_table(table: torch.dtype, sizes: Sizes, device: str) -> None:
-    x = make_inputs(Case(), sizes, torch.float32, device)
+def test_float32_parameters_beside_a_half_precision_table(
+    table: torch.dtype, case: str, sizes: Sizes, device: str
+) -> None:
+    x = make_inputs(CASES[case], sizes, torch.float32, device)
     x = Inputs(x.input_ids, x.task_ids, x.table.to(table), x.parameters, x.options)
     low = x.map(lambda tensor: tensor.to(table))
     assert_as_accurate(x, prompted, low, table)

@@ -1,0 +1,71 @@
+"""Small faults of weights that are given and of added prompts, for ``tests.kernels.faults``."""
+
+from tests.kernels.planting import Fault
+
+MIXING = "kernels/triton/mixing.py"
+COMPOSE = "kernels/triton/compose_prompts.py"
+PROMPTED = "kernels/triton/prompted_embedding.py"
+SPREAD = "kernels/triton/compose_spread.py"
+SHARES = "kernels/triton/compose_shares.py"
+SUMS = "kernels/triton/compose_sums.py"
+ENCODE = "kernels/triton/compose_encode.py"
+BACKWARD = "kernels/triton/compose_prompts_backward.py"
+LAUNCH = "kernels/triton/launch.py"
+COMPOSITION = "crosspt/functional/torch_composition.py"
+FUNCTIONAL = "crosspt/functional/__init__.py"
+ROUTING = "crosspt/functional/routing.py"
+
+VARIANTS = ("tests/kernels/test_values.py::test_prompted_embedding_of_every_variant",)
+PARTS = ("tests/kernels/test_values.py::test_compose_prompts_of_every_variant",)
+SIZES = ("tests/kernels/test_values.py::test_sizes",)
+ADDRESSES = ("tests/kernels/test_memory.py::test_recorded_addresses_at_odd_sizes",)
+STRIDES = ("tests/kernels/test_strides.py::test_strided_arguments",)
+FROZEN = ("tests/kernels/test_launches.py::test_frozen_parameters_cost_nothing",)
+ONCE = "tests/kernels/test_mixed_once.py"
+ONCE_VARIANTS = (f"{ONCE}::test_prompted_embedding_of_every_variant",)
+ONCE_FROZEN = (f"{ONCE}::test_frozen_parameters_cost_nothing",)
+REFERENCE = ("tests/functional/test_functional.py::test_prompted_embedding_equals_the_reference",)
+BAD = ("tests/functional/test_functional.py::test_bad_mixtures",)
+ROUTED = ("tests/functional/test_routing.py",)
+
+GIVEN_FAULTS: list[Fault] = [
+    Fault(MIXING, "given_weights", "s.o_a[:, None] * x.N", "s.o_t[:, None] * x.N", VARIANTS),
+    Fault(MIXING, "given_weights", "s.m_t[:, None] & m_j[None, :]", "m_j[None, :]", ADDRESSES),
+    Fault(MIXING, "softmax_terms", "o_g if x.p_row_alpha is not None else o_t", "o_t", VARIANTS),
+    Fault(MIXING, "load_own", "s.m_t[:, None] & at.m_c[None, :]", "at.m_c[None, :]", ADDRESSES),
+    Fault(MIXING, "group_count", "G = B", "pass", VARIANTS),
+    Fault(MIXING, "group_tasks", "x.p_row_alpha is not None or x.B < x.T", "x.B < x.T", VARIANTS),
+    Fault(COMPOSE, "compose_tile", "load_own(x, x.p_added, s, at)", "0.0 * load_own(x, x.p_added, s, at)", PARTS),
+    Fault(PROMPTED, "store_tile", "x.p_row_alpha is not None or x.B < x.T", "x.B < x.T", VARIANTS),
+    Fault(PROMPTED, "prompted_embedding_backward", "mixture.by_row or task_ids.shape[0] < mixture.tasks",
+        "task_ids.shape[0] < mixture.tasks", VARIANTS),
+    Fault(LAUNCH, "Composition.groups", "batch if self.by_row else min(batch, self.tasks)", "min(batch, self.tasks)",
+        VARIANTS),
+    Fault(LAUNCH, "Composition.of", "_dense(mixture.row_alpha)", "mixture.row_alpha", STRIDES),
+    Fault(LAUNCH, "Composition.of", "_dense(mixture.added)", "mixture.added", STRIDES),
+    Fault(SPREAD, "spread_patch",
+        "tl.where(o_t[:, None] == o_j[None, :], 1.0, 0.0)",
+        "tl.where(o_g[:, None] == o_j[None, :], 1.0, 0.0)", VARIANTS),
+    Fault(SPREAD, "spread_patch", "OF_TASKS and x.p_row_alpha is None and x.B >= x.T", "OF_TASKS and x.B >= x.T",
+        VARIANTS),
+    Fault(SPREAD, "task_dots", "x.p_row_alpha is None and x.B < x.T", "x.B < x.T", VARIANTS),
+    Fault(SPREAD, "task_dots", "x.p_task_ids is not None and x.p_row_alpha is None", "x.p_task_ids is not None",
+        VARIANTS),
+    Fault(SPREAD, "compose_spread_kernel", "i_tile - n_sources - n_privates - n_added",
+        "i_tile - n_sources - n_privates", ADDRESSES),
+    Fault(SPREAD, "compose_spread", "dlogits.shape[0]", "x.tasks", VARIANTS),
+    Fault(SHARES, "share_of_sources", "b_dots += b_bias[:, None]", "b_dots += 0.0 * b_bias[:, None]", ONCE_VARIANTS),
+    Fault(SHARES, "compose_shares_kernel", "0 if p_logits is None else -1", "-1", ONCE_VARIANTS),
+    Fault(SHARES, "compose_shares", "half_raw or x.given", "half_raw", ONCE_VARIANTS),
+    Fault(SUMS, "compose_sums_kernel", "T if p_row_alpha is None else B", "T", ONCE_VARIANTS),
+    Fault(ENCODE, "encode_rows", "(o_t * x.m + o_r % x.m) * x.d", "(o_t * x.m + o_r // x.m) * x.d", ONCE_VARIANTS),
+    Fault(ENCODE, "encode_rows", "tl.where(of_rows, G * x.m, 0)", "tl.where(of_rows, G, 0)", ONCE_VARIANTS),
+    Fault(BACKWARD, "compose_prompts_backward", "like(needs.added, x.added)", "like(True, x.added)", FROZEN),
+    Fault(BACKWARD, "compose_prompts_backward", "not x.given", "True", ONCE_FROZEN),
+    Fault(COMPOSITION, "_compose", "rows is not None and mixture.row_alpha is None", "rows is not None", REFERENCE),
+    Fault(COMPOSITION, "_compose",
+        "mixture.added if rows is None else gather_prompts(mixture.added, rows)",
+        "0 * mixture.added if rows is None else gather_prompts(mixture.added, rows)", REFERENCE),
+    Fault("crosspt/functional/validation.py", "_check_given_weights", "mixture.temperature != 1", "False", BAD),
+    Fault(ROUTING, "suits_composition", "mixture.tasks if mixture.row_alpha is None else TYPICAL_ROWS", "1", ROUTED),
+]  # fmt: skip
