@@ -99,7 +99,7 @@ class HyperdecoderT5(RowAdaptedT5):
 
     def __init__(self, t5: T5ForConditionalGeneration, config: CrossPTConfig):
         super().__init__(t5, config)
-        self.network = HyperNetwork(t5.config.d_model, t5.config.num_decoder_layers).to(t5.device, t5.dtype)
+        self.network = HyperNetwork(t5.config.d_model, len(t5.decoder.block)).to(t5.device, t5.dtype)
 
     def decoder_adapters(self, states: Tensor, inputs: dict[str, Any]) -> RowAdapters:
         """Those of the rows."""
@@ -147,11 +147,11 @@ def _adapted(block: Any) -> tuple[Any]:
     return (block.layer[-1],)
 
 
-def _beside_shared(layer: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+def _beside_shared(layer: Any, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
     return output + layer.adapter(layer.layer_norm(inputs[0]))
 
 
-def _beside(layer: Any, weights: AdapterWeights, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+def _beside(layer: Any, weights: AdapterWeights, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
     hidden = torch.baddbmm(weights.down_bias[:, None], layer.layer_norm(inputs[0]), weights.down).relu()
     return output + torch.baddbmm(weights.up_bias[:, None], hidden, weights.up)
 

@@ -95,8 +95,8 @@ class HyperformerT5(RowAdaptedT5):
     def __init__(self, t5: T5ForConditionalGeneration, config: CrossPTConfig):
         super().__init__(t5, config)
         self.tasks = nn.Embedding(len(config.tasks), EMBEDDING)
-        self.encoder_network = HyperNetwork(t5.config.d_model, t5.config.num_layers)
-        self.decoder_network = HyperNetwork(t5.config.d_model, t5.config.num_decoder_layers)
+        self.encoder_network = HyperNetwork(t5.config.d_model, len(t5.encoder.block))
+        self.decoder_network = HyperNetwork(t5.config.d_model, len(t5.decoder.block))
         for module in (self.tasks, self.encoder_network, self.decoder_network):
             module.to(t5.device, t5.dtype)
 
@@ -141,7 +141,7 @@ def _adapted(block: Any) -> tuple[Any, Any]:
     return block.layer[0].SelfAttention, block.layer[-1].DenseReluDense
 
 
-def _through_adapter(_: Any, weights: AdapterWeights, __: Any, states: Tensor) -> Tensor:
+def _through_adapter(_: Any, weights: AdapterWeights, __: tuple[Any, ...], states: Tensor) -> Tensor:
     hidden = torch.baddbmm(weights.down_bias[:, None], states, weights.down.mT)
     change = torch.baddbmm(weights.up_bias[:, None], ACT2FN["gelu_new"](hidden), weights.up.mT)
     normed = F.layer_norm(change, change.shape[-1:])

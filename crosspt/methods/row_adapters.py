@@ -1,7 +1,8 @@
 """Adapters with weights of a row's own: how they reach the blocks of a T5, also behind ``generate``, beams and ranking.
 
 The encoder's output brings along what the decoder's blocks need, so that every way to decode from it repeats and
-chooses rows of both together. A block gets it as a keyword argument, which gradient checkpointing hands to it again.
+chooses rows of both together. It goes to the blocks as a keyword argument and is read inside their ``forward``, which
+gradient checkpointing calls a second time with the same arguments, past the hooks of the block itself.
 """
 
 from abc import abstractmethod
@@ -21,8 +22,8 @@ from crosspt.models.t5 import family
 Place = Callable[[Any], Sequence[Any]]
 """The modules of a block that have adapters."""
 
-Change = Callable[[Any, Any, Tensor, Tensor], Tensor]
-"""What an adapter makes of a module, the weights of B rows, and the module's input and output (B, L, d)."""
+Change = Callable[[Any, Any, tuple[Any, ...], Tensor], Tensor]
+"""What an adapter makes of a module, the weights of B rows, the module's arguments and its output (B, L, d)."""
 
 
 class RowAdapters(NamedTuple):
@@ -94,10 +95,16 @@ class RowAdaptedT5(AdaptedT5):
         task_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[BaseModelOutput, Tensor]:
-        """The encoder's output with the decoder's adapters; see :meth:`crosspt.models.prompted.PromptedModel.encode`."""
+        """The encoder's output and the decoder's adapters; see :meth:`crosspt.models.prompted.PromptedModel.encode`.
+
+        Raises:
+            RuntimeError: the T5 checkpoints its layers with reentrant autograd.
+        """
+        for stack in (self.t5.encoder, self.t5.decoder):
+            family.check_checkpointing(stack, type(self).__name__)
         inputs = self._inputs(input_ids, attention_mask, task_ids)
         encoded = family.encode(self.t5, inputs, **kwargs)
-        layers, rows = self.decoder_adapters(encoded.last_hidden_state, inputs)
+        layers, rows = self.decoder_adapters(encoded[0], inputs)
         return AdaptedEncoderOutput(**encoded, rows=rows, layers=layers), inputs["attention_mask"]
 
 
@@ -110,8 +117,11 @@ def adapt_blocks(stack: Any, place: Place, change: Change) -> None:
         change: what they do there.
     """
     for index, block in enumerate(stack.block):
-        block.register_forward_pre_hook(partial(_hand_out, index, place), with_kwargs=True)
-        for module in place(block):
+        modules = place(block)
+        for attention in block.layer[:-1]:  # each is given the keyword arguments of the block, the first one before all
+            attention.register_forward_pre_hook(_drop, with_kwargs=True)
+        block.layer[0].register_forward_pre_hook(partial(_hand_out, index, modules), with_kwargs=True, prepend=True)
+        for module in modules:
             module.register_forward_hook(partial(_run_through, change))
 
 
@@ -123,17 +133,18 @@ def _hand_on(t5: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[An
     return args, kwargs
 
 
-def _hand_out(
-    index: int, place: Place, block: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, dict[str, Any]]:
-    """Before a block: its modules get the weights of the rows."""
-    kwargs = dict(kwargs)
-    adapters = kwargs.pop("adapters", None)
+def _hand_out(index: int, modules: Sequence[Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Before the first layer of a block: its modules get the weights of the rows."""
+    adapters = kwargs.get("adapters")
     if adapters is None:
         raise ValueError("T5: expected the output of the model's encode as encoder_outputs, got none with adapters")
-    for module, weights in zip(place(block), adapters.layers[index], strict=True):
+    for module, weights in zip(modules, adapters.layers[index], strict=True):
         module.row_weights = type(weights)(*(tensor.index_select(0, adapters.rows) for tensor in weights))
-    return args, kwargs
+
+
+def _drop(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Before a layer with an attention, which knows no adapters."""
+    return args, {name: value for name, value in kwargs.items() if name != "adapters"}
 
 
 def _run_through(change: Change, module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
