@@ -118,9 +118,7 @@ def adapt_blocks(stack: Any, place: Place, change: Change) -> None:
     """
     for index, block in enumerate(stack.block):
         modules = place(block)
-        for attention in block.layer[:-1]:  # each is given the keyword arguments of the block, the first one before all
-            attention.register_forward_pre_hook(_drop, with_kwargs=True)
-        block.layer[0].register_forward_pre_hook(partial(_hand_out, index, modules), with_kwargs=True, prepend=True)
+        block.layer[0].register_forward_pre_hook(partial(_hand_out, index, modules), with_kwargs=True)
         for module in modules:
             module.register_forward_hook(partial(_run_through, change))
 
@@ -134,17 +132,12 @@ def _hand_on(t5: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[An
 
 
 def _hand_out(index: int, modules: Sequence[Any], _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Before the first layer of a block: its modules get the weights of the rows."""
+    """Before the first layer of a block, which is given its keyword arguments: its modules get the rows' weights."""
     adapters = kwargs.get("adapters")
     if adapters is None:
         raise ValueError("T5: expected the output of the model's encode as encoder_outputs, got none with adapters")
     for module, weights in zip(modules, adapters.layers[index], strict=True):
         module.row_weights = type(weights)(*(tensor.index_select(0, adapters.rows) for tensor in weights))
-
-
-def _drop(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Before a layer with an attention, which knows no adapters."""
-    return args, {name: value for name, value in kwargs.items() if name != "adapters"}
 
 
 def _run_through(change: Change, module: Any, inputs: tuple[Any, ...], output: Any) -> Any:

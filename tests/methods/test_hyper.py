@@ -220,6 +220,17 @@ def test_reentrant_checkpointing_is_refused(name: str) -> None:
         model(ids, mask, tasks, labels=ids)
 
 
+@pytest.mark.parametrize("implementation", ["eager", "crosspt_torch"])
+@pytest.mark.parametrize("name", NAMES)
+def test_other_attentions_give_the_same(name: str, implementation: str) -> None:
+    t5 = make_t5()
+    ids, mask, tasks = rows_of("right")
+    wanted = build(name, t5)(ids, mask, tasks, labels=ids)
+    t5.set_attn_implementation(implementation)
+    t5(input_ids=ids, labels=ids)  # puts the hooks of an attention on
+    assert_close(build(name, t5)(ids, mask, tasks, labels=ids).logits, wanted.logits)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_forward_gives_beside_logits(name: str) -> None:
     model = build(name, make_t5())
