@@ -21,6 +21,8 @@ METHODS = {
     "fine-tuning": "crosspt.methods.fine_tuning:FineTuning",
     "bitfit": "crosspt.methods.bitfit:BitFit",
     "adapter": "crosspt.methods.adapter:Adapter",
+    "hyperformer": "crosspt.methods.hyperformer:Hyperformer",
+    "hyperdecoder": "crosspt.methods.hyperdecoder:Hyperdecoder",
     "lora": "crosspt.methods.peft:LoRA",
     "ia3": "crosspt.methods.peft:IA3",
     "prompt-tuning": "crosspt.methods.peft:PromptTuning",

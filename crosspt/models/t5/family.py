@@ -65,12 +65,15 @@ def prefix(t5: Any, prompts: Tensor) -> Prefix:
                 f"CrossPTModel: prefix_mode 'isolated' needs attn_implementation {' or '.join(IMPLEMENTATIONS)}, "
                 f"got {implementation}"
             )
-        block: Any = stack.block[0]
-        if block.gradient_checkpointing and block._gradient_checkpointing_func.keywords.get("use_reentrant", True):
-            raise RuntimeError(
-                "CrossPTModel: prefix_mode 'isolated' needs gradient checkpointing with use_reentrant=False"
-            )
+        check_checkpointing(stack, "CrossPTModel: prefix_mode 'isolated'")
     return compute_prefix(t5, prompts)
+
+
+def check_checkpointing(stack: Any, what: str) -> None:
+    """Raise RuntimeError where blocks are checkpointed so that keyword arguments of theirs get no gradient."""
+    block = stack.block[0]
+    if block.gradient_checkpointing and block._gradient_checkpointing_func.keywords.get("use_reentrant", True):
+        raise RuntimeError(f"{what} needs gradient checkpointing with use_reentrant=False")
 
 
 def expand_a_copy(t5: Any, **kwargs: Any) -> Any:
