@@ -118,7 +118,7 @@ class Hyperformer(AdaptingMethod):
 
     The adapters' weights and the scales and shifts of their norms are those that :class:`HyperNetwork` makes, one for
     the encoder and one for the decoder. For 8 tasks that is 5,211,056 numbers in T5-base, 651,382 a task, or 0.29 % of
-    the T5's 222.9 million: the paper's share. (The 638 thousand that others print are 0.29 % of a rounded 220 million.)
+    the T5's 222.9 million: the paper's share. (The 638 thousand that is published too is 0.29 % of 220 million.)
     """
 
     name = "hyperformer"
