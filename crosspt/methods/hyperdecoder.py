@@ -123,7 +123,6 @@ class Hyperdecoder(AdaptingMethod):
     )
     defaults = {"learning_rate": 3e-4, "epochs": 20}  # noqa: RUF012 (read alone)
     uses = frozenset({"learning_rate"})
-    changes_backbone = False
 
     def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> HyperdecoderT5:
         """The T5 with shared adapters in the encoder and those of the row in the decoder."""
