@@ -20,6 +20,8 @@ from crosspt.models.t5 import family
 from crosspt.storage import Origin, check_state, read_weights, write_weights
 
 WEIGHTS_NAME = "method_model.safetensors"
+BASELINES = {"epochs": 20, "max_grad_norm": 1.0}
+"""What all of ATTEMPT's baselines share; the norm is transformers' default, which they keep."""
 
 
 class AdaptedT5(nn.Module):

@@ -208,6 +208,7 @@ def test_a_new_method_in_an_experiment(workspace: Workspace, tmp_path: Path, mon
     monkeypatch.setattr(pool, "_clean_processes", lambda: multiprocessing.get_context("fork"))  # which know the toy
     grid = tiny_grid(workspace, ("P", "SLPN"), method=["crosspt", "toy"], epochs=2, prompt_length=10)
     assert [cell.name for cell in grid.cells] == ["P-seed0", "toy-seed0", "SLPN-seed0"]
+    assert [cell.run.training.learning_rate for cell in grid.cells] == [None, 0.5, None]
     assert run_grid(grid, tmp_path / "grid") == {}
     experiment = read_experiment(tmp_path / "grid")
     assert experiment.warnings == []
