@@ -28,12 +28,12 @@ class PeftMethod(AdaptingMethod):
 
     def check(self, run: RunConfig) -> None:
         """Raise ValueError where PEFT is not installed, or as any method does."""
-        if find_spec("peft") is None:
-            raise ValueError(f"method {self.name} needs the package peft, which is not installed: crosspt[peft] has it")
+        self._need_peft()
         super().check(run)
 
     def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
         """The T5 with PEFT's modules inside, or behind PEFT's prompt."""
+        self._need_peft()
         peft = importlib.import_module("peft")
         own = own_copy(t5, lambda name: False)
         settings = self.peft_config(peft, config)
@@ -41,6 +41,10 @@ class PeftMethod(AdaptingMethod):
             warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by names that it is giving up
             adapted = peft.get_peft_model(own, settings)
         return PeftPrompted(own, config, adapted) if settings.is_prompt_learning else AdaptedT5(own, config)
+
+    def _need_peft(self) -> None:
+        if find_spec("peft") is None:
+            raise ValueError(f"method {self.name} needs the package peft, which is not installed: crosspt[peft] has it")
 
 
 class PeftPrompted(AdaptedT5):
