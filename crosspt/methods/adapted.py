@@ -38,6 +38,7 @@ class AdaptingMethod(SavedMethod):
     """A method whose models are :class:`AdaptedT5` s: it says how a T5 is adapted, and with which settings."""
 
     changes_backbone = True
+    sees_tasks = False
 
     @abstractmethod
     def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:

@@ -4,6 +4,7 @@ from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, own_copy
+from crosspt.methods.method import BASELINES
 
 
 class FineTuning(AdaptingMethod):
@@ -11,7 +12,7 @@ class FineTuning(AdaptingMethod):
 
     name = "fine-tuning"
     source = "AkariAsai/ATTEMPT, configs/baselines/finetuning.json; without its 500 steps of warm-up, batches of 16"
-    defaults = {"learning_rate": 3e-4, "epochs": 20}  # noqa: RUF012 (read alone)
+    defaults = {"learning_rate": 3e-4, **BASELINES}  # noqa: RUF012 (never changed)
     uses = frozenset({"learning_rate"})
 
     def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:

@@ -1,6 +1,7 @@
 """What the rest of the program asks of a method: its jobs, its model, its optimizer's groups, its files."""
 
 import dataclasses
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass
@@ -25,6 +26,8 @@ OPTIONAL = (
     "stage1_epochs",
 )
 """Settings of a run that a method may have no use for."""
+BASELINES = {"epochs": 20, "max_grad_norm": 1.0}
+"""What all of ATTEMPT's baselines share; the norm is transformers' default, which they keep."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Method(ABC):
     defaults: ClassVar[Mapping[str, Any]] = {}
     uses: ClassVar[frozenset[str]] = frozenset()
     changes_backbone: ClassVar[bool] = False
+    sees_tasks: ClassVar[bool] = True
 
     def check(self, run: RunConfig) -> None:
         """Raise ValueError where a run's settings do not go together, or the method has no use for one."""
@@ -82,6 +86,13 @@ class Method(ABC):
         for name, default in self.all_defaults().items():
             if name in OPTIONAL and name not in self.uses and values[name] != default:
                 raise ValueError(f"method {self.name} has no use for {name}, got {values[name]!r}")
+        together = run.training.stage2 == "joint" and len(run.prompts.tasks) > 1
+        if together and not (self.sees_tasks or run.data.prefix):
+            warnings.warn(
+                f"method {self.name} learns {len(run.prompts.tasks)} tasks together and does not see which one a row is "
+                "of; give --prefix, or --stage2 per_target",
+                stacklevel=2,
+            )
         if run.source_prompts and "source_prompts" not in self.uses:
             raise ValueError(f"method {self.name} starts from no source prompts, got {', '.join(run.source_prompts)}")
 
@@ -126,9 +137,12 @@ class Method(ABC):
         if not self.needs_source_prompts(config):
             return []
         missing = [task for task in config.resolved_source_tasks if task not in available]
-        rates = dict.fromkeys((*RATES, "learning_rate"))
-        epochs = training.stage1_epochs or training.epochs
-        settings = dataclasses.replace(training, epochs=epochs, **rates)  # type: ignore[arg-type]  # all of them None
+        own = dict.fromkeys((*RATES, "learning_rate"))
+        settings = dataclasses.replace(training, **own)  # type: ignore[arg-type]  # all of them None
+        for name, default in self.defaults.items():  # what the method would rather have is not P's
+            if getattr(settings, name, None) == default and name in ("epochs", "max_grad_norm"):
+                setattr(settings, name, getattr(TrainingConfig, name))
+        settings.epochs = training.stage1_epochs or settings.epochs
         if training.stage1 == "joint":
             groups = [("joint", missing)] if missing else []
         else:

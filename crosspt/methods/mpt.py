@@ -1,5 +1,6 @@
 """MPT: one prompt for all tasks, scaled for each by a matrix of rank one (Wang et al. 2023)."""
 
+import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from crosspt.config.layout import SOURCES
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.training import TrainingConfig
-from crosspt.methods.method import Job
+from crosspt.methods.method import BASELINES, Job
 from crosspt.methods.prompts import RowsMethod, RowsModel, TaskPrompts, from_vocabulary
 from crosspt.tasks.collation import IGNORED_LABEL
 
@@ -116,7 +117,7 @@ class MptScratch(RowsMethod):
     source = (
         "Wang et al. 2023, rates 0.3 and 0.4, m = 100; no source stage; batches of 16; 20 epochs as ATTEMPT's baselines"
     )
-    defaults = {"learning_rate": 0.3, "epochs": 20, "prompt_length": 100}  # noqa: RUF012 (read alone)
+    defaults = {**BASELINES, "learning_rate": 0.3, "prompt_length": 100}  # noqa: RUF012 (read alone)
     uses = frozenset({"learning_rate", "prompt_length"})
 
     def rows(
@@ -190,7 +191,8 @@ class Mpt(MptScratch):
         teachers = super().plan_sources(config, training, available)
         tasks = list(config.resolved_source_tasks)
         joint = CrossPTConfig.from_dict({**config.to_dict(), "tasks": tasks, "source_tasks": None})
-        return [*teachers, Job(f"{SOURCES}/{MptSource.name}", joint, training, MptSource.name)]
+        settings = dataclasses.replace(training, epochs=training.stage1_epochs or training.epochs)
+        return [*teachers, Job(f"{SOURCES}/{MptSource.name}", joint, settings, MptSource.name)]
 
     def rows(
         self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None

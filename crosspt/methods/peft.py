@@ -13,7 +13,10 @@ from transformers import T5ForConditionalGeneration
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import RunConfig
 from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, own_copy
+from crosspt.methods.method import BASELINES
 from crosspt.prompts.rows import arrange_rows, put_in_front
+
+PER_TARGET = {**BASELINES, "stage2": "per_target"}
 
 
 class PeftMethod(AdaptingMethod):
@@ -27,12 +30,12 @@ class PeftMethod(AdaptingMethod):
 
     def check(self, run: RunConfig) -> None:
         """Raise ValueError where PEFT is not installed, or as any method does."""
-        if find_spec("peft") is None:
-            raise ValueError(f"method {self.name} needs the package peft, which is not installed: crosspt[peft] has it")
+        self._need_peft()
         super().check(run)
 
     def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
         """The T5 with PEFT's modules inside, or behind PEFT's prompt."""
+        self._need_peft()
         peft = importlib.import_module("peft")
         own = own_copy(t5, lambda name: False)
         settings = self.peft_config(peft, config)
@@ -40,6 +43,10 @@ class PeftMethod(AdaptingMethod):
             warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by names that it is giving up
             adapted = peft.get_peft_model(own, settings)
         return PeftPrompted(own, config, adapted) if settings.is_prompt_learning else AdaptedT5(own, config)
+
+    def _need_peft(self) -> None:
+        if find_spec("peft") is None:
+            raise ValueError(f"method {self.name} needs the package peft, which is not installed: crosspt[peft] has it")
 
 
 class PeftPrompted(AdaptedT5):
@@ -71,7 +78,7 @@ class LoRA(PeftMethod):
     source = (
         "Hu et al. 2022 for RoBERTa-base on GLUE, r = alpha = 8 as PEFT's defaults; 20 epochs as ATTEMPT's baselines"
     )
-    defaults = {"learning_rate": 5e-4, "epochs": 20, "stage2": "per_target"}  # noqa: RUF012 (read alone)
+    defaults = {"learning_rate": 5e-4, **PER_TARGET}  # noqa: RUF012 (never changed)
 
     def peft_config(self, peft: Any, config: CrossPTConfig) -> Any:
         """Rank 8 at q and v of every attention."""
@@ -83,7 +90,7 @@ class IA3(PeftMethod):
 
     name = "ia3"
     source = "Liu et al. 2022 (T-Few), 3e-3; PEFT's places for a T5; 20 epochs as ATTEMPT's baselines"
-    defaults = {"learning_rate": 3e-3, "epochs": 20, "stage2": "per_target"}  # noqa: RUF012 (read alone)
+    defaults = {"learning_rate": 3e-3, **PER_TARGET}  # noqa: RUF012 (never changed)
 
     def peft_config(self, peft: Any, config: CrossPTConfig) -> Any:
         """Scales at k and v of every attention and at wo of every feed-forward layer."""
@@ -95,7 +102,7 @@ class PromptTuning(PeftMethod):
 
     name = "prompt-tuning"
     source = "AkariAsai/ATTEMPT, configs/baselines/prompt_tuning.json; without warm-up and weight decay, batches of 16"
-    defaults = {"learning_rate": 0.3, "epochs": 20, "stage2": "per_target", "prompt_length": 100}  # noqa: RUF012
+    defaults = {"learning_rate": 0.3, **PER_TARGET, "prompt_length": 100}  # noqa: RUF012 (never changed)
     uses = PeftMethod.uses | {"prompt_length"}
     changes_backbone = False
 
@@ -114,7 +121,7 @@ class PTuning(PeftMethod):
 
     name = "p-tuning"
     source = "PEFT's guide to p-tuning: 20 tokens, hidden width 128, 1e-3; 20 epochs as ATTEMPT's baselines"
-    defaults = {"learning_rate": 1e-3, "epochs": 20, "stage2": "per_target", "prompt_length": 20}  # noqa: RUF012
+    defaults = {"learning_rate": 1e-3, **PER_TARGET, "prompt_length": 20}  # noqa: RUF012 (never changed)
     uses = PeftMethod.uses | {"prompt_length"}
     changes_backbone = False
 

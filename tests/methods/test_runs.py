@@ -157,9 +157,12 @@ def test_what_a_method_has_no_use_for(
 
 
 def test_peft_is_missing(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert train(workspace, tmp_path / "run", "lora").status == 0
     monkeypatch.setattr("crosspt.methods.peft.find_spec", lambda name: None)
-    said = mistake(train(workspace, tmp_path / "run", "lora"))
-    assert said == "crosspt train: method lora needs the package peft, which is not installed: crosspt[peft] has it"
+    said = "method lora needs the package peft, which is not installed: crosspt[peft] has it"
+    assert mistake(train(workspace, tmp_path / "other", "lora")) == f"crosspt train: {said}"
+    asked = ("predict", "--checkpoint", tmp_path / "run", "--task", "rte", "--text", "w1")
+    assert mistake(crosspt(*asked)) == f"crosspt predict: {said}"
 
 
 def test_crosspts_settings_are_written_as_before(slpn_run: Path) -> None:
@@ -213,6 +216,7 @@ def test_a_new_method_in_an_experiment(workspace: Workspace, tmp_path: Path, mon
     monkeypatch.setattr(pool, "_clean_processes", lambda: multiprocessing.get_context("fork"))  # which know the toy
     grid = tiny_grid(workspace, ("P", "SLPN"), method=["crosspt", "toy"], epochs=2, prompt_length=10)
     assert [cell.name for cell in grid.cells] == ["P-seed0", "toy-seed0", "SLPN-seed0"]
+    assert [cell.run.training.learning_rate for cell in grid.cells] == [None, 0.5, None]
     assert run_grid(grid, tmp_path / "grid") == {}
     experiment = read_experiment(tmp_path / "grid")
     assert experiment.warnings == []

@@ -23,7 +23,7 @@ class Shifted(AdaptedT5):
 class Toy(AdaptingMethod):
     name = "toy"
     source = "made up"
-    defaults = {"learning_rate": 0.5, "epochs": 2}  # noqa: RUF012 (read alone)
+    defaults = {"learning_rate": 0.5, "epochs": 2}  # noqa: RUF012 (never changed)
     uses = frozenset({"learning_rate"})
     changes_backbone = False
 
