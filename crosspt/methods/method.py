@@ -89,8 +89,8 @@ class Method(ABC):
         together = run.training.stage2 == "joint" and len(run.prompts.tasks) > 1
         if together and not (self.sees_tasks or run.data.prefix):
             warnings.warn(
-                f"method {self.name} learns {len(run.prompts.tasks)} tasks together and does not see which one a row is "
-                "of; give --prefix, or --stage2 per_target",
+                f"method {self.name} learns {len(run.prompts.tasks)} tasks together and does not see which one a row "
+                "is of; give --prefix, or --stage2 per_target",
                 stacklevel=2,
             )
         if run.source_prompts and "source_prompts" not in self.uses:

@@ -154,6 +154,17 @@ def test_spot_takes_the_most_similar_other_source() -> None:
     ]  # fmt: skip
 
 
+def test_sources_are_trained_with_ps_own_settings() -> None:
+    method = find_method("attempt")
+    norm, epochs = method.defaults["max_grad_norm"], method.defaults["epochs"]
+    (job, *_) = method.plan_sources(CONFIG, TrainingConfig(epochs=epochs, max_grad_norm=norm, learning_rate=0.3))
+    assert (job.training.epochs, job.training.max_grad_norm, job.training.learning_rate) == (None, 0.0, None)
+    (job, *_) = method.plan_sources(CONFIG, TrainingConfig(epochs=3, max_grad_norm=2.0))
+    assert (job.training.epochs, job.training.max_grad_norm) == (3, 2.0)
+    jobs = find_method("mpt").plan_sources(CONFIG, TrainingConfig(epochs=epochs, stage1_epochs=7))
+    assert [job.training.epochs for job in jobs] == [7] * 4
+
+
 def test_mpt_has_a_source_stage_of_its_own() -> None:
     method = find_method("mpt")
     jobs = method.plan_sources(CONFIG, TrainingConfig(stage2="per_target"))

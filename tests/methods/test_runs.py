@@ -115,6 +115,16 @@ def test_the_dry_run_says_what_is_learned_and_what_it_takes(workspace: Workspace
     assert not (tmp_path / "run").exists()
 
 
+def test_a_method_that_sees_no_tasks_warns(workspace: Workspace, tmp_path: Path, recwarn: Any) -> None:
+    said = "method {} learns 2 tasks together and does not see which one a row is of; give --prefix, or"
+    for name, settings in (("bitfit", ()), ("bitfit", ("--prefix",)), ("bitfit", ("--stage2", "per_target")),
+                           ("hyperdecoder", ()), ("hyperformer", ()), ("mpt-scratch", ())):  # fmt: skip
+        assert train(workspace, tmp_path / "run", name, *settings, "--dry-run").status == 0
+        warned = any(said.format(name) in str(warning.message) for warning in recwarn)
+        recwarn.clear()
+        assert warned == (name in ("bitfit", "hyperdecoder") and not settings), (name, settings)
+
+
 def test_defaults_of_a_method_are_written_down(workspace: Workspace, tmp_path: Path) -> None:
     places = ["--model", workspace.model, "--data-dir", workspace.data, "--tasks", "rte", "--output", tmp_path / "run"]
     few = ["--shots", 4, "--test-rows", 6, "--dry-run", "--json"]
