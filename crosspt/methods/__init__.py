@@ -37,10 +37,10 @@ METHODS = {
 """Module and class of each method; it is imported when the method is first asked for."""
 
 
-def find_method(name: str) -> "Method":
-    """A method by its name. Raises ValueError where there is none."""
+def find_method(name: str, file: Path | None = None) -> "Method":
+    """A method by its name. Raises ValueError, which names the file that the name is from, where there is none."""
     if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}{did_you_mean(name, METHODS)}")
+        raise ValueError(f"{f'{file}: ' if file else ''}unknown method {name!r}{did_you_mean(name, METHODS)}")
     module, _, kind = METHODS[name].partition(":")
     method: Method = getattr(import_module(module), kind)()
     return method
@@ -53,4 +53,4 @@ def saved_method(folder: Path) -> "Method":
         return find_method(CROSSPT)
     content = read_json(path)
     check_types(path, content, {"method": str})
-    return find_method(content["method"])
+    return find_method(content["method"], path)

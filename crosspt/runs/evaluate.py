@@ -40,6 +40,7 @@ def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
         raise ValueError(f"checkpoint {folder}: no such folder")
     if (folder / RUN_NAME).is_file():
         run = RunConfig.load(folder)
+        find_method(run.method, folder / RUN_NAME)
         copies = {task: task_copy(folder, task) for task in run.task_files}
         run.task_files |= {task: str(copy) for task, copy in copies.items() if copy.is_file()}
         if model is not None:

@@ -166,6 +166,16 @@ def test_what_a_method_has_no_use_for(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_of_a_method_that_is_not_there(workspace: Workspace, tmp_path: Path) -> None:
+    assert train(workspace, tmp_path, "bitfit").status == 0
+    for name in ("run.json", "method_config.json"):
+        path = tmp_path / name
+        path.write_text(path.read_text().replace('"bitfit"', '"bitfat"'))
+        said = mistake(crosspt("predict", "--checkpoint", tmp_path, "--task", "rte", "--text", "w1"))
+        assert said == f"crosspt predict: {path}: unknown method 'bitfat'; did you mean 'bitfit'?"
+        path.unlink()
+
+
 def test_peft_is_missing(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert train(workspace, tmp_path / "run", "lora").status == 0
     monkeypatch.setattr("crosspt.methods.peft.find_spec", lambda name: None)
