@@ -14,6 +14,7 @@ from crosspt.methods import METHODS
 from crosspt.methods.saved import WEIGHTS_NAME
 from crosspt.report.summary import summarize
 from crosspt.runs.experiments import pool
+from crosspt.runs.experiments.estimate import estimate_seconds
 from crosspt.runs.experiments.read import read_experiment
 from crosspt.training.trainer import PromptTrainer
 from tests.methods.toy import LINE
@@ -246,3 +247,8 @@ def test_a_new_method_in_an_experiment(workspace: Workspace, tmp_path: Path, mon
     summary = summarize(experiment)
     assert [condition.facts["parameters"] for condition in summary.conditions][1] == 16
     assert [condition.scheme for condition in summary.find(method="toy")] == ["toy"]
+
+
+def test_the_time_of_a_grid_of_a_method_with_sources_is_estimated(workspace: Workspace, tmp_path: Path) -> None:
+    grid = tiny_grid(workspace, ("P",), method=["attempt"], prompt_length=10)
+    assert estimate_seconds(grid, jobs=1, device="cpu")["total"] > 0

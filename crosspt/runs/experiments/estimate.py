@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.config.run import Compute, RunConfig
+from crosspt.config.run import CROSSPT, Compute, RunConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.methods import find_method
 from crosspt.methods.method import Job, source_jobs, target_jobs
@@ -30,8 +30,8 @@ def estimate_seconds(grid: Grid, *, jobs: int, device: str = "auto") -> dict[str
     """Measure one cell's parts and add up the grid's.
 
     All cells are taken to have the batches and answers of the one with the most rows, so an axis that changes their
-    length, the prompt's or the method is not told apart. Jobs are taken not to slow each other, and trainings not to
-    end early.
+    length, the prompt's or the method is not told apart. A method that starts from source prompts is taken for CrossPT.
+    Jobs are taken not to slow each other, and trainings not to end early.
 
     Returns:
         ``load`` seconds of a run, ``batch`` and ``answer`` seconds each, and ``total`` seconds over all processes.
@@ -84,6 +84,8 @@ def _measure(run: RunConfig, ready: Preparation, device: str) -> tuple[float, fl
     settings = run.prompts
     prompts = CrossPTConfig(tasks, prompt_length=settings.prompt_length, encoder=settings.encoder)
     training = TrainingConfig(epochs=1, batch_size=run.training.batch_size, bf16=run.training.bf16)
+    if find_method(run.method).needs_source_prompts(prompts):
+        run = dataclasses.replace(run, method=CROSSPT)  # what it would start from is not there
     job = Job("", prompts, training, run.method)
     options: dict[str, Any] = {"data": run.data, "device": device, "progress": False}
     with tempfile.TemporaryDirectory() as name:
