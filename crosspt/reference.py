@@ -111,11 +111,9 @@ def compose_prompts(
         alpha = row_alpha
         privates = None if privates is None else privates[task_ids]
         added = None if added is None else added[task_ids]
-    elif logits is not None:
-        alpha = mixing_weights(logits, temperature, mask)
-    alpha = cast(Tensor, alpha)
+    weights = cast(Tensor, logits if alpha is None else alpha)
     mixed = candidates(
-        len(alpha),
+        weights.shape[0],
         sources,
         privates,
         weight,
@@ -123,7 +121,9 @@ def compose_prompts(
         encode_sources=encode_sources,
         encode_privates=encode_privates,
     )
-    prompts = (alpha[:, :, None, None] * mixed).sum(dim=1)
+    if alpha is None:
+        weights = mixing_weights(weights, temperature, mask)
+    prompts = (weights[:, :, None, None] * mixed).sum(dim=1)
     return prompts if added is None else prompts + added
 
 

@@ -116,15 +116,15 @@ def check_weights(operation: str, logits: Tensor, temperature: float, mask: Tens
 
 def _check_given_weights(operation: str, mixture: Mixture) -> tuple[str, str]:
     """Name and shape of what says how much is mixed; raises unless one is given, with what goes with it alone."""
+    if mixture.logits is not None and mixture.alpha is None and mixture.row_alpha is None:
+        check_weights(operation, mixture.logits, mixture.temperature, mixture.mask)
+        return "logits", "(T, N)"
     named = {"logits": "(T, N)", "alpha": "(T, N)", "row_alpha": "(B, N)"}
     given = [name for name in named if getattr(mixture, name) is not None]
     if len(given) != 1:
         listed = " and ".join(given) or "none"
         raise ValueError(f"{operation}: one of logits, alpha and row_alpha must be given, got {listed}")
     (name,) = given
-    if mixture.logits is not None:
-        check_weights(operation, mixture.logits, mixture.temperature, mixture.mask)
-        return name, named[name]
     shape = check_floating(operation, name, mixture.weights, named[name])
     if shape[1] == 0 or (shape[0] == 0 and mixture.row_alpha is None):
         raise ValueError(f"{operation}: {name} must have a task and a candidate, got shape {tuple(shape)}")
@@ -169,8 +169,17 @@ def check_mixture(operation: str, mixture: Mixture) -> None:
         if weight is None:
             raise ValueError(f"{operation}: bias needs the encoder's weight, got weight=None")
         check_floating(operation, "bias", bias, "(d,)", (width,))
-    named = {"sources": sources, "privates": privates, "weight": weight, "bias": bias, "added": added}
-    check_devices(operation, **{name: mixture.weights}, **named)
+    check_devices(
+        operation,
+        logits=mixture.logits,
+        alpha=mixture.alpha,
+        row_alpha=mixture.row_alpha,
+        sources=sources,
+        privates=privates,
+        weight=weight,
+        bias=bias,
+        added=added,
+    )
 
 
 def check_rows(operation: str, mixture: Mixture, task_ids: Tensor | None) -> Tensor | None:

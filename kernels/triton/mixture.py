@@ -44,13 +44,15 @@ class Mixture(NamedTuple):
     @property
     def tasks(self) -> int:
         """T, as large as can be where each row has weights of its own and no prompt is a task's."""
-        first = self.weights if self.row_alpha is None else self.of_tasks
-        return ANY_TASK if first is None else first.shape[0]
+        if self.row_alpha is None:
+            return self.weights.shape[0]
+        own = self.of_tasks
+        return ANY_TASK if own is None else own.shape[0]
 
     @property
     def learned(self) -> tuple[Tensor | None, ...]:
         """Everything that a gradient may be asked for."""
-        return cast(tuple[Tensor | None, ...], self[:NUM_LEARNED])
+        return cast("tuple[Tensor | None, ...]", self[:NUM_LEARNED])  # a string: nothing is built in each call
 
     @property
     def prompts(self) -> Tensor:

@@ -50,6 +50,7 @@ from tests.kernels.test_values import (  # noqa: F401
     test_gradcheck,
     test_large_logits_do_not_overflow,
     test_prompted_embedding_of_every_variant,
+    test_rows_with_weights_of_their_own_in_several_blocks,
     test_source_group_without_sources,
     test_task_without_candidates,
     test_temperature_is_exact,

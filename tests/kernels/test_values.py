@@ -68,6 +68,11 @@ def test_sizes(sizes: Sizes, mixing: str, device: str) -> None:
     assert_same(results(prompted, x, "triton"), results(prompted, x, "reference"), CLOSE)
 
 
+def test_rows_with_weights_of_their_own_in_several_blocks(device: str) -> None:
+    x = make_inputs(Case(mixing="row_alpha", added=True), Sizes(70, 1, 3, 2, 2, 5), device=device)
+    assert_same(results(prompted, x, "triton"), results(prompted, x, "reference"), CLOSE)
+
+
 @pytest.mark.parametrize(
     "sizes", [Sizes(1, 1, 1, 1, 1, 1, 1), Sizes(5, 7, 3, 1, 3, 270), Sizes(35, 9, 4, 1, 5, 6), Sizes(3, 0, 2, 1, 2, 5)]
 )
