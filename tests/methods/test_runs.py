@@ -247,6 +247,11 @@ def test_a_new_method_in_an_experiment(workspace: Workspace, tmp_path: Path, mon
     summary = summarize(experiment)
     assert [condition.facts["parameters"] for condition in summary.conditions][1] == 16
     assert [condition.scheme for condition in summary.find(method="toy")] == ["toy"]
+    assert all(condition.facts["seconds a step"] > 0 for condition in summary.conditions)
+    assert "method" not in summary.varying, "what a condition's scheme says already"
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "How each was trained" in page
+    assert "<td>made up</td>" in "".join(page.split("\n"))
 
 
 def test_the_time_of_a_grid_of_a_method_with_sources_is_estimated(workspace: Workspace, tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 import statistics
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from crosspt.report.paper import load_paper, tables_of
-from crosspt.report.summary import summarize
+from crosspt.report.summary import Condition, summarize
 from crosspt.runs.experiments.read import read_experiment
 from tests.report.made_up import GLUE, SYNTHETIC, make_experiment
 
@@ -61,3 +62,21 @@ def test_numbers_stand_beside_the_same_experiment_alone(
 ) -> None:
     folder = make_experiment(tmp_path / "x", name=name, suite=suite, tasks=tasks, axes={"scheme": ["P"]}, seeds=[0])
     assert [table.table for table in tables_of(summarize(read_experiment(folder)))] == expected
+
+
+def test_methods_stand_beside_their_rows() -> None:
+    tables = {table.table: table for table in load_paper()["tables"]}
+
+    def row(table: str, scheme: str, **settings: str) -> str:
+        return tables[table].row(Condition({"scheme": scheme, **settings}, 1, [], pd.DataFrame(), pd.DataFrame(), {}))
+
+    assert [row("Table 3, 16 samples", name) for name in ("P", "mpt", "dept", "SLPN")] == ["PT", "MPT", "DEPT", "SLPN"]
+    printed = set()
+    for method in ("fine-tuning", "bitfit", "adapter", "hyperformer", "hyperdecoder", "spot", "attempt", "mpt", "dept"):
+        found = {row("Table 2", method, stage2=how) for how in ("joint", "per_target")} & tables["Table 2"].rows.keys()
+        assert found, method
+        printed |= found
+    assert tables["Table 2"].rows.keys() - printed == {"SLP10"}
+    assert row("Table 2", "SLP10") == "SLP10"
+    assert row("Table 2", "adapter", stage2="per_target") not in tables["Table 2"].rows
+    assert row("Table 2", "attempt", stage2="joint") == "ATTEMPT(m)"
