@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from crosspt.methods.method import source_jobs
 from crosspt.runs.experiments.definition import Definition, Suite
 from crosspt.runs.experiments.grid import Grid, make_grid
 from crosspt.runs.experiments.runner import check_folder
@@ -125,3 +126,19 @@ def test_a_damaged_experiment(changes: dict[str, Any], message: str, tmp_path: P
     path.write_text(json.dumps({**grid.to_dict(), **changes}))
     with pytest.raises(ValueError, match=re.escape(f"{path}{message}")):
         check_folder(grid, tmp_path)
+
+
+def test_stage_1_is_shared_between_methods_that_start_from_the_same_prompts() -> None:
+    methods: dict[str, list[Any]] = {"scheme": ["SIL"], "method": ["crosspt", "mpt", "spot", "attempt"]}
+    grid = grid_of(methods, {"tasks": ["mrpc"], "source_tasks": ["rte", "sst2"], "prompt_length": [7]})
+    assert {cell.run.method: cell.starts_from for cell in grid.cells} == {
+        "crosspt": "seed0",
+        "mpt": "mpt-seed0",  # which has a source stage of its own
+        "spot": "seed0",
+        "attempt": "seed0",
+    }
+    trained = {name: [job.folder for job in source_jobs(run)] for name, run in grid.source_runs.items()}
+    assert trained == {
+        "seed0": ["stage1/rte", "stage1/sst2", "stage1/mrpc"],  # spot compares the target's own with them
+        "mpt-seed0": ["stage1/rte", "stage1/sst2", "stage1/mpt-source"],
+    }
