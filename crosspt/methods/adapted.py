@@ -12,7 +12,6 @@ from transformers import T5ForConditionalGeneration
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.methods.saved import SavedMethod
 from crosspt.models.prompted import PromptedModel
-from crosspt.models.t5 import family
 
 
 class AdaptedT5(PromptedModel):
@@ -44,19 +43,11 @@ class AdaptingMethod(SavedMethod):
     def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
         """A model over a copy of a frozen T5, of which what learns requires a gradient."""
 
-    def build(
-        self,
-        t5: T5ForConditionalGeneration,
-        config: CrossPTConfig,
-        *,
-        source_prompts: Mapping[str, Tensor] | None = None,
-        tokenizer: Any = None,
-        initialize: bool = True,
+    def make(
+        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> AdaptedT5:
         """The adapted T5."""
-        if not isinstance(t5, family.CLASSES):
-            raise TypeError(f"{self.name}: t5 must be a T5ForConditionalGeneration, got {type(t5).__name__}")
-        return self.adapt(t5.requires_grad_(False), config)
+        return self.adapt(t5, config)
 
 
 def own_copy(t5: T5ForConditionalGeneration, learns: Callable[[str], bool]) -> T5ForConditionalGeneration:

@@ -8,7 +8,7 @@ from transformers.activations import ACT2FN
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, modules_named, own_copy
-from crosspt.methods.method import BASELINES
+from crosspt.methods.method import baseline
 
 REDUCTION = 32
 STANDARD_DEVIATION = 1e-2  # of the first weights: the adapter starts close to the identity
@@ -46,7 +46,7 @@ class Adapter(AdaptingMethod):
         "AkariAsai/ATTEMPT, configs/baselines/adapter.json; without its 500 steps of warm-up, batches of 16; "
         "first weights of Houlsby et al. 2019"
     )
-    defaults = {"learning_rate": 3e-4, **BASELINES}  # noqa: RUF012 (never changed)
+    defaults = baseline(learning_rate=3e-4)
     uses = frozenset({"learning_rate"})
 
     def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:

@@ -10,7 +10,7 @@ from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.functional import compose_prompts, prompted_embedding
-from crosspt.methods.method import BASELINES
+from crosspt.methods.method import FROM_SOURCES, baseline
 from crosspt.methods.prompts import RowsMethod, TaskPrompts, from_vocabulary
 from crosspt.prompts.rows import is_plain_lookup
 
@@ -74,12 +74,8 @@ class Attempt(RowsMethod):
         "AkariAsai/ATTEMPT, configs/attempt/sinlge_task.json; source prompts of CrossPT's stage 1, without warm-up, "
         "batches of 16"
     )
-    defaults = {**BASELINES, "learning_rate": 0.3, "prompt_length": 100}  # noqa: RUF012 (read alone)
-    uses = frozenset({"learning_rate", "prompt_length", "source_tasks", "stage1", "stage1_epochs", "source_prompts"})
-
-    def needs_source_prompts(self, config: CrossPTConfig) -> bool:
-        """Always."""
-        return True
+    defaults = baseline(learning_rate=0.3, prompt_length=100)
+    uses = frozenset({"learning_rate", "prompt_length", *FROM_SOURCES})
 
     def rows(
         self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None

@@ -8,7 +8,7 @@ from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, modules_named, own_copy
-from crosspt.methods.method import BASELINES
+from crosspt.methods.method import baseline
 
 
 class BitFit(AdaptingMethod):
@@ -19,7 +19,7 @@ class BitFit(AdaptingMethod):
 
     name = "bitfit"
     source = "AkariAsai/ATTEMPT, configs/baselines/bitfit.json; without its 500 steps of warm-up, batches of 16"
-    defaults = {"learning_rate": 3e-4, **BASELINES}  # noqa: RUF012 (never changed)
+    defaults = baseline(learning_rate=3e-4)
     uses = frozenset({"learning_rate"})
 
     def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:

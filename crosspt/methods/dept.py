@@ -10,7 +10,7 @@ from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.training import TrainingConfig
-from crosspt.methods.method import BASELINES
+from crosspt.methods.method import baseline
 from crosspt.methods.prompts import RowsMethod, TaskPrompts, from_vocabulary
 
 RANK, POSITIONS = 45, 256
@@ -54,7 +54,7 @@ class Dept(RowsMethod):
         "ZhengxiangShi/DePT, README's first rates (0.3, offsets 5e-3) and lengths (m = 40, r = 45); without prompts "
         "from source tasks, warm-up and weight decay, batches of 16; 20 epochs as ATTEMPT's baselines"
     )
-    defaults = {**BASELINES, "learning_rate": 0.3, "prompt_length": 40}  # noqa: RUF012 (read alone)
+    defaults = baseline(learning_rate=0.3, prompt_length=40)
     uses = frozenset({"learning_rate", "prompt_length"})
 
     def rows(

@@ -4,7 +4,7 @@ from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, own_copy
-from crosspt.methods.method import BASELINES
+from crosspt.methods.method import baseline
 
 
 class FineTuning(AdaptingMethod):
@@ -12,7 +12,7 @@ class FineTuning(AdaptingMethod):
 
     name = "fine-tuning"
     source = "AkariAsai/ATTEMPT, configs/baselines/finetuning.json; without its 500 steps of warm-up, batches of 16"
-    defaults = {"learning_rate": 3e-4, **BASELINES}  # noqa: RUF012 (never changed)
+    defaults = baseline(learning_rate=3e-4)
     uses = frozenset({"learning_rate"})
 
     def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:

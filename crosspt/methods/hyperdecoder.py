@@ -9,7 +9,7 @@ from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.methods.adapted import AdaptingMethod, own_copy
-from crosspt.methods.method import BASELINES
+from crosspt.methods.method import baseline
 from crosspt.methods.row_adapters import RowAdaptedT5, RowAdapters, adapt_blocks
 
 INNER = 64  # width of an adapter
@@ -122,7 +122,7 @@ class Hyperdecoder(AdaptingMethod):
         "allenai/hyperdecoders, configs/experiments/glue_t5_base.json; without its 500 steps of warm-up and label "
         "smoothing, batches of 16; 20 epochs as ATTEMPT's baselines in place of 65,536 steps of 128 rows"
     )
-    defaults = {**BASELINES, "learning_rate": 3e-4}  # noqa: RUF012 (read alone)
+    defaults = baseline(learning_rate=3e-4)
     uses = frozenset({"learning_rate"})
 
     def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> HyperdecoderT5:

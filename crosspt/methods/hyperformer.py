@@ -11,7 +11,7 @@ from transformers.activations import ACT2FN
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.functional.validation import check_ids
 from crosspt.methods.adapted import AdaptingMethod, own_copy
-from crosspt.methods.method import BASELINES
+from crosspt.methods.method import baseline
 from crosspt.methods.row_adapters import RowAdaptedT5, RowAdapters, adapt_blocks
 from crosspt.prompts.rows import arrange_rows
 
@@ -127,7 +127,7 @@ class Hyperformer(AdaptingMethod):
         "rabeehk/hyperformer, configs/hyperformer++.json; without its 500 steps of warm-up and label smoothing, "
         "batches of 16; 20 epochs as ATTEMPT's baselines in place of 65,536 steps of 32 rows"
     )
-    defaults = {**BASELINES, "learning_rate": 3e-4}  # noqa: RUF012 (read alone)
+    defaults = baseline(learning_rate=3e-4)
     sees_tasks = True
     uses = frozenset({"learning_rate"})
 

@@ -26,8 +26,13 @@ OPTIONAL = (
     "stage1_epochs",
 )
 """Settings of a run that a method may have no use for."""
-BASELINES = {"epochs": 20, "max_grad_norm": 1.0}
-"""What all of ATTEMPT's baselines share; the norm is transformers' default, which they keep."""
+FROM_SOURCES = frozenset({"source_tasks", "source_prompts", "stage1", "stage1_epochs"})
+"""What a method that starts from the prompts of source tasks has use for."""
+
+
+def baseline(**values: Any) -> Mapping[str, Any]:
+    """Defaults of a method: these, and what ATTEMPT's baselines share. They keep transformers' clipping."""
+    return {"epochs": 20, "max_grad_norm": 1.0, **values}
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class Method(ABC):
         defaults: values of a run's settings where none are given, by name.
         uses: those of the ``OPTIONAL`` settings, and ``source_prompts``, that make a difference.
         changes_backbone: whether what it learns lies inside the T5, and not only in front of it.
+        sees_tasks: whether what a model makes of a row depends on the row's task.
     """
 
     name: ClassVar[str]
@@ -124,7 +130,7 @@ class Method(ABC):
 
     def needs_source_prompts(self, config: CrossPTConfig) -> bool:
         """Whether anything starts from the prompts of source tasks."""
-        return False
+        return "source_prompts" in self.uses
 
     def plan_sources(
         self, config: CrossPTConfig, training: TrainingConfig, available: Collection[str] = ()
@@ -137,10 +143,11 @@ class Method(ABC):
         if not self.needs_source_prompts(config):
             return []
         missing = [task for task in config.resolved_source_tasks if task not in available]
-        own = dict.fromkeys((*RATES, "learning_rate"))
-        settings = dataclasses.replace(training, **own)  # type: ignore[arg-type]  # all of them None
-        for name, default in self.defaults.items():  # what the method would rather have is not P's
-            if getattr(settings, name, None) == default and name in ("epochs", "max_grad_norm"):
+        settings = dataclasses.replace(training)
+        for name in (*RATES, "learning_rate"):
+            setattr(settings, name, None)
+        for name in ("epochs", "max_grad_norm"):  # what the method would rather have is not P's
+            if getattr(settings, name) == self.defaults.get(name):
                 setattr(settings, name, getattr(TrainingConfig, name))
         settings.epochs = training.stage1_epochs or settings.epochs
         if training.stage1 == "joint":

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from crosspt.config.layout import SOURCES
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.training import TrainingConfig
-from crosspt.methods.method import BASELINES, Job
+from crosspt.methods.method import FROM_SOURCES, Job, baseline
 from crosspt.methods.prompts import RowsMethod, RowsModel, TaskPrompts, from_vocabulary
 from crosspt.tasks.collation import IGNORED_LABEL
 
@@ -71,10 +71,10 @@ class DistilledModel(RowsModel):
             return super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
         kwargs["output_hidden_states"] = True
         output: Any = super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
-        with torch.no_grad(), _evaluating(self.t5), _exchanged(self, self.teachers):
-            taught: Any = super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
-            seen = self._inputs(input_ids, attention_mask, task_ids)["attention_mask"] != 0
-        answers = labels != IGNORED_LABEL
+        with torch.no_grad(), _evaluating(self.t5):
+            inputs = self._put_in_front(self.teachers, input_ids, attention_mask, task_ids)
+            taught = self.t5(**inputs, labels=labels, **kwargs)
+        seen, answers = inputs["attention_mask"] != 0, labels != IGNORED_LABEL
         wanted = F.log_softmax(taught.logits[answers].float(), dim=1)
         divergence = F.kl_div(
             F.log_softmax(output.logits[answers].float(), dim=1), wanted, reduction="batchmean", log_target=True
@@ -100,16 +100,6 @@ def _evaluating(t5: nn.Module) -> Iterator[None]:
         t5.train(training)
 
 
-@contextmanager
-def _exchanged(model: RowsModel, rows: nn.Module) -> Iterator[None]:
-    """A block in which other prompts are in front of the rows."""
-    before, model.rows = model.rows, rows
-    try:
-        yield
-    finally:
-        model.rows = before
-
-
 class MptScratch(RowsMethod):
     """All tasks of a run learn one prompt and their factors of it at once, from the vocabulary, without teachers."""
 
@@ -117,7 +107,7 @@ class MptScratch(RowsMethod):
     source = (
         "Wang et al. 2023, rates 0.3 and 0.4, m = 100; no source stage; batches of 16; 20 epochs as ATTEMPT's baselines"
     )
-    defaults = {**BASELINES, "learning_rate": 0.3, "prompt_length": 100}  # noqa: RUF012 (read alone)
+    defaults = baseline(learning_rate=0.3, prompt_length=100)
     uses = frozenset({"learning_rate", "prompt_length"})
 
     def rows(
@@ -145,26 +135,16 @@ class MptSource(MptScratch):
         "Wang et al. 2023, rates 0.3 and 0.4, m = 100, distillation 0.9; teachers of CrossPT's stage 1, batches of 16; "
         "20 epochs as ATTEMPT's baselines"
     )
-    uses = frozenset({"learning_rate", "prompt_length", "stage1", "stage1_epochs", "source_prompts"})
+    uses = frozenset({"learning_rate", "prompt_length", *FROM_SOURCES} - {"source_tasks"})
 
-    def needs_source_prompts(self, config: CrossPTConfig) -> bool:
-        """Always: they are the teachers."""
-        return True
-
-    def build(
-        self,
-        t5: T5ForConditionalGeneration,
-        config: CrossPTConfig,
-        *,
-        source_prompts: Mapping[str, Tensor] | None = None,
-        tokenizer: Any = None,
-        initialize: bool = True,
+    def make(
+        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> RowsModel:
         """The T5 behind what learns, with its teachers where it is to be trained."""
-        if not initialize:
-            return super().build(t5, config, initialize=False)
+        if sources is None:
+            return super().make(t5, config, None)
         rows = self.rows(t5, config, None)
-        return DistilledModel(t5, config, rows, self.need(source_prompts or {}, config.tasks, config.prompt_length))
+        return DistilledModel(t5, config, rows, self.need(sources, config.tasks, config.prompt_length))
 
     def prompts(self, model: RowsModel) -> Mapping[str, Tensor]:
         """The shared prompt and the means of the factors, for :class:`Mpt`."""
@@ -178,11 +158,7 @@ class Mpt(MptScratch):
 
     name = "mpt"
     source = MptSource.source
-    uses = frozenset({"learning_rate", "prompt_length", "source_tasks", "stage1", "stage1_epochs", "source_prompts"})
-
-    def needs_source_prompts(self, config: CrossPTConfig) -> bool:
-        """Always."""
-        return True
+    uses = frozenset({"learning_rate", "prompt_length", *FROM_SOURCES})
 
     def plan_sources(
         self, config: CrossPTConfig, training: TrainingConfig, available: Collection[str] = ()

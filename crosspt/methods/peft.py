@@ -13,10 +13,8 @@ from transformers import T5ForConditionalGeneration
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import RunConfig
 from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, own_copy
-from crosspt.methods.method import BASELINES
+from crosspt.methods.method import baseline
 from crosspt.prompts.rows import arrange_rows, put_in_front
-
-PER_TARGET = {**BASELINES, "stage2": "per_target"}
 
 
 class PeftMethod(AdaptingMethod):
@@ -78,7 +76,7 @@ class LoRA(PeftMethod):
     source = (
         "Hu et al. 2022 for RoBERTa-base on GLUE, r = alpha = 8 as PEFT's defaults; 20 epochs as ATTEMPT's baselines"
     )
-    defaults = {"learning_rate": 5e-4, **PER_TARGET}  # noqa: RUF012 (never changed)
+    defaults = baseline(learning_rate=5e-4, stage2="per_target")
 
     def peft_config(self, peft: Any, config: CrossPTConfig) -> Any:
         """Rank 8 at q and v of every attention."""
@@ -90,7 +88,7 @@ class IA3(PeftMethod):
 
     name = "ia3"
     source = "Liu et al. 2022 (T-Few), 3e-3; PEFT's places for a T5; 20 epochs as ATTEMPT's baselines"
-    defaults = {"learning_rate": 3e-3, **PER_TARGET}  # noqa: RUF012 (never changed)
+    defaults = baseline(learning_rate=3e-3, stage2="per_target")
 
     def peft_config(self, peft: Any, config: CrossPTConfig) -> Any:
         """Scales at k and v of every attention and at wo of every feed-forward layer."""
@@ -102,7 +100,7 @@ class PromptTuning(PeftMethod):
 
     name = "prompt-tuning"
     source = "AkariAsai/ATTEMPT, configs/baselines/prompt_tuning.json; without warm-up and weight decay, batches of 16"
-    defaults = {"learning_rate": 0.3, **PER_TARGET, "prompt_length": 100}  # noqa: RUF012 (never changed)
+    defaults = baseline(learning_rate=0.3, stage2="per_target", prompt_length=100)
     uses = PeftMethod.uses | {"prompt_length"}
     changes_backbone = False
 
@@ -121,7 +119,7 @@ class PTuning(PeftMethod):
 
     name = "p-tuning"
     source = "PEFT's guide to p-tuning: 20 tokens, hidden width 128, 1e-3; 20 epochs as ATTEMPT's baselines"
-    defaults = {"learning_rate": 1e-3, **PER_TARGET, "prompt_length": 20}  # noqa: RUF012 (never changed)
+    defaults = baseline(learning_rate=1e-3, stage2="per_target", prompt_length=20)
     uses = PeftMethod.uses | {"prompt_length"}
     changes_backbone = False
 

@@ -68,9 +68,14 @@ class RowsModel(PromptedModel):
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:
         """Embedded rows (B, m + L, d), and a mask that covers what is in front of them."""
+        return self._put_in_front(self.rows, input_ids, attention_mask, task_ids)
+
+    def _put_in_front(
+        self, rows: nn.Module, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None
+    ) -> dict[str, Any]:
         owner = type(self).__name__
         ids, mask, task_ids = arrange_rows(owner, self.config.tasks, input_ids, attention_mask, task_ids)
-        embeds = self.rows(ids, mask, task_ids, family.text_embedding(self.t5))
+        embeds = rows(ids, mask, task_ids, family.text_embedding(self.t5))
         ones = mask.new_ones(len(mask), embeds.shape[1] - mask.shape[1])
         return {"inputs_embeds": embeds, "attention_mask": torch.cat((ones, mask), dim=1)}
 
@@ -90,19 +95,11 @@ class RowsMethod(SavedMethod, ABC):
             sources: encoded prompts (m, d) by source task; None where weights are put in afterwards.
         """
 
-    def build(
-        self,
-        t5: T5ForConditionalGeneration,
-        config: CrossPTConfig,
-        *,
-        source_prompts: Mapping[str, Tensor] | None = None,
-        tokenizer: Any = None,
-        initialize: bool = True,
+    def make(
+        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> RowsModel:
         """The T5 behind what learns."""
-        if not isinstance(t5, family.CLASSES):
-            raise TypeError(f"{self.name}: t5 must be a T5ForConditionalGeneration, got {type(t5).__name__}")
-        return RowsModel(t5, config, self.rows(t5, config, (source_prompts or {}) if initialize else None))
+        return RowsModel(t5, config, self.rows(t5, config, sources))
 
     def need(self, sources: Mapping[str, Tensor], tasks: list[str], length: int) -> Tensor:
         """The source prompts of these tasks (n, m, d) in float32; one that is missing or does not fit raises."""

@@ -1,5 +1,7 @@
 """Files of a method: what its model has learned, and the settings it was learned with."""
 
+from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,32 @@ WEIGHTS_NAME = "method_model.safetensors"
 
 class SavedMethod(Method):
     """A method whose models are :class:`crosspt.models.prompted.PromptedModel` s; what they learn is what is saved."""
+
+    @abstractmethod
+    def make(
+        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+    ) -> PromptedModel:
+        """A model at its start.
+
+        Args:
+            t5: the frozen T5.
+            config: the tasks and prompts.
+            sources: encoded prompts (m, d) by source task; None where weights are put in afterwards.
+        """
+
+    def build(
+        self,
+        t5: T5ForConditionalGeneration,
+        config: CrossPTConfig,
+        *,
+        source_prompts: Mapping[str, Tensor] | None = None,
+        tokenizer: Any = None,
+        initialize: bool = True,
+    ) -> Any:
+        """A model that is to be trained."""
+        if not isinstance(t5, family.CLASSES):
+            raise TypeError(f"{self.name}: t5 must be a T5ForConditionalGeneration, got {type(t5).__name__}")
+        return self.make(t5.requires_grad_(False), config, (source_prompts or {}) if initialize else None)
 
     def save(self, model: PromptedModel, folder: Path) -> None:
         """Write ``method_model.safetensors``, what was learned, then ``method_config.json``, each atomically."""

@@ -9,7 +9,7 @@ from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.training import TrainingConfig
-from crosspt.methods.method import BASELINES, Job
+from crosspt.methods.method import FROM_SOURCES, Job, baseline
 from crosspt.methods.prompts import RowsMethod, TaskPrompts
 
 
@@ -25,12 +25,8 @@ class Spot(RowsMethod):
         "AkariAsai/ATTEMPT, configs/baselines/spot.json; source prompts of CrossPT's stage 1, without warm-up, batches "
         "of 16"
     )
-    defaults = {**BASELINES, "learning_rate": 0.3, "prompt_length": 100}  # noqa: RUF012 (read alone)
-    uses = frozenset({"learning_rate", "prompt_length", "source_tasks", "stage1", "stage1_epochs", "source_prompts"})
-
-    def needs_source_prompts(self, config: CrossPTConfig) -> bool:
-        """Always."""
-        return True
+    defaults = baseline(learning_rate=0.3, prompt_length=100)
+    uses = frozenset({"learning_rate", "prompt_length", *FROM_SOURCES})
 
     def plan_sources(
         self, config: CrossPTConfig, training: TrainingConfig, available: Collection[str] = ()

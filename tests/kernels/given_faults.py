@@ -27,7 +27,7 @@ ONCE_VARIANTS = (f"{ONCE}::test_prompted_embedding_of_every_variant",)
 ONCE_STRESS = (f"{ONCE}::test_order_poison_and_masked_lanes_change_no_bit",)
 ONCE_FROZEN = (f"{ONCE}::test_frozen_parameters_cost_nothing",)
 REFERENCE = ("tests/functional/test_functional.py::test_prompted_embedding_equals_the_reference",)
-BAD = ("tests/functional/test_functional.py::test_bad_mixtures",)
+BAD = ("tests/functional/test_arguments.py::test_bad_mixtures",)
 ROUTED = ("tests/functional/test_routing.py",)
 
 GIVEN_FAULTS: list[Fault] = [

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, own_copy
+from crosspt.methods.method import baseline
 
 LINE = {"toy": "tests.methods.toy:Toy"}
 
@@ -23,7 +24,7 @@ class Shifted(AdaptedT5):
 class Toy(AdaptingMethod):
     name = "toy"
     source = "made up"
-    defaults = {"learning_rate": 0.5, "epochs": 2}  # noqa: RUF012 (never changed)
+    defaults = baseline(learning_rate=0.5, epochs=2)
     uses = frozenset({"learning_rate"})
     changes_backbone = False
 
