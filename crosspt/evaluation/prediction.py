@@ -27,7 +27,7 @@ Decoder = Callable[[BaseModelOutput, Tensor], Answers]
 class HasEncoder(Protocol):
     """What is asked of a model: one that a method has built, or a :class:`BareT5`."""
 
-    t5: Any
+    base_model: Any
 
     @property
     def device(self) -> torch.device:
@@ -41,20 +41,20 @@ class HasEncoder(Protocol):
 class BareT5:
     """A T5 without prompts, asked as a ``CrossPTModel`` is."""
 
-    t5: Any
+    base_model: Any
 
     @property
     def device(self) -> torch.device:
         """The device that inputs must be on."""
-        return self.t5.device
+        return self.base_model.device
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor) -> tuple[BaseModelOutput, Tensor]:
         """Return the encoder's output and its attention mask."""
-        return self.t5.get_encoder()(input_ids=input_ids, attention_mask=attention_mask), attention_mask
+        return self.base_model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask), attention_mask
 
 
 def greedy_decoder(
-    t5: Any, tokenizer: Any, max_new_tokens: int, answers: Mapping[str, Answer] | None = None
+    base_model: Any, tokenizer: Any, max_new_tokens: int, answers: Mapping[str, Answer] | None = None
 ) -> Decoder:
     """Greedy generation of at most so many tokens, by a T5 in eval mode.
 
@@ -64,14 +64,14 @@ def greedy_decoder(
 
     def decode(states: BaseModelOutput, mask: Tensor) -> Answers:
         options = {"max_new_tokens": max_new_tokens, "do_sample": False, "num_beams": 1}
-        ids = t5.generate(encoder_outputs=states, attention_mask=mask, **options)
+        ids = base_model.generate(encoder_outputs=states, attention_mask=mask, **options)
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
         return Answers([spelling.get(text.strip(), text) for text in texts])
 
     return decode
 
 
-def ranking_decoder(t5: Any, tokenizer: Any, answers: Sequence[str]) -> Decoder:
+def ranking_decoder(base_model: Any, tokenizer: Any, answers: Sequence[str]) -> Decoder:
     """The likeliest of the given answers, by a T5 in eval mode.
 
     An answer's likelihood is the sum of the log-probabilities of its tokens and the end token, not normalised by
@@ -84,17 +84,17 @@ def ranking_decoder(t5: Any, tokenizer: Any, answers: Sequence[str]) -> Decoder:
     labels = pad_sequence([torch.tensor(ids) for ids in tokens], batch_first=True, padding_value=IGNORED_LABEL)
 
     def decode(states: BaseModelOutput, mask: Tensor) -> Answers:
-        found = log_likelihoods(t5, states, mask, labels)
+        found = log_likelihoods(base_model, states, mask, labels)
         return Answers([answers[best] for best in found.argmax(dim=1).tolist()], found.float().cpu().numpy())
 
     return decode
 
 
-def log_likelihoods(t5: Any, states: BaseModelOutput, mask: Tensor, labels: Tensor) -> Tensor:
+def log_likelihoods(base_model: Any, states: BaseModelOutput, mask: Tensor, labels: Tensor) -> Tensor:
     """Log-likelihood of each of C answers to each of B rows, in one decoder pass over B C.
 
     Args:
-        t5: the T5, in eval mode.
+        base_model: the T5, in eval mode.
         states: the encoder's output for the rows.
         mask: its attention mask (B, L).
         labels: (C, L') int64, token ids with the end token, padded with -100.
@@ -104,11 +104,11 @@ def log_likelihoods(t5: Any, states: BaseModelOutput, mask: Tensor, labels: Tens
     """
     rows, count = len(mask), len(labels)
     labels = labels.to(mask.device)
-    _, expanded = t5._expand_inputs_for_generation(  # as beams are, whatever the encoder's output holds
+    _, expanded = base_model._expand_inputs_for_generation(  # as beams are, whatever the encoder's output holds
         expand_size=count, is_encoder_decoder=True, encoder_outputs=states, attention_mask=mask
     )
-    decoder_input_ids = t5.prepare_decoder_input_ids_from_labels(labels).repeat(rows, 1)
-    logits = t5(**expanded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
+    decoder_input_ids = base_model.prepare_decoder_input_ids_from_labels(labels).repeat(rows, 1)
+    logits = base_model(**expanded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).view(rows, *labels.shape, -1)
     # A padded position takes token 0's value, which does not count.
     targets = labels.clamp(min=0).expand(rows, *labels.shape)[..., None]
@@ -167,22 +167,22 @@ def possible_answers(task: Task, words: Sequence[str]) -> list[str]:
     return [f"{fifths / 5:.1f}" for fifths in range(low, high + 1)]
 
 
-def make_decoder(decode: Decode, t5: Any, tokenizer: Any, task: Task, words: Sequence[str]) -> Decoder:
+def make_decoder(decode: Decode, base_model: Any, tokenizer: Any, task: Task, words: Sequence[str]) -> Decoder:
     """How a T5 answers rows of a task.
 
     Args:
         decode: ``"generate"`` or ``"rank"``.
-        t5: the T5, in eval mode.
+        base_model: the T5, in eval mode.
         tokenizer: its tokenizer.
         task: the task.
         words: the word of each class.
     """
     answers = possible_answers(task, words)
     if decode == "rank":
-        return ranking_decoder(t5, tokenizer, answers)
+        return ranking_decoder(base_model, tokenizer, answers)
     encoded = encode_answers(answers, tokenizer, task.name)
     # One token more than the longest answer has: a longer text is invalid in any case.
-    return greedy_decoder(t5, tokenizer, max(len(ids) for ids, _ in encoded.values()) + 1, encoded)
+    return greedy_decoder(base_model, tokenizer, max(len(ids) for ids, _ in encoded.values()) + 1, encoded)
 
 
 def answer_task(
@@ -211,7 +211,7 @@ def answer_task(
     task, words = rows.task, rows.words
     decodes: tuple[Decode, ...] = get_args(Decode) if decode == "both" else (decode,)
     inputs = encode_inputs(task, rows.test, tokenizer, prefix=data.prefix, max_length=data.max_length)
-    decoders = [make_decoder(way, model.t5, tokenizer, task, words) for way in decodes]
+    decoders = [make_decoder(way, model.base_model, tokenizer, task, words) for way in decodes]
     description = f"evaluate {task.name}"
     answers = answer_rows(model, tokenizer, inputs, decoders, compute, task_id=task_id, description=description)
     asked = Asked(task, tuple(possible_answers(task, words)))

@@ -18,14 +18,14 @@ class AdaptedT5(PromptedModel):
     """A T5 that has been adapted to tasks; rows of all of them go through it alike.
 
     Args:
-        t5: a T5 of its own, see :func:`own_copy`. What requires a gradient is what was learned, and is saved.
+        base_model: a T5 of its own, see :func:`own_copy`. What requires a gradient is what was learned, and is saved.
         config: the tasks.
     """
 
     @property
     def device(self) -> torch.device:
         """The device that inputs must be on."""
-        return self.t5.device
+        return self.base_model.device
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:
         """Rows as they come; task ids are not looked at."""
@@ -40,29 +40,29 @@ class AdaptingMethod(SavedMethod):
     sees_tasks = False
 
     @abstractmethod
-    def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
+    def adapt(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
         """A model over a copy of a frozen T5, of which what learns requires a gradient."""
 
     def make(
-        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+        self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> AdaptedT5:
         """The adapted T5."""
-        return self.adapt(t5, config)
+        return self.adapt(base_model, config)
 
 
-def own_copy(t5: T5ForConditionalGeneration, learns: Callable[[str], bool]) -> T5ForConditionalGeneration:
+def own_copy(base_model: T5ForConditionalGeneration, learns: Callable[[str], bool]) -> T5ForConditionalGeneration:
     """A T5 whose modules are its own, so that they can be changed, while it shares the weights that stay frozen.
 
     Args:
-        t5: a frozen T5, which is left as it is.
+        base_model: a frozen T5, which is left as it is.
         learns: whether a parameter of that name is copied, to be trained.
     """
     memo: dict[int, Any] = {}
-    for name, parameter in t5.named_parameters():
+    for name, parameter in base_model.named_parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().clone()) if learns(name) else parameter
-    return copy.deepcopy(t5, memo)
+    return copy.deepcopy(base_model, memo)
 
 
-def modules_named(t5: nn.Module, *endings: str) -> list[Any]:
+def modules_named(base_model: nn.Module, *endings: str) -> list[Any]:
     """The modules whose name ends so, in order."""
-    return [module for name, module in t5.named_modules() if name.endswith(endings)]
+    return [module for name, module in base_model.named_modules() if name.endswith(endings)]

@@ -49,9 +49,9 @@ class Adapter(AdaptingMethod):
     defaults = baseline(learning_rate=3e-4)
     uses = frozenset({"learning_rate"})
 
-    def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
+    def adapt(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
         """The T5 with bottlenecks."""
-        own = own_copy(t5, lambda name: name.endswith("layer_norm.weight"))
+        own = own_copy(base_model, lambda name: name.endswith("layer_norm.weight"))
         for layer in modules_named(own, "SelfAttention", "DenseReluDense"):
             layer.adapter = Bottleneck(own.config.d_model).to(own.device, own.dtype)
             layer.register_forward_hook(_through_adapter)

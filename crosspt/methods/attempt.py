@@ -78,12 +78,12 @@ class Attempt(RowsMethod):
     uses = frozenset({"learning_rate", "prompt_length", *FROM_SOURCES})
 
     def rows(
-        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+        self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> nn.Module:
         """Prompts from the vocabulary beside those of the sources."""
         names, length = config.resolved_source_tasks, config.prompt_length
         if sources is None:
-            known = torch.zeros(len(names), length, t5.config.d_model)
+            known = torch.zeros(len(names), length, base_model.config.d_model)
         else:
             known = self.need(sources, names, length)
-        return AttendedPrompts(from_vocabulary(t5, len(config.tasks), length), known)
+        return AttendedPrompts(from_vocabulary(base_model, len(config.tasks), length), known)

@@ -22,9 +22,9 @@ class BitFit(AdaptingMethod):
     defaults = baseline(learning_rate=3e-4)
     uses = frozenset({"learning_rate"})
 
-    def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
+    def adapt(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
         """The T5 with biases."""
-        own = own_copy(t5, lambda name: False)
+        own = own_copy(base_model, lambda name: False)
         for module in own.modules():
             if isinstance(module, nn.Linear):
                 module.bias = _bias(module.weight, module.out_features)

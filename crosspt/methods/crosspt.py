@@ -41,7 +41,7 @@ class CrossPT(Method):
 
     def build(
         self,
-        t5: T5ForConditionalGeneration,
+        base_model: T5ForConditionalGeneration,
         config: CrossPTConfig,
         *,
         source_prompts: Mapping[str, Tensor] | None = None,
@@ -49,7 +49,9 @@ class CrossPT(Method):
         initialize: bool = True,
     ) -> CrossPTModel:
         """The T5 behind the prompts."""
-        return CrossPTModel(t5, config, source_prompts=source_prompts, tokenizer=tokenizer, initialize=initialize)
+        return CrossPTModel(
+            base_model, config, source_prompts=source_prompts, tokenizer=tokenizer, initialize=initialize
+        )
 
     def epochs(self, config: CrossPTConfig, training: TrainingConfig) -> int:
         """The paper's, by whether the scheme starts from stage-1 prompts."""
@@ -81,9 +83,9 @@ class CrossPT(Method):
         check_state(folder, saved.state, bank.state_dict())
         bank.load_state_dict(saved.state)
 
-    def load(self, t5: T5ForConditionalGeneration, folder: Path) -> CrossPTModel:
+    def load(self, base_model: T5ForConditionalGeneration, folder: Path) -> CrossPTModel:
         """The T5 behind saved prompts."""
-        return CrossPTModel.from_pretrained(t5, folder)
+        return CrossPTModel.from_pretrained(base_model, folder)
 
     def is_saved(self, folder: Path) -> bool:
         """Whether the prompts are there."""

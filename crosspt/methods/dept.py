@@ -58,10 +58,10 @@ class Dept(RowsMethod):
     uses = frozenset({"learning_rate", "prompt_length"})
 
     def rows(
-        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+        self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> nn.Module:
         """Prompts from the vocabulary, and offsets that are zero."""
-        return OffsetPrompts(from_vocabulary(t5, len(config.tasks), config.prompt_length))
+        return OffsetPrompts(from_vocabulary(base_model, len(config.tasks), config.prompt_length))
 
     def groups(self, model: Any, training: TrainingConfig) -> list[dict[str, Any]]:
         """The prompts, and the offsets with a rate of their own."""

@@ -15,6 +15,6 @@ class FineTuning(AdaptingMethod):
     defaults = baseline(learning_rate=3e-4)
     uses = frozenset({"learning_rate"})
 
-    def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
+    def adapt(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
         """The T5 over a copy of all its weights."""
-        return AdaptedT5(own_copy(t5, lambda name: True), config)
+        return AdaptedT5(own_copy(base_model, lambda name: True), config)

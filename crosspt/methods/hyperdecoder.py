@@ -91,16 +91,18 @@ class HyperdecoderT5(RowAdaptedT5):
     """A T5 whose decoder has adapters of the row.
 
     Args:
-        t5: a T5 of its own, adapted.
+        base_model: a T5 of its own, adapted.
         config: the tasks, which are not looked at.
 
     Attributes:
         network: makes the adapters of the decoder.
     """
 
-    def __init__(self, t5: T5ForConditionalGeneration, config: CrossPTConfig):
-        super().__init__(t5, config)
-        self.network = HyperNetwork(t5.config.d_model, len(t5.decoder.block)).to(t5.device, t5.dtype)
+    def __init__(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig):
+        super().__init__(base_model, config)
+        self.network = HyperNetwork(base_model.config.d_model, len(base_model.decoder.block)).to(
+            base_model.device, base_model.dtype
+        )
 
     def decoder_adapters(self, states: Tensor, inputs: dict[str, Any]) -> RowAdapters:
         """Those of the rows."""
@@ -125,9 +127,9 @@ class Hyperdecoder(AdaptingMethod):
     defaults = baseline(learning_rate=3e-4)
     uses = frozenset({"learning_rate"})
 
-    def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> HyperdecoderT5:
+    def adapt(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig) -> HyperdecoderT5:
         """The T5 with shared adapters in the encoder and those of the row in the decoder."""
-        own: Any = own_copy(t5, lambda name: False)
+        own: Any = own_copy(base_model, lambda name: False)
         for block in own.encoder.block:
             layer = block.layer[-1]
             layer.adapter = Bottleneck(own.config.d_model).to(own.device, own.dtype)

@@ -84,7 +84,7 @@ class HyperformerT5(RowAdaptedT5):
     """A T5 with adapters by task.
 
     Args:
-        t5: a T5 of its own, adapted.
+        base_model: a T5 of its own, adapted.
         config: the tasks.
 
     Attributes:
@@ -93,13 +93,13 @@ class HyperformerT5(RowAdaptedT5):
         decoder_network: makes those of the decoder.
     """
 
-    def __init__(self, t5: T5ForConditionalGeneration, config: CrossPTConfig):
-        super().__init__(t5, config)
+    def __init__(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig):
+        super().__init__(base_model, config)
         self.tasks = nn.Embedding(len(config.tasks), EMBEDDING)
-        self.encoder_network = HyperNetwork(t5.config.d_model, len(t5.encoder.block))
-        self.decoder_network = HyperNetwork(t5.config.d_model, len(t5.decoder.block))
+        self.encoder_network = HyperNetwork(base_model.config.d_model, len(base_model.encoder.block))
+        self.decoder_network = HyperNetwork(base_model.config.d_model, len(base_model.decoder.block))
         for module in (self.tasks, self.encoder_network, self.decoder_network):
-            module.to(t5.device, t5.dtype)
+            module.to(base_model.device, base_model.dtype)
 
     def decoder_adapters(self, states: Tensor, inputs: dict[str, Any]) -> RowAdapters:
         """Those of the rows' tasks."""
@@ -131,9 +131,9 @@ class Hyperformer(AdaptingMethod):
     sees_tasks = True
     uses = frozenset({"learning_rate"})
 
-    def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> HyperformerT5:
+    def adapt(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig) -> HyperformerT5:
         """The T5 with adapters by task in both stacks."""
-        own: Any = own_copy(t5, lambda name: name.endswith("layer_norm.weight"))
+        own: Any = own_copy(base_model, lambda name: name.endswith("layer_norm.weight"))
         for stack in (own.encoder, own.decoder):
             adapt_blocks(stack, _adapted, _through_adapter)
         return HyperformerT5(own, config)

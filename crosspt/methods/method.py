@@ -64,10 +64,11 @@ class Job:
 class Method(ABC):
     """A way to learn tasks over a T5.
 
-    A model of it is an ``nn.Module`` with ``t5``, the T5 that decodes; ``config``, a ``CrossPTConfig`` whose tasks the
-    task ids count; ``device``; and ``forward``, ``encode``, ``generate``, ``keep_prompts`` and ``count_parameters`` as
-    :class:`crosspt.CrossPTModel` has them. The weights of the T5 that a model is built over are the program's and are
-    left as they are: a model that changes some has its own copies of them.
+    A model of it is an ``nn.Module`` with ``base_model``, the language model that answers; ``config``, a
+    ``CrossPTConfig`` whose tasks the task ids count; ``device``; and ``forward``, ``encode``, ``generate``,
+    ``keep_prompts`` and ``count_parameters`` as :class:`crosspt.CrossPTModel` has them. The weights of the language
+    model that a model is built over are the program's and are left as they are: a model that changes some has its own
+    copies of them.
 
     Attributes:
         name: as ``--method`` takes it.
@@ -181,7 +182,7 @@ class Method(ABC):
     @abstractmethod
     def build(
         self,
-        t5: T5ForConditionalGeneration,
+        base_model: T5ForConditionalGeneration,
         config: CrossPTConfig,
         *,
         source_prompts: Mapping[str, Tensor] | None = None,
@@ -191,7 +192,7 @@ class Method(ABC):
         """A model that is to be trained.
 
         Args:
-            t5: the T5, which is frozen in place and whose weights stay as they are.
+            base_model: the T5, which is frozen in place and whose weights stay as they are.
             config: the tasks and prompts.
             source_prompts: encoded prompts (m, d) by source task, where any are needed.
             tokenizer: the T5's, for initialisation from text.
@@ -220,7 +221,7 @@ class Method(ABC):
         """Put what was saved into a model. Raises ValueError where it is another model's."""
 
     @abstractmethod
-    def load(self, t5: T5ForConditionalGeneration, folder: Path) -> Any:
+    def load(self, base_model: T5ForConditionalGeneration, folder: Path) -> Any:
         """The saved model over a T5. Warns where it was trained over another one."""
 
     @abstractmethod

@@ -48,14 +48,16 @@ class DistilledModel(RowsModel):
     """Learns from teachers too, the tasks' own frozen prompts: loss + 0.9 (KL of the answers + MSE of the states).
 
     Args:
-        t5: the T5, whose parameters are frozen in place.
+        base_model: the T5, whose parameters are frozen in place.
         config: the tasks and m.
         rows: what learns.
         teachers: the tasks' prompts (T, m, d).
     """
 
-    def __init__(self, t5: T5ForConditionalGeneration, config: CrossPTConfig, rows: nn.Module, teachers: Tensor):
-        super().__init__(t5, config, rows)
+    def __init__(
+        self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, rows: nn.Module, teachers: Tensor
+    ):
+        super().__init__(base_model, config, rows)
         self.teachers = TaskPrompts(teachers).requires_grad_(False)
 
     def forward(
@@ -71,9 +73,9 @@ class DistilledModel(RowsModel):
             return super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
         kwargs["output_hidden_states"] = True
         output: Any = super().forward(input_ids, attention_mask, task_ids, labels, **kwargs)
-        with torch.no_grad(), _evaluating(self.t5):
+        with torch.no_grad(), _evaluating(self.base_model):
             inputs = self._put_in_front(self.teachers, input_ids, attention_mask, task_ids)
-            taught = self.t5(**inputs, labels=labels, **kwargs)
+            taught = self.base_model(**inputs, labels=labels, **kwargs)
         seen, answers = inputs["attention_mask"] != 0, labels != IGNORED_LABEL
         wanted = F.log_softmax(taught.logits[answers].float(), dim=1)
         divergence = F.kl_div(
@@ -90,14 +92,14 @@ class DistilledModel(RowsModel):
 
 
 @contextmanager
-def _evaluating(t5: nn.Module) -> Iterator[None]:
+def _evaluating(base_model: nn.Module) -> Iterator[None]:
     """A block in which nothing is dropped."""
-    training = t5.training
-    t5.eval()
+    training = base_model.training
+    base_model.eval()
     try:
         yield
     finally:
-        t5.train(training)
+        base_model.train(training)
 
 
 class MptScratch(RowsMethod):
@@ -111,10 +113,10 @@ class MptScratch(RowsMethod):
     uses = frozenset({"learning_rate", "prompt_length"})
 
     def rows(
-        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+        self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> nn.Module:
         """A shared prompt from the vocabulary, and small factors."""
-        (shared,), tasks = from_vocabulary(t5, 1, config.prompt_length), len(config.tasks)
+        (shared,), tasks = from_vocabulary(base_model, 1, config.prompt_length), len(config.tasks)
         factors = [shared.new_empty(tasks, size).normal_(std=STANDARD_DEVIATION) for size in shared.shape]
         return ScaledPrompts(shared, *factors)
 
@@ -138,13 +140,13 @@ class MptSource(MptScratch):
     uses = frozenset({"learning_rate", "prompt_length", *FROM_SOURCES} - {"source_tasks"})
 
     def make(
-        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+        self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> RowsModel:
         """The T5 behind what learns, with its teachers where it is to be trained."""
         if sources is None:
-            return super().make(t5, config, None)
-        rows = self.rows(t5, config, None)
-        return DistilledModel(t5, config, rows, self.need(sources, config.tasks, config.prompt_length))
+            return super().make(base_model, config, None)
+        rows = self.rows(base_model, config, None)
+        return DistilledModel(base_model, config, rows, self.need(sources, config.tasks, config.prompt_length))
 
     def prompts(self, model: RowsModel) -> Mapping[str, Tensor]:
         """The shared prompt and the means of the factors, for :class:`Mpt`."""
@@ -171,11 +173,11 @@ class Mpt(MptScratch):
         return [*teachers, Job(f"{SOURCES}/{MptSource.name}", joint, settings, MptSource.name)]
 
     def rows(
-        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+        self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> nn.Module:
         """The source stage's prompt, and its mean factors for each target."""
         if sources is None:
-            return super().rows(t5, config, None)
+            return super().rows(base_model, config, None)
         tasks = len(config.tasks)
         factors = [sources[name].expand(tasks, -1).clone() for name in (POSITIONS, COLUMNS)]
         return ScaledPrompts(sources[SHARED].clone(), *factors)

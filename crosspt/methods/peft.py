@@ -31,11 +31,11 @@ class PeftMethod(AdaptingMethod):
         self._need_peft()
         super().check(run)
 
-    def adapt(self, t5: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
+    def adapt(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig) -> AdaptedT5:
         """The T5 with PEFT's modules inside, or behind PEFT's prompt."""
         self._need_peft()
         peft = importlib.import_module("peft")
-        own = own_copy(t5, lambda name: False)
+        own = own_copy(base_model, lambda name: False)
         settings = self.peft_config(peft, config)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers by names that it is giving up
@@ -51,20 +51,20 @@ class PeftPrompted(AdaptedT5):
     """A T5 whose inputs carry the prompt of a PEFT model over it.
 
     Args:
-        t5: the T5.
+        base_model: the T5.
         config: the tasks.
         adapted: the PEFT model.
     """
 
-    def __init__(self, t5: T5ForConditionalGeneration, config: CrossPTConfig, adapted: Any):
-        super().__init__(t5, config)
+    def __init__(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, adapted: Any):
+        super().__init__(base_model, config)
         self.adapted = adapted
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:
         """Prompt and token embeddings (B, m + L, d), and their mask."""
         ids, mask, task_ids = arrange_rows(type(self).__name__, self.config.tasks, input_ids, attention_mask, task_ids)
         prompts = self.adapted.get_prompt(batch_size=1)
-        embeds = put_in_front(prompts, torch.zeros_like(task_ids), ids, self.t5.get_input_embeddings())
+        embeds = put_in_front(prompts, torch.zeros_like(task_ids), ids, self.base_model.get_input_embeddings())
         ones = mask.new_ones(len(mask), prompts.shape[1])
         return {"inputs_embeds": embeds, "attention_mask": torch.cat((ones, mask), dim=1)}
 

@@ -47,14 +47,14 @@ class RowsModel(PromptedModel):
     """A frozen T5 that gets what a module makes of token ids.
 
     Args:
-        t5: the T5, whose parameters are frozen in place.
+        base_model: the T5, whose parameters are frozen in place.
         config: the tasks and m.
         rows: what learns; called as :meth:`TaskPrompts.forward` is.
     """
 
-    def __init__(self, t5: T5ForConditionalGeneration, config: CrossPTConfig, rows: nn.Module):
-        super().__init__(t5, config)
-        t5.requires_grad_(False)
+    def __init__(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, rows: nn.Module):
+        super().__init__(base_model, config)
+        base_model.requires_grad_(False)
         self.rows = rows
 
     @property
@@ -75,7 +75,7 @@ class RowsModel(PromptedModel):
     ) -> dict[str, Any]:
         owner = type(self).__name__
         ids, mask, task_ids = arrange_rows(owner, self.config.tasks, input_ids, attention_mask, task_ids)
-        embeds = rows(ids, mask, task_ids, family.text_embedding(self.t5))
+        embeds = rows(ids, mask, task_ids, family.text_embedding(self.base_model))
         ones = mask.new_ones(len(mask), embeds.shape[1] - mask.shape[1])
         return {"inputs_embeds": embeds, "attention_mask": torch.cat((ones, mask), dim=1)}
 
@@ -85,21 +85,21 @@ class RowsMethod(SavedMethod, ABC):
 
     @abstractmethod
     def rows(
-        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+        self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> nn.Module:
         """What learns, at its start.
 
         Args:
-            t5: the T5, for its embedding.
+            base_model: the T5, for its embedding.
             config: the tasks and m.
             sources: encoded prompts (m, d) by source task; None where weights are put in afterwards.
         """
 
     def make(
-        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+        self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> RowsModel:
         """The T5 behind what learns."""
-        return RowsModel(t5, config, self.rows(t5, config, sources))
+        return RowsModel(base_model, config, self.rows(base_model, config, sources))
 
     def need(self, sources: Mapping[str, Tensor], tasks: list[str], length: int) -> Tensor:
         """The source prompts of these tasks (n, m, d) in float32; one that is missing or does not fit raises."""
@@ -115,8 +115,8 @@ class RowsMethod(SavedMethod, ABC):
         return torch.stack([sources[task].detach().float() for task in tasks])
 
 
-def from_vocabulary(t5: Any, count: int, length: int) -> Tensor:
+def from_vocabulary(base_model: Any, count: int, length: int) -> Tensor:
     """Prompts (count, m, d) of random rows of the token table, in at least float32."""
-    embedding: Any = family.text_embedding(t5)
+    embedding: Any = family.text_embedding(base_model)
     rows = embed_ids(embedding, torch.randint(len(embedding.weight), (count * length,)))
     return rows.unflatten(0, (count, length)).to(torch.promote_types(rows.dtype, torch.float32))

@@ -58,13 +58,13 @@ class RowAdaptedT5(AdaptedT5):
     """A T5 whose decoder has adapters that the row decides on, its task or its text.
 
     Args:
-        t5: a T5 of its own, with adapters in the blocks of its decoder, see :func:`adapt_blocks`.
+        base_model: a T5 of its own, with adapters in the blocks of its decoder, see :func:`adapt_blocks`.
         config: the tasks.
     """
 
-    def __init__(self, t5: T5ForConditionalGeneration, config: CrossPTConfig):
-        super().__init__(t5, config)
-        t5.register_forward_pre_hook(_hand_on, with_kwargs=True)
+    def __init__(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig):
+        super().__init__(base_model, config)
+        base_model.register_forward_pre_hook(_hand_on, with_kwargs=True)
 
     @abstractmethod
     def decoder_adapters(self, states: Tensor, inputs: dict[str, Any]) -> RowAdapters:
@@ -86,7 +86,7 @@ class RowAdaptedT5(AdaptedT5):
         """Encode, then decode; see :meth:`crosspt.models.prompted.PromptedModel.forward`."""
         asked = {name: kwargs[name] for name in ("output_attentions", "output_hidden_states") if name in kwargs}
         encoded, mask = self.encode(input_ids, attention_mask, task_ids, **asked)
-        return self.t5(encoder_outputs=encoded, attention_mask=mask, labels=labels, **kwargs)
+        return self.base_model(encoder_outputs=encoded, attention_mask=mask, labels=labels, **kwargs)
 
     def encode(
         self,
@@ -100,10 +100,10 @@ class RowAdaptedT5(AdaptedT5):
         Raises:
             RuntimeError: the T5 checkpoints its layers with reentrant autograd.
         """
-        for stack in (self.t5.encoder, self.t5.decoder):
+        for stack in (self.base_model.encoder, self.base_model.decoder):
             family.check_checkpointing(stack, type(self).__name__)
         inputs = self._inputs(input_ids, attention_mask, task_ids)
-        encoded = family.encode(self.t5, inputs, **kwargs)
+        encoded = family.encode(self.base_model, inputs, **kwargs)
         layers, rows = self.decoder_adapters(encoded[0], inputs)
         return AdaptedEncoderOutput(**encoded, rows=rows, layers=layers), inputs["attention_mask"]
 
@@ -123,7 +123,7 @@ def adapt_blocks(stack: Any, place: Place, change: Change) -> None:
             module.register_forward_hook(partial(_run_through, change))
 
 
-def _hand_on(t5: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _hand_on(base_model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Before the T5: the adapters that come with the encoder's output go to the decoder."""
     encoded = kwargs.get("encoder_outputs")
     if isinstance(encoded, AdaptedEncoderOutput):

@@ -25,19 +25,19 @@ class SavedMethod(Method):
 
     @abstractmethod
     def make(
-        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+        self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> PromptedModel:
         """A model at its start.
 
         Args:
-            t5: the frozen T5.
+            base_model: the frozen T5.
             config: the tasks and prompts.
             sources: encoded prompts (m, d) by source task; None where weights are put in afterwards.
         """
 
     def build(
         self,
-        t5: T5ForConditionalGeneration,
+        base_model: T5ForConditionalGeneration,
         config: CrossPTConfig,
         *,
         source_prompts: Mapping[str, Tensor] | None = None,
@@ -45,16 +45,16 @@ class SavedMethod(Method):
         initialize: bool = True,
     ) -> Any:
         """A model that is to be trained."""
-        if not isinstance(t5, family.CLASSES):
-            raise TypeError(f"{self.name}: t5 must be a T5ForConditionalGeneration, got {type(t5).__name__}")
-        return self.make(t5.requires_grad_(False), config, (source_prompts or {}) if initialize else None)
+        if not isinstance(base_model, family.CLASSES):
+            raise TypeError(f"{self.name}: expected a T5ForConditionalGeneration, got {type(base_model).__name__}")
+        return self.make(base_model.requires_grad_(False), config, (source_prompts or {}) if initialize else None)
 
     def save(self, model: PromptedModel, folder: Path) -> None:
         """Write ``method_model.safetensors``, what was learned, then ``method_config.json``, each atomically."""
         header = {
             "method": self.name,
             "config": model.config.to_dict(),
-            "base_model": family.describe(model.t5),
+            "base_model": family.describe(model.base_model),
         }
         write_weights(folder, header, model.learned(), WEIGHTS_NAME, METHOD_NAME)
 
@@ -69,18 +69,18 @@ class SavedMethod(Method):
             for name, parameter in learned.items():
                 parameter.copy_(state[name])
 
-    def load(self, t5: T5ForConditionalGeneration, folder: Path) -> PromptedModel:
+    def load(self, base_model: T5ForConditionalGeneration, folder: Path) -> PromptedModel:
         """The saved model."""
-        config, base_model = self.read(folder)
-        if base_model.get("d_model") != t5.config.d_model:
+        config, origin = self.read(folder)
+        if origin.get("d_model") != base_model.config.d_model:
             raise ValueError(
-                f"from_pretrained: the weights in {folder} were made for d_model {base_model.get('d_model')} "
-                f"({base_model.get('name')!r}), the T5 has {t5.config.d_model}"
+                f"from_pretrained: the weights in {folder} were made for d_model {origin.get('d_model')} "
+                f"({origin.get('name')!r}), the T5 has {base_model.config.d_model}"
             )
-        Origin(str(folder), base_model, config.prefix_mode).warn_of(
-            family.describe(t5), config.prefix_mode, "the weights"
+        Origin(str(folder), origin, config.prefix_mode).warn_of(
+            family.describe(base_model), config.prefix_mode, "the weights"
         )
-        model: PromptedModel = self.build(t5, config, initialize=False)
+        model: PromptedModel = self.build(base_model, config, initialize=False)
         self.restore(model, folder)
         return model
 

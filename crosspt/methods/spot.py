@@ -35,10 +35,10 @@ class Spot(RowsMethod):
         return super().plan_sources(_with_targets(config), training, available)
 
     def rows(
-        self, t5: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
+        self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, sources: Mapping[str, Tensor] | None
     ) -> nn.Module:
         """Prompts of the targets' most similar sources."""
-        shape = len(config.tasks), config.prompt_length, t5.config.d_model
+        shape = len(config.tasks), config.prompt_length, base_model.config.d_model
         if sources is None:
             return TaskPrompts(torch.zeros(shape))
         known = _with_targets(config).resolved_source_tasks

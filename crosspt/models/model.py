@@ -37,7 +37,7 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
     """A T5 whose inputs carry the prompt of their task. Only the prompts learn.
 
     Args:
-        t5: a ``T5ForConditionalGeneration`` (1.0, 1.1, flan, mT5). Its parameters are frozen in place.
+        base_model: a ``T5ForConditionalGeneration`` (1.0, 1.1, flan, mT5). Its parameters are frozen in place.
         config: the prompts.
         source_prompts: encoded stage-1 prompts (m, d) by task, for schemes that start from them.
         tokenizer: for initialisation from text.
@@ -56,7 +56,7 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
 
     def __init__(
         self,
-        t5: T5ForConditionalGeneration,
+        base_model: T5ForConditionalGeneration,
         config: CrossPTConfig,
         *,
         source_prompts: Mapping[str, Tensor] | None = None,
@@ -64,14 +64,14 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
         backend: Backend = "auto",
         initialize: bool = True,
     ):
-        super().__init__(t5, config, backend)
-        t5.requires_grad_(False)
+        super().__init__(base_model, config, backend)
+        base_model.requires_grad_(False)
         for task in config.resolved_source_tasks if config.parsed_scheme.needs_source_prompts else ():
             origin = getattr(source_prompts, "origins", {}).get(task)
             if origin is not None:
-                origin.warn_of(family.describe(t5), config.prefix_mode, f"the source prompts of {task}")
+                origin.warn_of(family.describe(base_model), config.prefix_mode, f"the source prompts of {task}")
         self.embedding = CrossPTEmbedding(
-            family.text_embedding(t5),
+            family.text_embedding(base_model),
             config,
             source_prompts=source_prompts,
             tokenizer=tokenizer,
@@ -84,7 +84,7 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
 
     def get_extra_state(self) -> Tensor:
         """The prompts' configuration and the T5 they belong to, as the bytes of a JSON text."""
-        return pack_header(self.config, family.describe(self.t5))
+        return pack_header(self.config, family.describe(self.base_model))
 
     def set_extra_state(self, state: Tensor) -> None:
         """Raise ValueError where a state belongs to other prompt settings."""
@@ -98,7 +98,7 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:
         """What the T5 takes: rows that carry their prompts, or, isolated, tokens and the prefixes they read."""
-        self.embedding.token_embedding = family.text_embedding(self.t5)  # it may have been replaced
+        self.embedding.token_embedding = family.text_embedding(self.base_model)  # it may have been replaced
         if self.config.prefix_mode == "full":
             embeds, mask = self.embedding(input_ids, attention_mask, task_ids)
             return {"inputs_embeds": embeds, "attention_mask": mask}
@@ -113,9 +113,9 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
         """
 
         def compute() -> Prefix:
-            return family.prefix(self.t5, self.embedding.compose().to(self.t5.dtype))
+            return family.prefix(self.base_model, self.embedding.compose().to(self.base_model.dtype))
 
-        if self.t5.training:  # with dropout no two are alike
+        if self.base_model.training:  # with dropout no two are alike
             return compute()
         device = self.device.type
         autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
@@ -162,13 +162,13 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
             state = {name: state_dict[BANK + name] for name in state}
         with torch.no_grad():
             prompts = bank.compose("torch")
-        save_prompts(save_directory, SavedPrompts(self.config, family.describe(self.t5), state, prompts))
+        save_prompts(save_directory, SavedPrompts(self.config, family.describe(self.base_model), state, prompts))
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **kwargs)
 
     @classmethod
     def from_pretrained(
-        cls, t5: T5ForConditionalGeneration, folder: str | os.PathLike[str], *, backend: Backend = "auto"
+        cls, base_model: T5ForConditionalGeneration, folder: str | os.PathLike[str], *, backend: Backend = "auto"
     ) -> "CrossPTModel":
         """A T5 with the prompts of a folder that :meth:`save_pretrained` or the Trainer wrote. Training can go on.
 
@@ -178,19 +178,19 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
             ValueError: a file is missing, foreign or corrupt, or the prompts were made for another width.
         """
         if holds_state(folder):
-            config, base_model, state = load_state(folder)
+            config, trained_on, state = load_state(folder)
         else:
             saved = load_prompts(folder)
-            config, base_model, state = saved.config, saved.base_model, saved.state
-        width = base_model.get("d_model")
-        if width != t5.config.d_model:
+            config, trained_on, state = saved.config, saved.base_model, saved.state
+        width = trained_on.get("d_model")
+        if width != base_model.config.d_model:
             raise ValueError(
                 f"from_pretrained: the prompts in {folder} have width {width} "
-                f"(made for {base_model.get('name')!r}), the T5 has d_model {t5.config.d_model}"
+                f"(made for {trained_on.get('name')!r}), the T5 has d_model {base_model.config.d_model}"
             )
-        origin = Origin(str(folder), base_model, config.prefix_mode)
-        origin.warn_of(family.describe(t5), config.prefix_mode, "the prompts")
-        model = cls(t5, config, backend=backend, initialize=False)
+        origin = Origin(str(folder), trained_on, config.prefix_mode)
+        origin.warn_of(family.describe(base_model), config.prefix_mode, "the prompts")
+        model = cls(base_model, config, backend=backend, initialize=False)
         bank = model.embedding.bank
         check_state(folder, state, bank.state_dict())
         bank.load_state_dict(state)

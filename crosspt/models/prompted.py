@@ -18,7 +18,7 @@ class PromptedModel(nn.Module, ABC):
     """A T5 that is called with task ids. A subclass says in :meth:`_inputs` what the T5 gets for them.
 
     Args:
-        t5: a ``T5ForConditionalGeneration`` (1.0, 1.1, flan, mT5).
+        base_model: a ``T5ForConditionalGeneration`` (1.0, 1.1, flan, mT5).
         config: the tasks, which the task ids count, and the settings of prompts.
         backend: see :func:`crosspt.functional.compose_prompts`.
 
@@ -29,31 +29,33 @@ class PromptedModel(nn.Module, ABC):
     # The Trainer would otherwise take **kwargs as a sign that the loss is normalised over accumulation steps.
     accepts_loss_kwargs = False
 
-    def __init__(self, t5: T5ForConditionalGeneration, config: CrossPTConfig, backend: Backend = "auto"):
+    def __init__(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, backend: Backend = "auto"):
         super().__init__()
-        if not isinstance(t5, family.CLASSES):
-            raise TypeError(f"{type(self).__name__}: t5 must be a T5ForConditionalGeneration, got {type(t5).__name__}")
-        self.t5 = t5
-        self.config = config.for_model(t5.config)
-        family.prepare(t5, backend, isolated=config.prefix_mode == "isolated")
+        if not isinstance(base_model, family.CLASSES):
+            raise TypeError(
+                f"{type(self).__name__}: expected a T5ForConditionalGeneration, got {type(base_model).__name__}"
+            )
+        self.base_model = base_model
+        self.config = config.for_model(base_model.config)
+        family.prepare(base_model, backend, isolated=config.prefix_mode == "isolated")
 
     def __getattr__(self, name: str) -> Any:
         """What the T5 has and this class has not."""
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name == "t5":  # before it is set
+            if name == "base_model":  # before it is set
                 raise
-            return getattr(self.t5, name)
+            return getattr(self.base_model, name)
 
     @property
     def generation_config(self) -> Any:
         """The T5's, by which :meth:`generate` goes."""
-        return self.t5.generation_config
+        return self.base_model.generation_config
 
     @generation_config.setter
     def generation_config(self, config: Any) -> None:
-        self.t5.generation_config = config
+        self.base_model.generation_config = config
 
     @property
     @abstractmethod
@@ -62,7 +64,7 @@ class PromptedModel(nn.Module, ABC):
 
     def get_input_embeddings(self) -> nn.Module:
         """The module that embeds the text."""
-        return family.text_embedding(self.t5)
+        return family.text_embedding(self.base_model)
 
     def forward(
         self,
@@ -85,7 +87,7 @@ class PromptedModel(nn.Module, ABC):
             The T5's output; ``loss`` is set when labels are given, ``encoder_last_hidden_state`` is (B, m + L, d), or
             (B, L, d) with isolated prefixes, in which padding on the left of a row comes last.
         """
-        return self.t5(**self._inputs(input_ids, attention_mask, task_ids), labels=labels, **kwargs)
+        return self.base_model(**self._inputs(input_ids, attention_mask, task_ids), labels=labels, **kwargs)
 
     @torch.no_grad()
     def generate(
@@ -120,8 +122,8 @@ class PromptedModel(nn.Module, ABC):
         if kwargs.get("assistant_model") is not None:  # it encodes the ids by itself, under the same mask
             padding = self.generation_config.pad_token_id or 0
             ids = nn.functional.pad(ids, (mask.shape[1] - ids.shape[1], 0), value=padding)
-        t5: Any = self.t5  # transformers types generate() for a protocol that its own T5 does not meet
-        return t5.generate(inputs=ids, encoder_outputs=encoded, attention_mask=mask, **kwargs)
+        base_model: Any = self.base_model  # transformers types generate() for a protocol that its own T5 does not meet
+        return base_model.generate(inputs=ids, encoder_outputs=encoded, attention_mask=mask, **kwargs)
 
     def encode(
         self,
@@ -143,7 +145,7 @@ class PromptedModel(nn.Module, ABC):
             ``attention_mask``: (B, m + L) or, isolated, (B, L) beside what its decoder reads of the prefixes.
         """
         inputs = self._inputs(input_ids, attention_mask, task_ids)
-        return family.encode(self.t5, inputs, **kwargs), inputs["attention_mask"]
+        return family.encode(self.base_model, inputs, **kwargs), inputs["attention_mask"]
 
     @abstractmethod
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:

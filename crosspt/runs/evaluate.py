@@ -56,7 +56,7 @@ def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
 
 def evaluate_prompts(
     checkpoint: Path,
-    t5: T5ForConditionalGeneration,
+    base_model: T5ForConditionalGeneration,
     tokenizer: Any,
     rows: Mapping[str, TaskRows],
     run: RunConfig,
@@ -66,7 +66,7 @@ def evaluate_prompts(
 
     Args:
         checkpoint: a run's folder, or one that ``save_pretrained`` wrote.
-        t5: the T5, which is put on the device.
+        base_model: the T5, which is put on the device.
         tokenizer: its tokenizer.
         rows: test rows by task.
         run: the settings; how rows are encoded and answered is read.
@@ -81,7 +81,7 @@ def evaluate_prompts(
         folder = method.folder_of(checkpoint, name)
         if folder != loaded:
             model, loaded = None, folder  # one at a time: each may hold weights of the T5's size
-            model = method.load(t5, folder).eval().to(device)
+            model = method.load(base_model, folder).eval().to(device)
         task_id = model.config.tasks.index(name)
         with model.keep_prompts():
             answers = answer_task(
@@ -125,9 +125,11 @@ def evaluate(
         rows = load_rows(tasks_at, run.data, train=False)
     except MissingRowsError as error:
         raise ValueError(f"{error}; if it has moved, give --data-dir, or --tasks with the file of your task") from None
-    t5, tokenizer = _load_t5(run)
+    base_model, tokenizer = _load_t5(run)
     loaded = time.perf_counter()
-    predictions = evaluate_prompts(checkpoint, t5, tokenizer, {name: rows[name] for name in names}, run, compute)
+    predictions = evaluate_prompts(
+        checkpoint, base_model, tokenizer, {name: rows[name] for name in names}, run, compute
+    )
     results = score_prompts(checkpoint, run, predictions)
     seconds = {"load": loaded - started, "evaluate": time.perf_counter() - loaded}
     method = find_method(run.method)
@@ -159,14 +161,14 @@ def evaluate_bare(
     started = time.perf_counter()
     device = pick_device(compute.device)
     rows = load_rows(dict(enumerate(tasks)), data, train=False)
-    t5: Any  # transformers wraps to() without its overloads
-    t5, tokenizer = load_t5(model)
-    t5.eval().to(device)
+    base_model: Any  # transformers wraps to() without its overloads
+    base_model, tokenizer = load_t5(model)
+    base_model.eval().to(device)
     loaded = time.perf_counter()
     scheme = "prefix" if data.prefix else "bare"
     predictions = join_predictions(
         [
-            answer_task(BareT5(t5), tokenizer, task_rows, data, compute, scheme=scheme, decode=decode)
+            answer_task(BareT5(base_model), tokenizer, task_rows, data, compute, scheme=scheme, decode=decode)
             for task_rows in rows.values()
         ]
     )
@@ -207,16 +209,16 @@ def predict(
         decode: ``"generate"`` or ``"rank"``.
     """
     device = pick_device(compute.device)
-    t5, tokenizer = _load_t5(run)
+    base_model, tokenizer = _load_t5(run)
     rows = [row for row in inputs if not isinstance(row, str)]
     texts = [text for text in inputs if isinstance(text, str)]
     encoded = encode_inputs(task, rows, tokenizer, prefix=run.data.prefix, max_length=run.data.max_length)
     if texts:
         encoded = tokenizer(texts, truncation=True, max_length=run.data.max_length).input_ids
     method = find_method(run.method)
-    model = method.load(t5, method.folder_of(checkpoint, task.name)).eval().to(device)
+    model = method.load(base_model, method.folder_of(checkpoint, task.name)).eval().to(device)
     words = task.label_words(run.data.label_set, task_letter(run.prompts.tasks.index(task.name)))
-    decoder = make_decoder(decode, model.t5, tokenizer, task, words)
+    decoder = make_decoder(decode, model.base_model, tokenizer, task, words)
     task_id = model.config.tasks.index(task.name)
     with model.keep_prompts():
         (answers,) = answer_rows(

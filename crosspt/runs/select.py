@@ -53,7 +53,7 @@ def _score(
     with model.keep_prompts():
         for task_id, name in enumerate(model.config.tasks):
             task, words, inputs, references = questions[name]
-            decoder = make_decoder(decode, model.t5, tokenizer, task, words)
+            decoder = make_decoder(decode, model.base_model, tokenizer, task, words)
             (answers,) = answer_rows(model, tokenizer, inputs, [decoder], compute, task_id=task_id)
             found = compute_metrics(task, answers.texts, references, possible_answers(task, words))
             scores[name] = next(iter(found.values.values())) or 0.0

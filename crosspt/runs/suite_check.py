@@ -66,8 +66,8 @@ def measure_seed(seed: int, folder: Path, model: str) -> list[dict[str, Any]]:
         run = _make_run("P", seed, shots, model)
         content = train(run, folder / f"P-{shots}-{seed}", resume=True, device="cpu", progress=False)
         results += [{**row, "condition": f"P at {shots} rows"} for row in content["results"]]
-    t5, tokenizer = load_t5(model)
-    learned = load_source_prompts([folder / f"P-{MANY}-{seed}"], t5.config.d_model)
+    base_model, tokenizer = load_t5(model)
+    learned = load_source_prompts([folder / f"P-{MANY}-{seed}"], base_model.config.d_model)
     run = _make_run("PI", seed, FEW, model)
     rows = load_rows({position: get_task(name) for position, name in enumerate(TASKS)}, run.data)
     for condition, start in starts(seed).items():
@@ -75,8 +75,10 @@ def measure_seed(seed: int, folder: Path, model: str) -> list[dict[str, Any]]:
         job = Job("", run.prompts, run.training)
         if not job.is_finished(target):
             given = {task: learned[start[task]] for task in TASKS}
-            run_job(job, target, t5, tokenizer, rows, run.data, source_prompts=given, device="cpu", progress=False)
-        answers = evaluate_prompts(target, t5, tokenizer, rows, run, Compute(device="cpu", progress=False))
+            run_job(
+                job, target, base_model, tokenizer, rows, run.data, source_prompts=given, device="cpu", progress=False
+            )
+        answers = evaluate_prompts(target, base_model, tokenizer, rows, run, Compute(device="cpu", progress=False))
         results += [{**row, "condition": condition} for row in score_prompts(target, run, answers)]
     return [row for row in results if row["scheme"] != MAJORITY]
 

@@ -40,7 +40,7 @@ class Preparation:
 
     Attributes:
         run: its settings.
-        t5: the frozen model.
+        base_model: the frozen model.
         tokenizer: its tokenizer.
         rows: the rows of the targets and of the source tasks that stage 1 trains on, by name.
         source_jobs: stage 1, which trains the missing source prompts.
@@ -49,7 +49,7 @@ class Preparation:
     """
 
     run: RunConfig
-    t5: T5ForConditionalGeneration
+    base_model: T5ForConditionalGeneration
     tokenizer: Any
     rows: dict[str, TaskRows]
     source_jobs: list[Job]
@@ -80,7 +80,7 @@ class Preparation:
         with torch.no_grad():
             for job in [*self.source_jobs, *self.target_jobs]:
                 method = find_method(job.method)
-                model = method.build(self.t5, job.config, source_prompts=prompts, tokenizer=self.tokenizer)
+                model = method.build(self.base_model, job.config, source_prompts=prompts, tokenizer=self.tokenizer)
                 prompts |= method.prompts(model)
                 if job in self.target_jobs:
                     self.trainable_parameters += model.count_parameters()[0]
@@ -91,11 +91,11 @@ class Preparation:
         ``added_bytes`` is what it takes beside the T5, without activations: the weights of its own, and of those that
         learn their gradients and Adam's two moments.
         """
-        frozen = {id(parameter) for parameter in self.t5.parameters()}
+        frozen = {id(parameter) for parameter in self.base_model.parameters()}
         described = []
         for job in [*self.source_jobs, *self.target_jobs]:
             method = find_method(job.method)
-            model = method.build(self.t5, job.config, initialize=False)
+            model = method.build(self.base_model, job.config, initialize=False)
             own = sum(parameter.nbytes for parameter in model.parameters() if id(parameter) not in frozen)
             learned = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
             rows = sum(len(self.rows[task].train) for task in job.config.tasks)
@@ -124,8 +124,8 @@ def _row_of_each_label(task: Task, rows: datasets.Dataset) -> datasets.Dataset:
 def prepare(run: RunConfig) -> Preparation:
     """Load the model and the rows and plan the jobs; every setting that does not fit raises here."""
     find_method(run.method).check(run)
-    t5, tokenizer = load_t5(run.model)
-    given = load_source_prompts(run.source_prompts, t5.config.d_model)
+    base_model, tokenizer = load_t5(run.model)
+    given = load_source_prompts(run.source_prompts, base_model.config.d_model)
     stage1 = source_jobs(run, given)
     trained = {task for job in stage1 for task in job.config.tasks}
     tasks = run_tasks(run)
@@ -133,7 +133,7 @@ def prepare(run: RunConfig) -> Preparation:
     sources = {position: task for position, task in tasks.items() if position not in targets and task.name in trained}
     dev = run.training.select == "best"
     rows = load_rows(targets, run.data, dev=dev) | load_rows(sources, run.data, test=False, dev=dev)
-    ready = Preparation(run, t5, tokenizer, rows, stage1, target_jobs(run))
+    ready = Preparation(run, base_model, tokenizer, rows, stage1, target_jobs(run))
     ready.check(given)
     return ready
 
@@ -204,7 +204,7 @@ def train(
         steps = _run_jobs(ready, ready.target_jobs, folder, source_folder, compute, report_to)
         trained = time.perf_counter()
         targets = {name: ready.rows[name] for name in run.prompts.tasks}
-        predictions = evaluate_prompts(folder, ready.t5, ready.tokenizer, targets, run, compute)
+        predictions = evaluate_prompts(folder, ready.base_model, ready.tokenizer, targets, run, compute)
         rows = score_prompts(folder, run, predictions)
         seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
         content = make_results(run.to_dict(), seconds, rows, analyse(method, folder, run.prompts.tasks))
@@ -261,7 +261,7 @@ def _run_jobs(
         steps += run_job(
             job,
             folder,
-            ready.t5,
+            ready.base_model,
             ready.tokenizer,
             ready.rows,
             ready.run.data,
@@ -277,9 +277,9 @@ def _run_jobs(
 def _source_prompts(ready: Preparation, jobs: Sequence[Job], folder: Path) -> Mapping[str, Tensor]:
     """What is given and what finished jobs of stage 1 have learned for others to start from."""
     trained = [folder / job.folder for job in jobs if job.method == CROSSPT]
-    found = load_source_prompts([*ready.run.source_prompts, *trained], ready.t5.config.d_model)
+    found = load_source_prompts([*ready.run.source_prompts, *trained], ready.base_model.config.d_model)
     for job in jobs:
         if job.method != CROSSPT:
             method = find_method(job.method)
-            found.update(method.prompts(method.load(ready.t5, folder / job.folder)))
+            found.update(method.prompts(method.load(ready.base_model, folder / job.folder)))
     return found

@@ -28,7 +28,7 @@ from crosspt.training.trainer import PromptTrainer
 def run_job(
     job: Job,
     folder: Path,
-    t5: T5ForConditionalGeneration,
+    base_model: T5ForConditionalGeneration,
     tokenizer: Any,
     rows: Mapping[str, TaskRows],
     data: DataConfig,
@@ -46,7 +46,7 @@ def run_job(
     Args:
         job: what to train.
         folder: the run's folder.
-        t5: the model; its dropout rates are set while training.
+        base_model: the model; its dropout rates are set while training.
         tokenizer: the T5's.
         rows: the rows of each task.
         data: how rows are encoded.
@@ -61,9 +61,9 @@ def run_job(
     """
     set_seed(job.training.seed)
     method = find_method(job.method)
-    model = method.build(t5, job.config, source_prompts=source_prompts, tokenizer=tokenizer)
+    model = method.build(base_model, job.config, source_prompts=source_prompts, tokenizer=tokenizer)
     if job.training.lm_dropout is not None:
-        _set_dropout(model.t5, job.training.lm_dropout)
+        _set_dropout(model.base_model, job.training.lm_dropout)
     with reporting(report_to, folder / LOGS / job.folder) as callbacks:
         folder = folder / job.folder
         trainer = PromptTrainer(
@@ -86,8 +86,8 @@ def run_job(
     return steps
 
 
-def _set_dropout(t5: nn.Module, rate: float) -> None:
-    for module in t5.modules():
+def _set_dropout(base_model: nn.Module, rate: float) -> None:
+    for module in base_model.modules():
         if isinstance(module, nn.Dropout):
             module.p = rate
         elif isinstance(getattr(module, "dropout", None), float):

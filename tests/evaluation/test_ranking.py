@@ -40,7 +40,7 @@ def make_model(version: str = "1.0", prefix_mode: Any = "full") -> CrossPTModel:
 def rank(
     model: CrossPTModel, tokenizer: Any, inputs: list[list[int]], answers: list[str], task_id: int, **options: Any
 ) -> list[str]:
-    decoders = [ranking_decoder(model.t5, tokenizer, answers)]
+    decoders = [ranking_decoder(model.base_model, tokenizer, answers)]
     return answer_rows(model, tokenizer, inputs, decoders, Compute(**options), task_id=task_id)[0].texts
 
 
@@ -66,10 +66,10 @@ def test_all_answers_at_once_as_one_at_a_time(
     answers = tokenizer(WORDS).input_ids
     longest = max(map(len, answers))
     labels = torch.tensor([ids + [-100] * (longest - len(ids)) for ids in answers])
-    asked: Any = BareT5(model.t5) if bare else model
-    expected = losses((lambda task_ids, **rest: model.t5(**rest)) if bare else model, inputs, answers)
+    asked: Any = BareT5(model.base_model) if bare else model
+    expected = losses((lambda task_ids, **rest: model.base_model(**rest)) if bare else model, inputs, answers)
     states, mask = asked.encode(**inputs)
-    found = log_likelihoods(model.t5, states, mask, labels)
+    found = log_likelihoods(model.base_model, states, mask, labels)
     torch.testing.assert_close(found, expected)
     assert found.dtype == torch.float64
 
@@ -92,7 +92,7 @@ def test_the_likeliest_answer_wins_whatever_the_batch(tokenizer: PreTrainedToken
 def test_log_probabilities_have_the_order_of_rows_and_answers(tokenizer: PreTrainedTokenizerFast) -> None:
     model = make_model()
     inputs = [[25, 1], [26, 27, 28, 1], [29, 30, 1]]
-    decoders = [greedy_decoder(model.t5, tokenizer, 1), ranking_decoder(model.t5, tokenizer, WORDS)]
+    decoders = [greedy_decoder(model.base_model, tokenizer, 1), ranking_decoder(model.base_model, tokenizer, WORDS)]
     generated, ranked = answer_rows(model, tokenizer, inputs, decoders, Compute(batch_size=2), task_id=1)
     assert generated.log_probabilities is None
     expected: list[Tensor] = []
@@ -109,24 +109,24 @@ def test_one_encoder_pass_for_all_decoders(tokenizer: PreTrainedTokenizerFast) -
     model = make_model()
     rows: dict[str, list[int]] = {"encoder": [], "decoder": []}
     for name, seen in rows.items():
-        stack = getattr(model.t5, name)
+        stack = getattr(model.base_model, name)
         stack.final_layer_norm.register_forward_hook(lambda _, inputs, __, seen=seen: seen.append(len(inputs[0])))
-    decoders = [greedy_decoder(model.t5, tokenizer, 1), ranking_decoder(model.t5, tokenizer, WORDS)]
+    decoders = [greedy_decoder(model.base_model, tokenizer, 1), ranking_decoder(model.base_model, tokenizer, WORDS)]
     answer_rows(model, tokenizer, [[25, 1], [26, 27, 1]], decoders, Compute(), task_id=0)
     assert rows == {"encoder": [2], "decoder": [2, 2 * len(WORDS)]}
 
 
 def test_of_equal_answers_the_first_wins(tokenizer: PreTrainedTokenizerFast) -> None:
     model = make_model()
-    model.t5.lm_head.weight.data.zero_()
+    model.base_model.lm_head.weight.data.zero_()
     assert rank(model, tokenizer, [[25, 1]], ["w2", "w1"], task_id=0) == ["w2"]
 
 
 def test_answers_the_tokenizer_cannot_tell_apart(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ValueError, match="the targets 'w2 w3' and 'w2  w3' have the same tokens"):
-        ranking_decoder(make_model().t5, tokenizer, ["w1", "w2 w3", "w2  w3"])
+        ranking_decoder(make_model().base_model, tokenizer, ["w1", "w2 w3", "w2  w3"])
     with pytest.raises(ValueError, match="the tokenizer has no tokens for the target 'foo', got "):
-        ranking_decoder(make_model().t5, tokenizer, ["w1", "foo", "bar"])
+        ranking_decoder(make_model().base_model, tokenizer, ["w1", "foo", "bar"])
 
 
 def test_what_a_task_may_answer(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -137,6 +137,6 @@ def test_what_a_task_may_answer(tokenizer: PreTrainedTokenizerFast) -> None:
     assert (len(texts), texts[:2], texts[-2:]) == (26, ["0.0", "0.2"], ["4.8", "5.0"])
     assert {scores.target_text({"label": hundredth / 100}, ()) for hundredth in range(501)} == set(texts)
     model = make_model()
-    decoder = make_decoder("rank", model.t5, tokenizer, classes, ("A0", "A1"))
+    decoder = make_decoder("rank", model.base_model, tokenizer, classes, ("A0", "A1"))
     (ranked,) = answer_rows(model, tokenizer, [[25, 1]], [decoder], Compute(), task_id=0)
     assert ranked.texts[0] in ("A0", "A1")

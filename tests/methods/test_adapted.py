@@ -73,14 +73,14 @@ def redefine(t5: Any, learned: dict[str, Tensor], name: str) -> None:
     """Make a plain T5 compute what a method has learned."""
     state = t5.state_dict()
     for key, value in learned.items():
-        key = key.removeprefix("t5.")
+        key = key.removeprefix("base_model.")
         if key in state:  # fine-tuned weights, and the norms beside adapters
             t5.get_parameter(key).data = value
         elif name in DEFINITIONS:
             change, folder, parts = DEFINITIONS[name]
             if key.endswith(folder + parts[0]):
                 place = key.removesuffix(f".{folder}{parts[0]}")
-                numbers = [learned[f"t5.{place}.{folder}{part}"] for part in parts]
+                numbers = [learned[f"base_model.{place}.{folder}{part}"] for part in parts]
                 layer = t5.get_submodule(place)
                 if name == "ia3" and place.endswith("wo"):  # it scales the hidden units, the layer's input
                     layer.register_forward_pre_hook(partial(scale_input, value))
@@ -129,7 +129,7 @@ def test_it_computes_what_its_definition_says(name: str, version: str, batch: Ba
     torch.testing.assert_close(got.loss, wanted.loss)
     assert not torch.allclose(got.logits, t5(**inputs, labels=labels).logits, atol=1e-3), "nothing was adapted"
     states, mask = model.encode(**inputs, task_ids=task_ids)
-    ranked = model.t5(encoder_outputs=states, attention_mask=mask, labels=labels).logits
+    ranked = model.base_model(encoder_outputs=states, attention_mask=mask, labels=labels).logits
     torch.testing.assert_close(ranked, got.logits, rtol=1e-4, atol=1e-5)
     options = {"max_new_tokens": 4, "do_sample": False}
     generated = other.generate(**plain, **options)
@@ -261,6 +261,6 @@ def test_a_prepared_t5_with_the_own_attention_is_copied_with_its_hooks(batch: Ba
     t5(input_ids=inputs["input_ids"], labels=inputs["labels"])  # puts the hooks on
     model = build("fine-tuning", t5)
     plain = base(make_t5())
-    plain.load_state_dict(model.t5.state_dict())
+    plain.load_state_dict(model.base_model.state_dict())
     wanted = plain(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], labels=inputs["labels"])
     torch.testing.assert_close(model(**inputs).logits, wanted.logits, rtol=1e-4, atol=1e-5)

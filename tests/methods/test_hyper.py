@@ -92,7 +92,7 @@ def define_hyperdecoder(t5: Any, known: dict[str, Tensor], row: int) -> None:
         return F.linear(x, known[f"{part}.weight"], known[f"{part}.bias"])
 
     for layer, block in enumerate(t5.encoder.block):
-        name = f"t5.encoder.block.{layer}.layer.1.adapter."
+        name = f"base_model.encoder.block.{layer}.layer.1.adapter."
         numbers = [known[name + part] for part in ("down.weight", "down.bias", "up.weight", "up.bias")]
         block.layer[1].register_forward_hook(partial(through_hyperdecoder, numbers))
     width = t5.config.d_model
@@ -128,7 +128,7 @@ def test_every_row_of_a_batch_is_the_definition(name: str, noise: float, version
         wanted = []
         for row, text in enumerate(TEXTS):
             other = copy.deepcopy(t5)
-            other.load_state_dict({key.removeprefix("t5."): value for key, value in known.items()}, strict=False)
+            other.load_state_dict({key.removeprefix("base_model."): value for key, value in known.items()}, strict=False)
             DEFINITIONS[name](other, known, row)
             wanted.append(other(input_ids=torch.tensor([text]), labels=labels[row : row + 1]).logits[0])
         assert_close(found.logits, torch.stack(wanted))
@@ -145,19 +145,19 @@ def test_every_row_of_a_batch_is_that_row_alone(name: str, side: str) -> None:
     options = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False}
     with torch.no_grad():
         states, mask = model.encode(*batch)
-        ranked = log_likelihoods(model.t5, states, mask, ANSWERS)
-        assert torch.equal(log_likelihoods(model.t5, states, mask, ANSWERS), ranked), (
+        ranked = log_likelihoods(model.base_model, states, mask, ANSWERS)
+        assert torch.equal(log_likelihoods(model.base_model, states, mask, ANSWERS), ranked), (
             "the first call changed the states"
         )
         greedy, beams = model.generate(*batch, **options), model.generate(*batch, **options, **many)
-        again = model.t5.generate(encoder_outputs=states, attention_mask=mask, use_cache=False, **options)
+        again = model.base_model.generate(encoder_outputs=states, attention_mask=mask, use_cache=False, **options)
         logits = model(*batch, labels=ANSWERS[:1].clamp(min=0).repeat(len(TEXTS), 1)).logits
         for row in range(len(TEXTS)):
             one = alone(row)
             own = model(*one, labels=ANSWERS[:1].clamp(min=0)).logits
             assert_close(logits[row], own[0])
             own_states, own_mask = model.encode(*one)
-            assert_close(ranked[row], log_likelihoods(model.t5, own_states, own_mask, ANSWERS)[0])
+            assert_close(ranked[row], log_likelihoods(model.base_model, own_states, own_mask, ANSWERS)[0])
             assert torch.equal(greedy[row], model.generate(*one, **options)[0])
             own_beams = model.generate(*one, **options, **many)
             assert torch.equal(beams.sequences[2 * row : 2 * row + 2], own_beams.sequences)
@@ -200,7 +200,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name: str) -> None:
     def gradients(checkpointing: bool) -> dict[str, Tensor]:
         model = build(name, make_t5(dropout_rate=0.0)).train()
         if checkpointing:
-            model.t5.gradient_checkpointing_enable({"use_reentrant": False})
+            model.base_model.gradient_checkpointing_enable({"use_reentrant": False})
         loss = model(ids, mask, tasks, labels=ids).loss
         model(ids.flip(0), mask.flip(0), tasks.flip(0), labels=ids)  # rows that a second pass must not mix up with
         loss.backward()
@@ -214,7 +214,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_reentrant_checkpointing_is_refused(name: str) -> None:
     model = build(name, make_t5()).train()
-    model.t5.gradient_checkpointing_enable({"use_reentrant": True})
+    model.base_model.gradient_checkpointing_enable({"use_reentrant": True})
     ids, mask, tasks = rows_of("right")
     with pytest.raises(RuntimeError, match=r"^Hyper\w+T5 needs gradient checkpointing with use_reentrant=False$"):
         model(ids, mask, tasks, labels=ids)
@@ -247,11 +247,11 @@ def test_a_t5_that_is_not_called_through_its_model(name: str) -> None:
     model = build(name, make_t5())
     ids, mask, tasks = rows_of("right")
     with pytest.raises(ValueError, match="T5: expected the output of the model's encode as encoder_outputs, got none"):
-        model.t5(input_ids=ids, attention_mask=mask, labels=ids)
+        model.base_model(input_ids=ids, attention_mask=mask, labels=ids)
     states, mask = model.encode(ids, mask, tasks)
     plain = BaseModelOutput(last_hidden_state=states.last_hidden_state)
     with pytest.raises(ValueError, match="T5: expected the output of the model's encode as encoder_outputs, got none"):
-        model.t5.generate(encoder_outputs=plain, attention_mask=mask)
+        model.base_model.generate(encoder_outputs=plain, attention_mask=mask)
 
 
 def test_task_ids_that_do_not_fit() -> None:

@@ -18,7 +18,7 @@ class Shifted(AdaptedT5):
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:
         rows = super()._inputs(input_ids, attention_mask, task_ids)
-        return {"inputs_embeds": self.t5.shared(rows.pop("input_ids")) + self.shift, **rows}
+        return {"inputs_embeds": self.base_model.shared(rows.pop("input_ids")) + self.shift, **rows}
 
 
 class Toy(AdaptingMethod):

@@ -119,7 +119,7 @@ def test_a_draft_model_changes_no_answer(mode: str, batch: Batch) -> None:
 @pytest.mark.parametrize("options", [{"num_beams": 3}, {"num_beams": 2, "num_return_sequences": 2}], ids=str)
 def test_rows_encoded_once_serve_many_generations(mode: str, options: dict[str, int], batch: Batch) -> None:
     model, rows = make_model(mode), inputs(batch)
-    t5: Any = model.t5
+    t5: Any = model.base_model
     beams: Any = {"max_new_tokens": 4, **options}
     expected = model.generate(**rows, **beams)
     encoded, mask = model.encode(**rows)
@@ -144,7 +144,7 @@ def test_rows_do_not_depend_on_the_padding_beside_them(mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_the_present_embedding_of_the_t5_is_used(mode: str, batch: Batch) -> None:
     model, rows = make_model(mode), batch()
-    model.t5.set_input_embeddings(torch.nn.Embedding(60, 16))
-    fresh = CrossPTModel(model.t5, model.config, initialize=False).eval()
+    model.base_model.set_input_embeddings(torch.nn.Embedding(60, 16))
+    fresh = CrossPTModel(model.base_model, model.config, initialize=False).eval()
     fresh.load_state_dict(model.state_dict())
     assert torch.equal(model(**rows).logits, fresh(**rows).logits)

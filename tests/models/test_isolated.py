@@ -142,7 +142,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(backend: Backend, size:
     for checkpointing in (False, True):
         model = make_model(backend=backend, num_layers=size, num_heads=size, dropout_rate=0.1).train()
         if checkpointing:
-            model.t5.gradient_checkpointing_enable({"use_reentrant": False})
+            model.base_model.gradient_checkpointing_enable({"use_reentrant": False})
         torch.manual_seed(3)
         model(**batch(rows=2)).loss.backward()
         gradients.append([p.grad for p in model.embedding.bank.parameters()])
@@ -152,7 +152,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(backend: Backend, size:
 
 def test_dropout_is_repeatable_and_right_in_the_mean(batch: Batch) -> None:
     model, rows = make_model(num_layers=1), batch()
-    layer: Any = model.t5.get_submodule("encoder.block.0.layer.0.SelfAttention")
+    layer: Any = model.base_model.get_submodule("encoder.block.0.layer.0.SelfAttention")
     with torch.no_grad():
         hidden = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(0))
         reads = {"mask": rows["attention_mask"].bool(), "prefix": model.prefix(), "task_ids": rows["task_ids"]}
@@ -197,7 +197,7 @@ def test_bfloat16(bfloat16: str, batch: Batch) -> None:
     with torch.no_grad():
         expected = model(**rows).loss
     if bfloat16 == "model":
-        model.t5.bfloat16()
+        model.base_model.bfloat16()
     with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16 == "autocast"):
         output = model(**rows)
         with torch.inference_mode():
@@ -211,7 +211,7 @@ def test_an_encoder_that_is_compiled(batch: Batch) -> None:
     rows, model = batch(), make_model()
     with torch.no_grad():
         expected = model(**rows).logits
-        model.t5.encoder.compile(backend="aot_eager", fullgraph=True)
+        model.base_model.encoder.compile(backend="aot_eager", fullgraph=True)
         torch.testing.assert_close(model(**rows).logits, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -228,21 +228,21 @@ def test_two_models_on_one_t5(batch: Batch) -> None:
     rows = batch()
     rows.pop("labels")
     first = make_model()
-    second = CrossPTModel(first.t5, CrossPTConfig(tasks=TASKS, prompt_length=5, prefix_mode="isolated")).eval()
-    assert list(first.t5._forward_pre_hooks.values()) == [hand_on_prefix]
+    second = CrossPTModel(first.base_model, CrossPTConfig(tasks=TASKS, prompt_length=5, prefix_mode="isolated")).eval()
+    assert list(first.base_model._forward_pre_hooks.values()) == [hand_on_prefix]
     expected = make_model().generate(**rows, max_new_tokens=6)
     second.generate(**rows, max_new_tokens=6)
     assert torch.equal(first.generate(**rows, max_new_tokens=6), expected)
-    plain: list[Any] = [first.t5, make_t5()]
+    plain: list[Any] = [first.base_model, make_t5()]
     rows.pop("task_ids")
     assert torch.equal(*(t5.generate(**rows, max_new_tokens=6) for t5 in plain))
 
 
 def test_the_backend_decides_the_implementation() -> None:
     for name, backend in IMPLEMENTATIONS.items():
-        assert make_model(backend=backend).t5.encoder.config._attn_implementation == name
+        assert make_model(backend=backend).base_model.encoder.config._attn_implementation == name
     full = CrossPTModel(make_t5(), CrossPTConfig(tasks=TASKS))
-    assert full.t5.config._attn_implementation == "sdpa"
+    assert full.base_model.config._attn_implementation == "sdpa"
 
 
 def test_errors(batch: Batch) -> None:
@@ -255,10 +255,10 @@ def test_errors(batch: Batch) -> None:
         model(**{**rows, "task_ids": torch.tensor([0, 1, 2, 0])})
     with pytest.raises(ValueError, match=r"need prefix_mode 'full', got 'isolated'; use CrossPTModel"):
         model.embedding(rows["input_ids"], rows["attention_mask"], rows["task_ids"])
-    model.t5.gradient_checkpointing_enable({"use_reentrant": True})
+    model.base_model.gradient_checkpointing_enable({"use_reentrant": True})
     with pytest.raises(RuntimeError, match=r"needs gradient checkpointing with use_reentrant=False"):
         model(**rows)
-    model.t5.gradient_checkpointing_disable()
-    model.t5.decoder.set_attn_implementation("eager")
+    model.base_model.gradient_checkpointing_disable()
+    model.base_model.decoder.set_attn_implementation("eager")
     with pytest.raises(RuntimeError, match=r"needs attn_implementation crosspt.*, got eager"):
         model(**rows)

@@ -29,7 +29,7 @@ def test_forward(version: str, batch: Batch) -> None:
     assert output.logits.shape == (4, 3, VOCABULARY)
     assert output.encoder_last_hidden_state.shape == (4, 10, 16)
     embeds, mask = model.embedding(rows["input_ids"], rows["attention_mask"], rows["task_ids"])
-    expected = model.t5(inputs_embeds=embeds, attention_mask=mask, labels=rows["labels"])
+    expected = model.base_model(inputs_embeds=embeds, attention_mask=mask, labels=rows["labels"])
     assert torch.equal(output.loss, expected.loss)
 
 
@@ -54,12 +54,12 @@ def test_tasks_differ(batch: Batch) -> None:
 
 def test_only_the_prompts_learn(batch: Batch) -> None:
     model = make_model()
-    before = {name: p.clone() for name, p in model.t5.named_parameters()}
+    before = {name: p.clone() for name, p in model.base_model.named_parameters()}
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.1)
     model.train()
     model(**batch()).loss.backward()
     optimizer.step()
-    assert all(torch.equal(p, before[name]) for name, p in model.t5.named_parameters())
+    assert all(torch.equal(p, before[name]) for name, p in model.base_model.named_parameters())
     assert all(p.grad is not None for p in model.embedding.bank.parameters())
 
 
@@ -76,7 +76,7 @@ def test_generate_equals_a_plain_t5_on_the_same_embeddings(version: str, options
     ours = model.generate(**rows, max_new_tokens=5, **options)
     embeds, mask = model.embedding(**rows)
     torch.manual_seed(1)
-    t5: Any = model.t5
+    t5: Any = model.base_model
     theirs = t5.generate(inputs_embeds=embeds.detach(), attention_mask=mask, max_new_tokens=5, **options)
     assert torch.equal(ours, theirs)
 
@@ -111,7 +111,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(batch: Batch) -> None:
     for checkpointing in (False, True):
         model, rows = make_model(), batch()
         if checkpointing:
-            model.t5.gradient_checkpointing_enable()
+            model.base_model.gradient_checkpointing_enable()
         model.train()
         torch.manual_seed(3)
         model(**rows).loss.backward()
@@ -134,7 +134,7 @@ def test_mt5_and_float16_and_foreign_models() -> None:
     CrossPTModel(mt5, CrossPTConfig(tasks=TASKS))
     with pytest.warns(UserWarning, match="overflows in float16"):
         CrossPTModel(make_t5().half(), CrossPTConfig(tasks=TASKS))
-    with pytest.raises(TypeError, match=r"^CrossPTModel: t5 must be a T5ForConditionalGeneration, got T5Stack"):
+    with pytest.raises(TypeError, match=r"^CrossPTModel: expected a T5ForConditionalGeneration, got T5Stack"):
         CrossPTModel(make_t5().encoder, CrossPTConfig(tasks=TASKS))  # type: ignore[arg-type]  # the error under test
 
 
@@ -142,7 +142,7 @@ def test_print_trainable_parameters(capsys: pytest.CaptureFixture[str]) -> None:
     model = make_model()
     model.print_trainable_parameters()
     expected = (2 + 2) * 3 * 16 + 16 * 16 + 16 + 2 * 3
-    total = expected + sum(p.numel() for p in model.t5.parameters())
+    total = expected + sum(p.numel() for p in model.base_model.parameters())
     assert capsys.readouterr().out == (
         f"trainable params: {expected:,} || all params: {total:,} || trainable%: {100 * expected / total:.4f}\n"
     )

@@ -72,12 +72,12 @@ def test_filled_in_inference_mode_it_serves_a_gradient_later(model: CrossPTModel
 
 
 def linear(model: CrossPTModel, path: str) -> nn.Parameter:
-    module: Any = model.t5.get_submodule(path)
+    module: Any = model.base_model.get_submodule(path)
     return module.weight
 
 
 def hook(model: CrossPTModel) -> None:
-    layer: Any = model.t5.get_submodule("encoder.block.0.layer.1")
+    layer: Any = model.base_model.get_submodule("encoder.block.0.layer.1")
     layer.register_forward_hook(lambda _, inputs, output: output + 1)
 
 
@@ -91,11 +91,11 @@ CHANGES: dict[str, Callable[[CrossPTModel], Any]] = {
     ),
     "cross keys": lambda model: nn.init.normal_(linear(model, "decoder.block.1.layer.1.EncDecAttention.k")),
     "cross values": lambda model: nn.init.normal_(linear(model, "decoder.block.0.layer.1.EncDecAttention.v")),
-    "another encoder": lambda model: setattr(model.t5, "encoder", copy.deepcopy(model.t5.encoder)),
+    "another encoder": lambda model: setattr(model.base_model, "encoder", copy.deepcopy(model.base_model.encoder)),
     "loaded state": lambda model: model.load_state_dict(copy.deepcopy(model.state_dict())),
     "dtype": lambda model: model.double(),
     "through data": lambda model: linear(model, "encoder.block.0.layer.0.SelfAttention.v").data.normal_(),
-    "hook": lambda model: model.t5.get_submodule("encoder.block.0.layer.1").register_forward_hook(
+    "hook": lambda model: model.base_model.get_submodule("encoder.block.0.layer.1").register_forward_hook(
         lambda _, inputs, output: output + 1
     ),
 }

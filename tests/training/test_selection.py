@@ -59,7 +59,7 @@ def test_the_best_prompts_are_kept_and_of_equals_the_earlier(
 def test_evaluations_leave_the_training_as_it_is(tmp_path: Path) -> None:
     def score(model: CrossPTModel) -> dict[str, float]:
         assert not model.training
-        assert not model.t5.training
+        assert not model.base_model.training
         return {"mrpc": 1.0}
 
     settings: dict[str, Any] = {"epochs": 2, "lm_dropout": 0.5}

@@ -98,7 +98,7 @@ def _measure(run: RunConfig, ready: Preparation, device: str) -> tuple[float, fl
                 for task in tasks
             }
             started = time.perf_counter()
-            run_job(job, folder, ready.t5, ready.tokenizer, rows, **options)
+            run_job(job, folder, ready.base_model, ready.tokenizer, rows, **options)
             return time.perf_counter() - started
 
         train(FEW)  # warms up
@@ -106,7 +106,7 @@ def _measure(run: RunConfig, ready: Preparation, device: str) -> tuple[float, fl
         rows = {task: dataclasses.replace(ready.rows[task], test=_first(ready.rows[task])) for task in tasks}
         started = time.perf_counter()
         compute = Compute(device=device, bf16=training.bf16, progress=False)
-        evaluate_prompts(folder, ready.t5, ready.tokenizer, rows, run, compute)
+        evaluate_prompts(folder, ready.base_model, ready.tokenizer, rows, run, compute)
         answer = (time.perf_counter() - started) / sum(len(part.test) for part in rows.values())
     return batch, answer
 
