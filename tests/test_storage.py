@@ -182,7 +182,7 @@ def test_damaged_folders(saved: Path, corruption: str) -> None:
 
 
 def test_another_width_and_places_that_cannot_hold_a_folder(saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"have width 16 \(made for .*\), the T5 has d_model 8"):
+    with pytest.raises(ValueError, match=r"have width 16 \(made for .*\), the model has d_model 8"):
         CrossPTModel.from_pretrained(make_t5(d_model=8), saved)
     with pytest.raises(ValueError, match=r"holds no crosspt_model.safetensors"):
         CrossPTModel.from_pretrained(make_t5(), tmp_path / "absent")

@@ -230,7 +230,7 @@ class Method(ABC):
 
     @abstractmethod
     def read(self, folder: Path) -> tuple[CrossPTConfig, dict[str, Any]]:
-        """The configuration of what a folder holds, and what it says of the T5, see ``family.describe``."""
+        """The configuration of what a folder holds, and its model, see :func:`crosspt.models.family.describe`."""
 
     def load_bank(self, folder: Path) -> PromptBank | None:
         """The saved prompts, for methods that mix some."""

@@ -10,8 +10,8 @@ from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.methods.saved import SavedMethod
+from crosspt.models.family import find_family
 from crosspt.models.prompted import PromptedModel
-from crosspt.models.t5 import family
 from crosspt.prompts.bank import embed_ids
 from crosspt.prompts.rows import arrange_rows, put_in_front
 
@@ -75,7 +75,7 @@ class RowsModel(PromptedModel):
     ) -> dict[str, Any]:
         owner = type(self).__name__
         ids, mask, task_ids = arrange_rows(owner, self.config.tasks, input_ids, attention_mask, task_ids)
-        embeds = rows(ids, mask, task_ids, family.text_embedding(self.base_model))
+        embeds = rows(ids, mask, task_ids, self.family.text_embedding(self.base_model))
         ones = mask.new_ones(len(mask), embeds.shape[1] - mask.shape[1])
         return {"inputs_embeds": embeds, "attention_mask": torch.cat((ones, mask), dim=1)}
 
@@ -117,6 +117,6 @@ class RowsMethod(SavedMethod, ABC):
 
 def from_vocabulary(base_model: Any, count: int, length: int) -> Tensor:
     """Prompts (count, m, d) of random rows of the token table, in at least float32."""
-    embedding: Any = family.text_embedding(base_model)
+    embedding: Any = find_family(base_model, "from_vocabulary").text_embedding(base_model)
     rows = embed_ids(embedding, torch.randint(len(embedding.weight), (count * length,)))
     return rows.unflatten(0, (count, length)).to(torch.promote_types(rows.dtype, torch.float32))

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.methods.adapted import AdaptedT5
-from crosspt.models.t5 import family
+from crosspt.models.t5.family import check_checkpointing
 
 Place = Callable[[Any], Sequence[Any]]
 """The modules of a block that have adapters."""
@@ -101,9 +101,9 @@ class RowAdaptedT5(AdaptedT5):
             RuntimeError: the T5 checkpoints its layers with reentrant autograd.
         """
         for stack in (self.base_model.encoder, self.base_model.decoder):
-            family.check_checkpointing(stack, type(self).__name__)
+            check_checkpointing(stack, type(self).__name__)
         inputs = self._inputs(input_ids, attention_mask, task_ids)
-        encoded = family.encode(self.base_model, inputs, **kwargs)
+        encoded = self.family.encode(self.base_model, inputs, **kwargs)
         layers, rows = self.decoder_adapters(encoded[0], inputs)
         return AdaptedEncoderOutput(**encoded, rows=rows, layers=layers), inputs["attention_mask"]
 

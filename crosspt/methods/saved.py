@@ -13,8 +13,8 @@ from crosspt.config.files import read_json
 from crosspt.config.layout import METHOD_NAME
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.methods.method import Method
+from crosspt.models.family import T5, describe
 from crosspt.models.prompted import PromptedModel
-from crosspt.models.t5 import family
 from crosspt.storage import Origin, check_state, read_weights, write_weights
 
 WEIGHTS_NAME = "method_model.safetensors"
@@ -45,7 +45,7 @@ class SavedMethod(Method):
         initialize: bool = True,
     ) -> Any:
         """A model that is to be trained."""
-        if not isinstance(base_model, family.CLASSES):
+        if base_model.config.model_type not in T5:
             raise TypeError(f"{self.name}: expected a T5ForConditionalGeneration, got {type(base_model).__name__}")
         return self.make(base_model.requires_grad_(False), config, (source_prompts or {}) if initialize else None)
 
@@ -54,7 +54,7 @@ class SavedMethod(Method):
         header = {
             "method": self.name,
             "config": model.config.to_dict(),
-            "base_model": family.describe(model.base_model),
+            "base_model": describe(model.base_model),
         }
         write_weights(folder, header, model.learned(), WEIGHTS_NAME, METHOD_NAME)
 
@@ -77,9 +77,7 @@ class SavedMethod(Method):
                 f"from_pretrained: the weights in {folder} were made for d_model {origin.get('d_model')} "
                 f"({origin.get('name')!r}), the T5 has {base_model.config.d_model}"
             )
-        Origin(str(folder), origin, config.prefix_mode).warn_of(
-            family.describe(base_model), config.prefix_mode, "the weights"
-        )
+        Origin(str(folder), origin, config.prefix_mode).warn_of(describe(base_model), config.prefix_mode, "the weights")
         model: PromptedModel = self.build(base_model, config, initialize=False)
         self.restore(model, folder)
         return model

@@ -7,14 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import T5ForConditionalGeneration
 from transformers.utils import PushToHubMixin
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.functional import Backend
+from crosspt.models.family import describe, width
 from crosspt.models.prompted import PromptedModel
-from crosspt.models.t5 import family
-from crosspt.models.t5.prefix import Prefix
 from crosspt.prompts.bank import TextTokenizer
 from crosspt.prompts.cache import ScopedCache
 from crosspt.prompts.embedding import CrossPTEmbedding
@@ -34,20 +32,20 @@ PREFIX_CACHE_BYTES = 2**31
 
 
 class CrossPTModel(PromptedModel, PushToHubMixin):
-    """A T5 whose inputs carry the prompt of their task. Only the prompts learn.
+    """A language model whose inputs carry the prompt of their task. Only the prompts learn.
 
     Args:
-        base_model: a ``T5ForConditionalGeneration`` (1.0, 1.1, flan, mT5). Its parameters are frozen in place.
+        base_model: a language model of one of ``crosspt.models.family.FAMILIES``. Its parameters are frozen in place.
         config: the prompts.
         source_prompts: encoded stage-1 prompts (m, d) by task, for schemes that start from them.
         tokenizer: for initialisation from text.
         backend: ``"auto"``, ``"torch"`` or ``"triton"``; see :func:`crosspt.functional.compose_prompts`.
         initialize: False leaves the prompts at zero, for a saved state to be loaded.
 
-    Its ``state_dict`` holds the prompts and their configuration, not the T5, so that checkpoints of the Trainer and of
-    Accelerate do too.
+    Its ``state_dict`` holds the prompts and their configuration, not the language model, so that checkpoints of the
+    Trainer and of Accelerate do too.
 
-    With ``prefix_mode="isolated"`` the T5's ``attn_implementation`` is set to ``"crosspt"`` (``"crosspt_torch"`` or
+    With ``prefix_mode="isolated"`` a T5's ``attn_implementation`` is set to ``"crosspt"`` (``"crosspt_torch"`` or
     ``"crosspt_triton"`` where a backend is forced), and ``generate`` finds the prefix by a hook on the T5; with
     ``"full"`` the T5's attention is left as it is. Prompts and prefixes are computed in every call, but inside
     :meth:`keep_prompts`. ``prefix_cache.nbytes`` is the size of the prefixes that are kept, ``prefix_cache.limit`` the
@@ -56,7 +54,7 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
 
     def __init__(
         self,
-        base_model: T5ForConditionalGeneration,
+        base_model: Any,
         config: CrossPTConfig,
         *,
         source_prompts: Mapping[str, Tensor] | None = None,
@@ -69,22 +67,22 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
         for task in config.resolved_source_tasks if config.parsed_scheme.needs_source_prompts else ():
             origin = getattr(source_prompts, "origins", {}).get(task)
             if origin is not None:
-                origin.warn_of(family.describe(base_model), config.prefix_mode, f"the source prompts of {task}")
+                origin.warn_of(describe(base_model), config.prefix_mode, f"the source prompts of {task}")
         self.embedding = CrossPTEmbedding(
-            family.text_embedding(base_model),
+            self.family.text_embedding(base_model),
             config,
             source_prompts=source_prompts,
             tokenizer=tokenizer,
             backend=backend,
             initialize=initialize,
         )
-        self.prefix_cache: ScopedCache[Prefix] = ScopedCache(PREFIX_CACHE_BYTES)
+        self.prefix_cache: ScopedCache[Any] = ScopedCache(PREFIX_CACHE_BYTES)
         self.register_state_dict_post_hook(drop_language_model)
         self.register_load_state_dict_post_hook(miss_no_language_model)
 
     def get_extra_state(self) -> Tensor:
-        """The prompts' configuration and the T5 they belong to, as the bytes of a JSON text."""
-        return pack_header(self.config, family.describe(self.base_model))
+        """The prompts' configuration and the model they belong to, as the bytes of a JSON text."""
+        return pack_header(self.config, describe(self.base_model))
 
     def set_extra_state(self, state: Tensor) -> None:
         """Raise ValueError where a state belongs to other prompt settings."""
@@ -93,29 +91,37 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
 
     @property
     def device(self) -> torch.device:
-        """The device that inputs must be on: that of the prompts, also where the T5's weights are offloaded."""
+        """The device that inputs must be on: that of the prompts, also where other weights are offloaded."""
         return self.embedding.bank.logits.device
 
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:
-        """What the T5 takes: rows that carry their prompts, or, isolated, tokens and the prefixes they read."""
-        self.embedding.token_embedding = family.text_embedding(self.base_model)  # it may have been replaced
+        """Rows that carry their prompts, or, isolated, tokens and the prefixes they read."""
+        self.embedding.token_embedding = self.family.text_embedding(self.base_model)  # it may have been replaced
         if self.config.prefix_mode == "full":
             embeds, mask = self.embedding(input_ids, attention_mask, task_ids)
             return {"inputs_embeds": embeds, "attention_mask": mask}
         input_ids, mask, task_ids = arrange_rows("CrossPTModel", self.config.tasks, input_ids, attention_mask, task_ids)
-        return {"input_ids": input_ids, "attention_mask": mask, "prefix": self.prefix(), "task_ids": task_ids}
+        used = None
+        if self.family.causal and (torch.is_grad_enabled() or not self.prefix_cache.in_scope):
+            used, task_ids = task_ids.unique(return_inverse=True)
+        return {"input_ids": input_ids, "attention_mask": mask, "prefix": self.prefix(used), "task_ids": task_ids}
 
-    def prefix(self) -> Prefix:
-        """The keys and values that each task's prompt leaves in the T5's layers, for ``prefix_mode="isolated"``.
+    def prefix(self, task_ids: Tensor | None = None) -> Any:
+        """The keys and values that each task's prompt leaves in the layers, for ``prefix_mode="isolated"``.
+
+        Args:
+            task_ids: (n,), to compute those of these tasks alone, and keep none.
 
         Raises:
             RuntimeError: the T5 no longer has a crosspt attention, or checkpoints its layers with reentrant autograd.
         """
 
-        def compute() -> Prefix:
-            return family.prefix(self.base_model, self.embedding.compose().to(self.base_model.dtype))
+        def compute() -> Any:
+            prompts = self.embedding.compose().to(self.base_model.dtype)
+            chosen = prompts if task_ids is None else prompts.index_select(0, task_ids)
+            return self.family.prefix(self.base_model, chosen)
 
-        if self.base_model.training:  # with dropout no two are alike
+        if task_ids is not None or self.base_model.training:  # with dropout no two are alike
             return compute()
         device = self.device.type
         autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
@@ -141,7 +147,7 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
         push_to_hub: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Write the prompts, not the T5: ``crosspt_config.json`` and ``crosspt_model.safetensors``, each atomically.
+        """Write the prompts alone: ``crosspt_config.json`` and ``crosspt_model.safetensors``, each atomically.
 
         Args:
             save_directory: the folder.
@@ -162,17 +168,17 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
             state = {name: state_dict[BANK + name] for name in state}
         with torch.no_grad():
             prompts = bank.compose("torch")
-        save_prompts(save_directory, SavedPrompts(self.config, family.describe(self.base_model), state, prompts))
+        save_prompts(save_directory, SavedPrompts(self.config, describe(self.base_model), state, prompts))
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.path.abspath(save_directory))), **kwargs)
 
     @classmethod
     def from_pretrained(
-        cls, base_model: T5ForConditionalGeneration, folder: str | os.PathLike[str], *, backend: Backend = "auto"
+        cls, base_model: Any, folder: str | os.PathLike[str], *, backend: Backend = "auto"
     ) -> "CrossPTModel":
-        """A T5 with the prompts of a folder that :meth:`save_pretrained` or the Trainer wrote. Training can go on.
+        """A language model with the prompts that :meth:`save_pretrained` or the Trainer wrote. Training can go on.
 
-        Warns where the prompts were trained on another T5.
+        Warns where the prompts were trained on another one.
 
         Raises:
             ValueError: a file is missing, foreign or corrupt, or the prompts were made for another width.
@@ -182,14 +188,13 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
         else:
             saved = load_prompts(folder)
             config, trained_on, state = saved.config, saved.base_model, saved.state
-        width = trained_on.get("d_model")
-        if width != base_model.config.d_model:
+        if trained_on.get("d_model") != width(base_model):
             raise ValueError(
-                f"from_pretrained: the prompts in {folder} have width {width} "
-                f"(made for {trained_on.get('name')!r}), the T5 has d_model {base_model.config.d_model}"
+                f"from_pretrained: the prompts in {folder} have width {trained_on.get('d_model')} "
+                f"(made for {trained_on.get('name')!r}), the model has d_model {width(base_model)}"
             )
         origin = Origin(str(folder), trained_on, config.prefix_mode)
-        origin.warn_of(family.describe(base_model), config.prefix_mode, "the prompts")
+        origin.warn_of(describe(base_model), config.prefix_mode, "the prompts")
         model = cls(base_model, config, backend=backend, initialize=False)
         bank = model.embedding.bank
         check_state(folder, state, bank.state_dict())

@@ -6,41 +6,37 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import T5ForConditionalGeneration
-from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.functional import Backend
-from crosspt.models.t5 import family
+from crosspt.models.family import Family, find_family
+from crosspt.prompts.rows import move_padding
 
 
 class PromptedModel(nn.Module, ABC):
-    """A T5 that is called with task ids. A subclass says in :meth:`_inputs` what the T5 gets for them.
+    """A language model that is called with task ids. A subclass says in :meth:`_inputs` what it gets for them.
 
     Args:
-        base_model: a ``T5ForConditionalGeneration`` (1.0, 1.1, flan, mT5).
+        base_model: a language model of one of ``crosspt.models.family.FAMILIES``.
         config: the tasks, which the task ids count, and the settings of prompts.
         backend: see :func:`crosspt.functional.compose_prompts`.
 
-    What this class does not define is the T5's: ``generation_config``, ``gradient_checkpointing_enable``, ``dtype`` and
-    so on.
+    What this class does not define is the language model's: ``generation_config``, ``gradient_checkpointing_enable``,
+    ``dtype`` and so on.
     """
 
     # The Trainer would otherwise take **kwargs as a sign that the loss is normalised over accumulation steps.
     accepts_loss_kwargs = False
 
-    def __init__(self, base_model: T5ForConditionalGeneration, config: CrossPTConfig, backend: Backend = "auto"):
+    def __init__(self, base_model: Any, config: CrossPTConfig, backend: Backend = "auto"):
         super().__init__()
-        if not isinstance(base_model, family.CLASSES):
-            raise TypeError(
-                f"{type(self).__name__}: expected a T5ForConditionalGeneration, got {type(base_model).__name__}"
-            )
+        self.family: Family = find_family(base_model, type(self).__name__)
         self.base_model = base_model
         self.config = config.for_model(base_model.config)
-        family.prepare(base_model, backend, isolated=config.prefix_mode == "isolated")
+        self.family.prepare(base_model, backend, isolated=config.prefix_mode == "isolated")
 
     def __getattr__(self, name: str) -> Any:
-        """What the T5 has and this class has not."""
+        """What the language model has and this class has not."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -50,7 +46,7 @@ class PromptedModel(nn.Module, ABC):
 
     @property
     def generation_config(self) -> Any:
-        """The T5's, by which :meth:`generate` goes."""
+        """The language model's, by which :meth:`generate` goes."""
         return self.base_model.generation_config
 
     @generation_config.setter
@@ -60,11 +56,11 @@ class PromptedModel(nn.Module, ABC):
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """The device that inputs must be on: that of what learns, also where the T5's weights are offloaded."""
+        """The device that inputs must be on: that of what learns, also where other weights are offloaded."""
 
     def get_input_embeddings(self) -> nn.Module:
         """The module that embeds the text."""
-        return family.text_embedding(self.base_model)
+        return self.family.text_embedding(self.base_model)
 
     def forward(
         self,
@@ -73,21 +69,32 @@ class PromptedModel(nn.Module, ABC):
         task_ids: Tensor | None = None,
         labels: Tensor | None = None,
         **kwargs: Any,
-    ) -> Seq2SeqLMOutput:
-        """Run the T5 on prompted inputs.
+    ) -> Any:
+        """Run the language model on prompted inputs.
 
         Args:
             input_ids: (B, L), any integer dtype.
             attention_mask: (B, L), by default all ones.
             task_ids: (B,) integer, positions in ``config.tasks``; rows may be of different tasks.
-            labels: (B, L') int64, -100 where the loss looks away.
-            kwargs: handed to the T5, such as ``decoder_input_ids``.
+            labels: -100 where the loss looks away: of a decoder's own (B, L') int64; of a causal model (B, L), the
+                ids again where they are to be told.
+            kwargs: handed to the language model, such as ``decoder_input_ids``.
 
         Returns:
-            The T5's output; ``loss`` is set when labels are given, ``encoder_last_hidden_state`` is (B, m + L, d), or
-            (B, L, d) with isolated prefixes, in which padding on the left of a row comes last.
+            The language model's output; ``loss`` is set when labels are given. ``encoder_last_hidden_state``, or the
+            ``logits`` of a causal model, are of m + L positions, or with isolated prefixes of L. Padding on the left of
+            a row comes last in them.
         """
-        return self.base_model(**self._inputs(input_ids, attention_mask, task_ids), labels=labels, **kwargs)
+        if labels is not None and self.family.causal:
+            if labels.shape != input_ids.shape:
+                raise ValueError(
+                    f"{type(self).__name__}: labels of a causal model must have shape (B, L) = "
+                    f"{tuple(input_ids.shape)}, got {tuple(labels.shape)}"
+                )
+            if attention_mask is not None:
+                (labels,) = move_padding(attention_mask, labels)
+        inputs = self._inputs(input_ids, attention_mask, task_ids)
+        return self.family.forward(self.base_model, inputs, labels, **kwargs)
 
     @torch.no_grad()
     def generate(
@@ -106,8 +113,11 @@ class PromptedModel(nn.Module, ABC):
             attention_mask: (B, L), by default all ones.
             task_ids: (B,) integer.
             input_ids: another name of ``inputs``.
-            kwargs: handed to the T5's ``generate``. A draft model given as ``assistant_model`` sees the text without
-                the prompt.
+            kwargs: handed to the language model's ``generate``.
+
+        Returns:
+            What transformers returns: the decoder's tokens, or of a causal model the text, padded on the left, and what
+            continues it.
         """
         ids = inputs if input_ids is None else input_ids
         if ids is None or (inputs is not None and input_ids is not None):
@@ -119,11 +129,9 @@ class PromptedModel(nn.Module, ABC):
         }
         asked = {name: True for name, value in wanted.items() if value}
         encoded, mask = self.encode(ids, attention_mask, task_ids, **asked)
-        if kwargs.get("assistant_model") is not None:  # it encodes the ids by itself, under the same mask
-            padding = self.generation_config.pad_token_id or 0
-            ids = nn.functional.pad(ids, (mask.shape[1] - ids.shape[1], 0), value=padding)
-        base_model: Any = self.base_model  # transformers types generate() for a protocol that its own T5 does not meet
-        return base_model.generate(inputs=ids, encoder_outputs=encoded, attention_mask=mask, **kwargs)
+        if self.family.causal and attention_mask is not None:
+            (ids,) = move_padding(attention_mask, ids)
+        return self.family.generate(self.base_model, ids, encoded, mask, **kwargs)
 
     def encode(
         self,
@@ -131,8 +139,8 @@ class PromptedModel(nn.Module, ABC):
         attention_mask: Tensor | None = None,
         task_ids: Tensor | None = None,
         **kwargs: Any,
-    ) -> tuple[BaseModelOutput, Tensor]:
-        """Run the encoder alone on prompted inputs, for several decoder passes over them; see :meth:`forward`.
+    ) -> tuple[Any, Tensor]:
+        """Ready prompted inputs to be answered, several times if need be; see :meth:`forward`.
 
         Args:
             input_ids: (B, L), any integer dtype.
@@ -141,15 +149,15 @@ class PromptedModel(nn.Module, ABC):
             kwargs: handed to the encoder, such as ``output_hidden_states``.
 
         Returns:
-            The encoder's output and the attention mask, which the T5 takes as ``encoder_outputs`` and
-            ``attention_mask``: (B, m + L) or, isolated, (B, L) beside what its decoder reads of the prefixes.
+            What the family's ``answer`` and ``log_likelihoods`` take, and the attention mask: (B, m + L) or, isolated,
+            (B, L). Where there is an encoder it has run, and its output is what a decoder takes as ``encoder_outputs``.
         """
         inputs = self._inputs(input_ids, attention_mask, task_ids)
-        return family.encode(self.base_model, inputs, **kwargs), inputs["attention_mask"]
+        return self.family.encode(self.base_model, inputs, **kwargs), inputs["attention_mask"]
 
     @abstractmethod
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:
-        """What the T5 takes: ``attention_mask``, and ``inputs_embeds`` or ``input_ids`` with what its layers read."""
+        """What the language model takes for a batch, see :class:`crosspt.models.family.Family`."""
 
     def keep_prompts(self) -> AbstractContextManager[None]:
         """A block in which no weight changes, so that what prompts come to may be computed once; here, nothing is."""

@@ -41,7 +41,7 @@ def arrange_rows(
             f"got {tuple(attention_mask.shape)}"
         )
     else:
-        input_ids, attention_mask = _move_padding_right(input_ids, attention_mask)
+        attention_mask, input_ids = move_padding(attention_mask, attention_mask, input_ids)
     return input_ids.long(), attention_mask, task_ids.long()
 
 
@@ -80,11 +80,18 @@ def _has_gradient_of_its_own(embedding: nn.Embedding) -> bool:
     return embedding.sparse or embedding.scale_grad_by_freq or embedding.padding_idx is not None
 
 
-def _move_padding_right(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row begins with its first visible token; what was in front of it goes to the end. No value is waited for."""
-    length = input_ids.shape[1]
+def move_padding(mask: Tensor, *rows: Tensor, left: bool = False) -> list[Tensor]:
+    """Each row begins with its first visible token, what was in front of it goes to the end; no value is waited for.
+
+    Args:
+        mask: (B, L), nonzero where a token counts.
+        rows: (B, L, ...), moved alike.
+        left: whether to have it the other way about, each row ending with its last visible token.
+    """
+    length = mask.shape[1]
     if length == 0:
-        return input_ids, attention_mask
-    padding = (attention_mask != 0).int().argmax(dim=1, keepdim=True)
-    order = (torch.arange(length, device=input_ids.device) + padding) % length
-    return input_ids.gather(1, order), attention_mask.gather(1, order)
+        return list(rows)
+    visible = mask != 0
+    padding = (visible.flip(1) if left else visible).int().argmax(dim=1, keepdim=True)
+    order = (torch.arange(length, device=mask.device) + (-padding if left else padding)) % length
+    return [row.gather(1, order.view(*order.shape, *[1] * (row.dim() - 2)).expand_as(row)) for row in rows]

@@ -144,7 +144,7 @@ def test_prompts_for_another_width(slpn_run: Path, workspace: Workspace, tmp_pat
     make_t5(d_model=24, num_layers=1).save_pretrained(other)
     line = mistake(crosspt("evaluate", "--checkpoint", slpn_run, "--model", other, "--output", tmp_path / "out"))
     assert "have width 16" in line
-    assert "the T5 has d_model 24" in line
+    assert "the model has d_model 24" in line
 
 
 def test_the_t5_alone(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,9 @@ def test_every_row_of_a_batch_is_the_definition(name: str, noise: float, version
         wanted = []
         for row, text in enumerate(TEXTS):
             other = copy.deepcopy(t5)
-            other.load_state_dict({key.removeprefix("base_model."): value for key, value in known.items()}, strict=False)
+            other.load_state_dict(
+                {key.removeprefix("base_model."): value for key, value in known.items()}, strict=False
+            )
             DEFINITIONS[name](other, known, row)
             wanted.append(other(input_ids=torch.tensor([text]), labels=labels[row : row + 1]).logits[0])
         assert_close(found.logits, torch.stack(wanted))

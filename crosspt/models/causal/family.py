@@ -1,0 +1,98 @@
+"""What a :class:`crosspt.CrossPTModel` asks of a causal language model, such as a Llama, Qwen, Gemma or GPT-2."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crosspt.functional import Backend
+from crosspt.models.causal.prefix import CausalPrefix, compute_prefix
+from crosspt.models.causal.text import PromptedText
+from crosspt.models.encoder_decoder import sum_log_probabilities
+from crosspt.models.family import Family
+from crosspt.prompts.rows import move_padding
+from crosspt.tasks.collation import IGNORED_LABEL
+
+
+class Causal(Family):
+    """A decoder alone: an answer continues the text, which stands behind the prompt.
+
+    Both prefix modes compute the same. ``"full"`` puts the prompt's rows in front of the text; ``"isolated"`` reads
+    what they leave in every layer, computed once for each task, from the model's own cache.
+    """
+
+    causal = True
+
+    def prepare(self, base_model: Any, backend: Backend, *, isolated: bool) -> None:
+        """A causal language model is ready as it is."""
+
+    def text_embedding(self, base_model: Any) -> nn.Module:
+        """The token embedding."""
+        embedding: nn.Module = base_model.get_input_embeddings()
+        return embedding
+
+    def prefix(self, base_model: Any, prompts: Tensor) -> CausalPrefix:
+        """The keys and values that prompts (T, m, d) leave in the layers."""
+        return compute_prefix(base_model, prompts)
+
+    def forward(self, base_model: Any, inputs: dict[str, Any], labels: Tensor | None, **kwargs: Any) -> Any:
+        """The model's output: logits of rows with their prompts (B, m + L, V), or of the text alone (B, L, V)."""
+        text = PromptedText(**inputs)
+        if text.prefix is None or text.prefix.layers is None:
+            read = text.as_rows(base_model).read(base_model)
+            if labels is not None:
+                prompt = read["attention_mask"].shape[1] - labels.shape[1]
+                labels = nn.functional.pad(labels, (prompt, 0), value=IGNORED_LABEL)
+            return base_model(**read, labels=labels, **kwargs)
+        output = base_model(**text.read(base_model), **kwargs)
+        if labels is not None:  # a text's first token is told from the prompt's last row, which is not among these
+            first = text.prefix.logits.index_select(0, text.task_ids)[:, None]
+            logits = torch.cat([first, output.logits], dim=1)
+            labels = nn.functional.pad(labels, (1, 0), value=IGNORED_LABEL)
+            output.loss = base_model.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1])
+        return output
+
+    def encode(self, base_model: Any, inputs: dict[str, Any], **kwargs: Any) -> PromptedText:
+        """The batch as it is: what a model makes of it is not known before it is told how to answer."""
+        return PromptedText(**inputs)
+
+    def generate(self, base_model: Any, input_ids: Tensor, states: PromptedText, mask: Tensor, **kwargs: Any) -> Any:
+        """The text (B, L), padded on the left, and what continues it."""
+        if kwargs.get("assistant_model") is not None or kwargs.get("prompt_lookup_num_tokens"):
+            raise ValueError("generate: a draft model cannot read the prompts of a causal language model")
+        settings = kwargs.get("generation_config") or base_model.generation_config
+        several = ("num_beams", "num_return_sequences")
+        copies = max(kwargs.get(name) or getattr(settings, name) or 1 for name in several)
+        new = kwargs.get("max_new_tokens") or settings.max_new_tokens or settings.max_length or torch.inf
+        read = states.in_sight(base_model, new).read(base_model, left=True, copies=copies)
+        del read["position_ids"]  # `generate` makes its own, from the mask
+        if "input_ids" not in read:
+            text_mask = states.attention_mask[:, mask.shape[1] - input_ids.shape[1] :]
+            (read["input_ids"],) = move_padding(text_mask, input_ids, left=True)
+        return base_model.generate(**read, **kwargs)
+
+    def answer(self, base_model: Any, states: PromptedText, mask: Tensor, **options: Any) -> Tensor:
+        """What continues the text."""
+        rows = states.input_ids
+        if rows is None:  # any ids will do: only their number counts
+            rows = mask.new_zeros(len(mask), 0)
+        return self.generate(base_model, rows, states, mask, **options)[:, rows.shape[1] :]
+
+    def log_likelihoods(self, base_model: Any, states: PromptedText, mask: Tensor, labels: Tensor) -> Tensor:
+        """By one pass over the rows and one over the B C answers, which read the rows in the cache."""
+        count, length = labels.shape
+        labels = labels.to(mask.device)
+        read = states.in_sight(base_model, length).read(base_model, left=True)
+        output = base_model(**read, use_cache=True, logits_to_keep=1)
+        first = output.logits[:, None].expand(-1, count, -1, -1)
+        cache = output.past_key_values
+        cache.batch_repeat_interleave(count)
+        behind = read["attention_mask"].sum(dim=1, keepdim=True) + torch.arange(length - 1, device=mask.device)
+        seen = read["attention_mask"].repeat_interleave(count, dim=0)
+        rest = base_model(
+            input_ids=labels[:, :-1].clamp(min=0).repeat(len(mask), 1),
+            attention_mask=nn.functional.pad(seen, (0, length - 1), value=1),
+            position_ids=behind.repeat_interleave(count, dim=0),
+            past_key_values=cache,
+        ).logits
+        return sum_log_probabilities(torch.cat([first, rest.unflatten(0, (-1, count))], dim=2), labels)

@@ -1,0 +1,94 @@
+"""Encoder-decoders that take ``inputs_embeds``: the prompt stands in front of the encoder's text."""
+
+import functools
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationMixin
+from transformers.modeling_outputs import BaseModelOutput
+
+from crosspt.functional import Backend
+from crosspt.models.family import Family
+from crosspt.tasks.collation import IGNORED_LABEL
+
+
+class EncoderDecoder(Family):
+    """BART, mBART, Marian, Pegasus, UMT5 and T5Gemma; T5 is a family of its own."""
+
+    causal = False
+
+    def prepare(self, base_model: Any, backend: Backend, *, isolated: bool) -> None:
+        """Ready a model, in place, so that generation with beams leaves the encoder's output as it came."""
+        if isolated:
+            raise ValueError(
+                f"CrossPTModel: prefix_mode 'isolated' needs a T5, an mT5 or a causal model, "
+                f"got {type(base_model).__name__}; use prefix_mode 'full'"
+            )
+        base_model._expand_inputs_for_generation = functools.partial(expand_a_copy, base_model)
+
+    def text_embedding(self, base_model: Any) -> nn.Module:
+        """The encoder's token embedding."""
+        embedding: nn.Module = base_model.get_encoder().embed_tokens
+        return embedding
+
+    def prefix(self, base_model: Any, prompts: Tensor) -> Any:
+        """No such model has isolated prefixes."""
+        raise AssertionError("prepare refuses isolated prefixes")
+
+    def forward(self, base_model: Any, inputs: dict[str, Any], labels: Tensor | None, **kwargs: Any) -> Any:
+        """The model's output."""
+        return base_model(**inputs, labels=labels, **kwargs)
+
+    def encode(self, base_model: Any, inputs: dict[str, Any], **kwargs: Any) -> BaseModelOutput:
+        """The encoder's output."""
+        return base_model.get_encoder()(**inputs, **kwargs)
+
+    def generate(self, base_model: Any, input_ids: Tensor, states: Any, mask: Tensor, **kwargs: Any) -> Any:
+        """What the decoder generates. A draft model given as ``assistant_model`` sees the text without the prompt."""
+        if kwargs.get("assistant_model") is not None:  # it encodes the ids by itself, under the same mask
+            padding = base_model.generation_config.pad_token_id or 0
+            input_ids = nn.functional.pad(input_ids, (mask.shape[1] - input_ids.shape[1], 0), value=padding)
+        return base_model.generate(inputs=input_ids, encoder_outputs=states, attention_mask=mask, **kwargs)
+
+    def answer(self, base_model: Any, states: Any, mask: Tensor, **options: Any) -> Tensor:
+        """What the decoder generates."""
+        return base_model.generate(encoder_outputs=states, attention_mask=mask, **options)
+
+    def log_likelihoods(self, base_model: Any, states: Any, mask: Tensor, labels: Tensor) -> Tensor:
+        """By one pass of the decoder over B C rows."""
+        rows, count = len(mask), len(labels)
+        labels = labels.to(mask.device)
+        _, expanded = base_model._expand_inputs_for_generation(  # as beams are, whatever the encoder's output holds
+            expand_size=count, is_encoder_decoder=True, encoder_outputs=states, attention_mask=mask
+        )
+        decoder_input_ids = base_model.prepare_decoder_input_ids_from_labels(labels).repeat(rows, 1)
+        logits = base_model(**expanded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
+        return sum_log_probabilities(logits.view(rows, *labels.shape, -1), labels)
+
+
+def sum_log_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
+    """The sums (B, C) over the answers' tokens, in float32 or above.
+
+    Args:
+        logits: (B, C, L', V), at the position that each token is told from.
+        labels: (C, L') int64, padded with -100.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    # A padded position takes token 0's value, which does not count.
+    targets = labels.clamp(min=0).expand(len(logits), *labels.shape)[..., None]
+    log_probabilities = logits.gather(-1, targets)[..., 0] - logits.logsumexp(dim=-1)
+    return log_probabilities.masked_fill(labels == IGNORED_LABEL, 0).sum(dim=-1)
+
+
+def expand_a_copy(base_model: Any, **kwargs: Any) -> Any:
+    """Transformers' ``_expand_inputs_for_generation``, which repeats ``encoder_outputs`` for beams in place.
+
+    They stay as they came, so that several generations can read the rows that were encoded once.
+    """
+    encoded = kwargs.get("encoder_outputs")
+    if encoded is not None:
+        kwargs["encoder_outputs"] = type(encoded)(**encoded)
+    inherited: Any = inspect.getattr_static(GenerationMixin, "_expand_inputs_for_generation")  # static in some versions
+    return inherited.__get__(base_model)(**kwargs)

@@ -1,0 +1,162 @@
+"""Causal language models: what is read from the cache is what rows with their prompts give, each row as if alone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.config.prompts import PrefixMode
+from crosspt.models.family import CAUSAL
+from tests.models.causal_models import SETTINGS, VOCABULARY, make_causal
+
+TASKS = ["a", "b", "c"]
+M = 5
+LENGTHS = (6, 2, 4, 6)
+TASK_IDS = torch.tensor([0, 2, 1, 2])
+LABELS = torch.tensor([[7, 8, 1, -100], [9, 1, -100, -100], [7, 9, 8, 1]])
+
+
+def make_model(model_type: str, mode: PrefixMode, **settings: Any) -> CrossPTModel:
+    base_model = make_causal(model_type, **settings)
+    model = CrossPTModel(base_model, CrossPTConfig(tasks=TASKS, prompt_length=M, prefix_mode=mode)).eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.5)
+    return model
+
+
+def batch(side: str = "right", longest: int = max(LENGTHS)) -> dict[str, Tensor]:
+    torch.manual_seed(2)
+    ids = torch.zeros(len(LENGTHS), longest, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, length in enumerate(LENGTHS):
+        place = slice(0, length) if side == "right" else slice(longest - length, longest)
+        ids[row, place], mask[row, place] = torch.randint(3, VOCABULARY, (length,)), 1
+    return {"input_ids": ids, "attention_mask": mask, "task_ids": TASK_IDS}
+
+
+def alone(model: CrossPTModel, inputs: dict[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each row's ids without padding, and its prompt and text embedded."""
+    embedding: Any = model.get_input_embeddings()
+    prompts = model.embedding.compose()
+    for ids, mask, task in zip(inputs["input_ids"], inputs["attention_mask"], inputs["task_ids"], strict=True):
+        text = ids[mask.bool()]
+        yield text, torch.cat([prompts[task], embedding(text)])[None]
+
+
+def test_every_family_is_tried() -> None:
+    assert set(SETTINGS) == set(CAUSAL)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("mode", ["full", "isolated"])
+@pytest.mark.parametrize("model_type", CAUSAL)
+def test_rows_are_what_each_is_alone(model_type: str, mode: PrefixMode, side: str) -> None:
+    model, inputs = make_model(model_type, mode), batch(side)
+    with torch.no_grad():
+        logits = model(**inputs).logits[:, -inputs["input_ids"].shape[1] :]
+        states, mask = model.encode(**inputs)
+        ranked = model.family.log_likelihoods(model.base_model, states, mask, LABELS)
+        options = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
+        answers = model.family.answer(model.base_model, states, mask, **options)
+        generated = model.generate(**inputs, **options)
+        beams = model.generate(**inputs, **options, num_beams=3, num_return_sequences=2)
+        for row, (text, embeds) in enumerate(alone(model, inputs)):
+            whole = model.base_model(inputs_embeds=embeds).logits[0]
+            torch.testing.assert_close(logits[row, : len(text)], whole[M:], rtol=1e-5, atol=1e-5)
+            wanted = model.base_model.generate(inputs_embeds=embeds, **options)[0]
+            assert torch.equal(answers[row], wanted)
+            assert torch.equal(generated[row, -len(text) - 4 :], torch.cat([text, wanted]))
+            several = model.base_model.generate(inputs_embeds=embeds, **options, num_beams=3, num_return_sequences=2)
+            assert torch.equal(beams[2 * row : 2 * row + 2, -4:], several)
+            for label, found in zip(LABELS, ranked[row], strict=True):
+                tokens = label[label >= 0]
+                rows = torch.cat([embeds, model.get_input_embeddings()(tokens[None])], dim=1)
+                told = model.base_model(inputs_embeds=rows).logits[0, -len(tokens) - 1 : -1].log_softmax(-1)
+                torch.testing.assert_close(found, told.gather(1, tokens[:, None]).sum(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("model_type", CAUSAL)
+def test_loss_and_gradients_are_those_of_rows_with_prompts(model_type: str, side: str) -> None:
+    found = {}
+    for mode in ("full", "isolated"):
+        model, inputs = make_model(model_type, mode).train(), batch(side)
+        labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
+        loss = model(**inputs, labels=labels).loss
+        loss.backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+        found[mode] = (loss.detach(), gradients)
+        losses = []
+        for text, embeds in alone(model, inputs):
+            told = model.base_model(inputs_embeds=embeds).logits[0, M - 1 : -1].log_softmax(-1)
+            losses += told.gather(1, text[:, None]).neg().flatten().tolist()
+        torch.testing.assert_close(loss.item(), sum(losses) / len(losses), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found["isolated"], found["full"], rtol=1e-4, atol=1e-5)
+    assert all(gradient.abs().sum() > 0 for gradient in found["full"][1].values())
+
+
+@pytest.mark.parametrize("model_type", ["mistral", "gemma2", "gemma3_text"])
+@pytest.mark.parametrize("longest", [6, 13])
+@pytest.mark.parametrize("window", [4, 5, 6, 9, 12])
+def test_beyond_a_window_a_token_sees_what_it_sees_alone(model_type: str, window: int, longest: int) -> None:
+    model, inputs = make_model(model_type, "isolated", sliding_window=window), batch("left", longest)
+    options = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
+    with torch.no_grad():
+        logits = model(**inputs).logits[:, -longest:]
+        states, mask = model.encode(**inputs)
+        ranked = model.family.log_likelihoods(model.base_model, states, mask, LABELS[:1])
+        answers = model.family.answer(model.base_model, states, mask, **options)
+        for row, (text, embeds) in enumerate(alone(model, inputs)):
+            whole = model.base_model(inputs_embeds=embeds, use_cache=False).logits[0]
+            torch.testing.assert_close(logits[row, : len(text)], whole[M:], rtol=1e-5, atol=1e-5)
+            wanted = model.base_model.generate(inputs_embeds=embeds, **options)[0]
+            assert torch.equal(answers[row], wanted)
+            tokens = LABELS[0, :3]
+            rows = torch.cat([embeds, model.get_input_embeddings()(tokens[None])], dim=1)
+            told = model.base_model(inputs_embeds=rows).logits[0, -4:-1].log_softmax(-1)
+            torch.testing.assert_close(ranked[row, 0], told.gather(1, tokens[:, None]).sum(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt2", "gemma3_text"])
+def test_gradient_checkpointing_reads_the_prompts_too(model_type: str) -> None:
+    found = []
+    for checkpointing in (False, True):
+        model, inputs = make_model(model_type, "isolated").train(), batch()
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        loss = model(**inputs, labels=inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)).loss
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in model.parameters() if p.requires_grad)])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+
+
+def test_prefixes_are_computed_for_the_tasks_of_a_batch_or_once_in_a_scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = make_model("llama", "isolated"), batch()
+    computed = []
+    theirs = model.family.prefix
+    monkeypatch.setattr(
+        model.family, "prefix", lambda base, prompts: computed.append(len(prompts)) or theirs(base, prompts)
+    )
+    inputs["task_ids"] = torch.tensor([2, 0, 2, 2])
+    with torch.no_grad():
+        outside = model(**inputs).logits
+        with model.keep_prompts():
+            inside = [model(**inputs).logits for _ in range(3)]
+            assert model.prefix_cache.nbytes > 0
+    assert computed == [2, 3]
+    torch.testing.assert_close(inside, [outside] * 3)
+    assert model.prefix_cache.nbytes == 0
+
+
+def test_what_causal_models_refuse() -> None:
+    model, inputs = make_model("llama", "isolated"), batch()
+    with pytest.raises(ValueError, match=r"labels of a causal model must have shape \(B, L\) = \(4, 6\), got \(4, 3\)"):
+        model(**inputs, labels=LABELS[[0, 1, 2, 0]][:, :3])
+    with pytest.raises(ValueError, match="a draft model cannot read the prompts"):
+        model.generate(**inputs, assistant_model=model.base_model)
