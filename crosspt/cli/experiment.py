@@ -70,7 +70,7 @@ def run(settings: Namespace) -> Outcome:
     definition = find_definition(settings.name)
     overrides = _overrides(settings)
 
-    from crosspt.models.t5.loading import pick_device
+    from crosspt.models.loading import pick_device
     from crosspt.runs.experiments.grid import make_grid
     from crosspt.runs.experiments.runner import check_folder, default_jobs, run_grid
 

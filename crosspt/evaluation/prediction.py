@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, Protocol, get_args
 
 import numpy as np
@@ -11,68 +10,71 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers.modeling_outputs import BaseModelOutput
 
 from crosspt.config.data import DataConfig
 from crosspt.config.run import Compute, Decode, DecodeChoice
 from crosspt.evaluation.answers import Answers, Asked, Predictions, keep_answers
+from crosspt.models.family import Family, find_family
 from crosspt.tasks.collation import IGNORED_LABEL, Answer, PromptCollator, encode_answers, encode_inputs
 from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import SCORE_RANGE, Task
 
-Decoder = Callable[[BaseModelOutput, Tensor], Answers]
-"""Answers rows from the encoder's output and its attention mask."""
+Decoder = Callable[[Any, Tensor], Answers]
+"""Answers rows from what a model's ``encode`` gives: states and the attention mask."""
 
 
 class HasEncoder(Protocol):
-    """What is asked of a model: one that a method has built, or a :class:`BareT5`."""
+    """What is asked of a model: one that a method has built, or a :class:`BareModel`."""
 
     base_model: Any
+    family: Family
 
     @property
     def device(self) -> torch.device:
         """The device that inputs must be on."""
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor) -> tuple[BaseModelOutput, Tensor]:
-        """Return the encoder's output and its attention mask."""
+    def encode(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor) -> tuple[Any, Tensor]:
+        """Return what the family answers from, and the attention mask."""
 
 
-@dataclass
-class BareT5:
-    """A T5 without prompts, asked as a ``CrossPTModel`` is."""
+class BareModel:
+    """A language model without prompts, asked as a ``CrossPTModel`` is."""
 
-    base_model: Any
+    def __init__(self, base_model: Any):
+        self.base_model = base_model
+        self.family = find_family(base_model, "BareModel")
 
     @property
     def device(self) -> torch.device:
         """The device that inputs must be on."""
         return self.base_model.device
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor) -> tuple[BaseModelOutput, Tensor]:
-        """Return the encoder's output and its attention mask."""
-        return self.base_model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask), attention_mask
+    def encode(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor) -> tuple[Any, Tensor]:
+        """Return what the family answers from, and the attention mask."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return self.family.encode(self.base_model, inputs), attention_mask
 
 
 def greedy_decoder(
-    base_model: Any, tokenizer: Any, max_new_tokens: int, answers: Mapping[str, Answer] | None = None
+    model: HasEncoder, tokenizer: Any, max_new_tokens: int, answers: Mapping[str, Answer] | None = None
 ) -> Decoder:
-    """Greedy generation of at most so many tokens, by a T5 in eval mode.
+    """Greedy generation of at most so many tokens, by a model in eval mode.
 
     Text that is what the tokens of one of the given answers are read as is that answer, spelled as it was given.
     """
     spelling = {text: answer for answer, (_, text) in (answers or {}).items()}
 
-    def decode(states: BaseModelOutput, mask: Tensor) -> Answers:
+    def decode(states: Any, mask: Tensor) -> Answers:
         options = {"max_new_tokens": max_new_tokens, "do_sample": False, "num_beams": 1}
-        ids = base_model.generate(encoder_outputs=states, attention_mask=mask, **options)
+        ids = model.family.answer(model.base_model, states, mask, **options)
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
         return Answers([spelling.get(text.strip(), text) for text in texts])
 
     return decode
 
 
-def ranking_decoder(base_model: Any, tokenizer: Any, answers: Sequence[str]) -> Decoder:
-    """The likeliest of the given answers, by a T5 in eval mode.
+def ranking_decoder(model: HasEncoder, tokenizer: Any, answers: Sequence[str]) -> Decoder:
+    """The likeliest of the given answers, by a model in eval mode.
 
     An answer's likelihood is the sum of the log-probabilities of its tokens and the end token, not normalised by
     length; of equals the one named first wins.
@@ -83,37 +85,11 @@ def ranking_decoder(base_model: Any, tokenizer: Any, answers: Sequence[str]) -> 
     tokens = [ids for ids, _ in encode_answers(answers, tokenizer).values()]
     labels = pad_sequence([torch.tensor(ids) for ids in tokens], batch_first=True, padding_value=IGNORED_LABEL)
 
-    def decode(states: BaseModelOutput, mask: Tensor) -> Answers:
-        found = log_likelihoods(base_model, states, mask, labels)
+    def decode(states: Any, mask: Tensor) -> Answers:
+        found = model.family.log_likelihoods(model.base_model, states, mask, labels)
         return Answers([answers[best] for best in found.argmax(dim=1).tolist()], found.float().cpu().numpy())
 
     return decode
-
-
-def log_likelihoods(base_model: Any, states: BaseModelOutput, mask: Tensor, labels: Tensor) -> Tensor:
-    """Log-likelihood of each of C answers to each of B rows, in one decoder pass over B C.
-
-    Args:
-        base_model: the T5, in eval mode.
-        states: the encoder's output for the rows.
-        mask: its attention mask (B, L).
-        labels: (C, L') int64, token ids with the end token, padded with -100.
-
-    Returns:
-        (B, C) float32 (float64 from a float64 model), the sums over the tokens that are not padding.
-    """
-    rows, count = len(mask), len(labels)
-    labels = labels.to(mask.device)
-    _, expanded = base_model._expand_inputs_for_generation(  # as beams are, whatever the encoder's output holds
-        expand_size=count, is_encoder_decoder=True, encoder_outputs=states, attention_mask=mask
-    )
-    decoder_input_ids = base_model.prepare_decoder_input_ids_from_labels(labels).repeat(rows, 1)
-    logits = base_model(**expanded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).view(rows, *labels.shape, -1)
-    # A padded position takes token 0's value, which does not count.
-    targets = labels.clamp(min=0).expand(rows, *labels.shape)[..., None]
-    log_probabilities = logits.gather(-1, targets)[..., 0] - logits.logsumexp(dim=-1)
-    return log_probabilities.masked_fill(labels == IGNORED_LABEL, 0).sum(dim=-1)
 
 
 def answer_rows(
@@ -130,9 +106,9 @@ def answer_rows(
 
     Args:
         model: the model, in eval mode, on its device.
-        tokenizer: the T5's.
+        tokenizer: the language model's.
         inputs: token ids of each row.
-        decoders: of the model's T5.
+        decoders: of the model.
         compute: the batches, the autocast and the progress bar.
         task_id: the task of all rows.
         description: what the progress bar says.
@@ -167,22 +143,22 @@ def possible_answers(task: Task, words: Sequence[str]) -> list[str]:
     return [f"{fifths / 5:.1f}" for fifths in range(low, high + 1)]
 
 
-def make_decoder(decode: Decode, base_model: Any, tokenizer: Any, task: Task, words: Sequence[str]) -> Decoder:
-    """How a T5 answers rows of a task.
+def make_decoder(decode: Decode, model: HasEncoder, tokenizer: Any, task: Task, words: Sequence[str]) -> Decoder:
+    """How a model answers rows of a task.
 
     Args:
         decode: ``"generate"`` or ``"rank"``.
-        base_model: the T5, in eval mode.
+        model: in eval mode.
         tokenizer: its tokenizer.
         task: the task.
         words: the word of each class.
     """
     answers = possible_answers(task, words)
     if decode == "rank":
-        return ranking_decoder(base_model, tokenizer, answers)
+        return ranking_decoder(model, tokenizer, answers)
     encoded = encode_answers(answers, tokenizer, task.name)
     # One token more than the longest answer has: a longer text is invalid in any case.
-    return greedy_decoder(base_model, tokenizer, max(len(ids) for ids, _ in encoded.values()) + 1, encoded)
+    return greedy_decoder(model, tokenizer, max(len(ids) for ids, _ in encoded.values()) + 1, encoded)
 
 
 def answer_task(
@@ -200,7 +176,7 @@ def answer_task(
 
     Args:
         model: the model, in eval mode, on its device.
-        tokenizer: the T5's.
+        tokenizer: the language model's.
         rows: the task and its rows.
         data: how rows are encoded.
         compute: how they are answered, see :func:`answer_rows`.
@@ -210,8 +186,9 @@ def answer_task(
     """
     task, words = rows.task, rows.words
     decodes: tuple[Decode, ...] = get_args(Decode) if decode == "both" else (decode,)
-    inputs = encode_inputs(task, rows.test, tokenizer, prefix=data.prefix, max_length=data.max_length)
-    decoders = [make_decoder(way, model.base_model, tokenizer, task, words) for way in decodes]
+    how: dict[str, Any] = {"prefix": data.prefix, "max_length": data.max_length, "causal": model.family.causal}
+    inputs = encode_inputs(task, rows.test, tokenizer, **how)
+    decoders = [make_decoder(way, model, tokenizer, task, words) for way in decodes]
     description = f"evaluate {task.name}"
     answers = answer_rows(model, tokenizer, inputs, decoders, compute, task_id=task_id, description=description)
     asked = Asked(task, tuple(possible_answers(task, words)))

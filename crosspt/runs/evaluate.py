@@ -14,13 +14,14 @@ from crosspt.config.run import Compute, Decode, DecodeChoice, RunConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.answers import Predictions, join_predictions
-from crosspt.evaluation.prediction import BareT5, answer_rows, answer_task, make_decoder
+from crosspt.evaluation.prediction import BareModel, answer_rows, answer_task, make_decoder
 from crosspt.evaluation.results import make_results, score_predictions
 from crosspt.methods import find_method, saved_method
-from crosspt.models.t5.loading import load_t5, pick_device
+from crosspt.models.family import find_family
+from crosspt.models.loading import load_model, pick_device
 from crosspt.runs.folder import task_copy
 from crosspt.runs.tasks import find_task, run_tasks
-from crosspt.tasks.collation import encode_inputs
+from crosspt.tasks.collation import encode_inputs, encode_texts
 from crosspt.tasks.files import MissingRowsError
 from crosspt.tasks.rows import TaskRows, load_rows
 from crosspt.tasks.task import Task, task_letter
@@ -125,7 +126,7 @@ def evaluate(
         rows = load_rows(tasks_at, run.data, train=False)
     except MissingRowsError as error:
         raise ValueError(f"{error}; if it has moved, give --data-dir, or --tasks with the file of your task") from None
-    base_model, tokenizer = _load_t5(run)
+    base_model, tokenizer = _load_model(run)
     loaded = time.perf_counter()
     predictions = evaluate_prompts(
         checkpoint, base_model, tokenizer, {name: rows[name] for name in names}, run, compute
@@ -162,13 +163,13 @@ def evaluate_bare(
     device = pick_device(compute.device)
     rows = load_rows(dict(enumerate(tasks)), data, train=False)
     base_model: Any  # transformers wraps to() without its overloads
-    base_model, tokenizer = load_t5(model)
+    base_model, tokenizer = load_model(model)
     base_model.eval().to(device)
     loaded = time.perf_counter()
     scheme = "prefix" if data.prefix else "bare"
     predictions = join_predictions(
         [
-            answer_task(BareT5(base_model), tokenizer, task_rows, data, compute, scheme=scheme, decode=decode)
+            answer_task(BareModel(base_model), tokenizer, task_rows, data, compute, scheme=scheme, decode=decode)
             for task_rows in rows.values()
         ]
     )
@@ -183,11 +184,11 @@ def evaluate_bare(
     return make_results(config, seconds, results), predictions
 
 
-def _load_t5(run: RunConfig) -> tuple[T5ForConditionalGeneration, Any]:
+def _load_model(run: RunConfig) -> tuple[Any, Any]:
     path = Path(run.model)
     if path.is_absolute() and not path.exists():
-        raise ValueError(f"the T5 of the prompts, {path}, is not there; if it has moved, give --model")
-    return load_t5(run.model)
+        raise ValueError(f"the model of the prompts, {path}, is not there; if it has moved, give --model")
+    return load_model(run.model)
 
 
 def predict(
@@ -209,16 +210,17 @@ def predict(
         decode: ``"generate"`` or ``"rank"``.
     """
     device = pick_device(compute.device)
-    base_model, tokenizer = _load_t5(run)
+    base_model, tokenizer = _load_model(run)
     rows = [row for row in inputs if not isinstance(row, str)]
     texts = [text for text in inputs if isinstance(text, str)]
-    encoded = encode_inputs(task, rows, tokenizer, prefix=run.data.prefix, max_length=run.data.max_length)
+    how: dict[str, Any] = {"max_length": run.data.max_length, "causal": find_family(base_model, "predict").causal}
+    encoded = encode_inputs(task, rows, tokenizer, prefix=run.data.prefix, **how)
     if texts:
-        encoded = tokenizer(texts, truncation=True, max_length=run.data.max_length).input_ids
+        encoded = encode_texts(texts, tokenizer, **how)
     method = find_method(run.method)
     model = method.load(base_model, method.folder_of(checkpoint, task.name)).eval().to(device)
     words = task.label_words(run.data.label_set, task_letter(run.prompts.tasks.index(task.name)))
-    decoder = make_decoder(decode, model.base_model, tokenizer, task, words)
+    decoder = make_decoder(decode, model, tokenizer, task, words)
     task_id = model.config.tasks.index(task.name)
     with model.keep_prompts():
         (answers,) = answer_rows(

@@ -28,19 +28,23 @@ def selecting_decode(decode: DecodeChoice) -> Decode:
     return "rank" if decode == "rank" else "generate"
 
 
-def make_score(run: RunConfig, rows: Mapping[str, TaskRows], tokenizer: Any, compute: Compute) -> Score:
+def make_score(
+    run: RunConfig, rows: Mapping[str, TaskRows], tokenizer: Any, compute: Compute, *, causal: bool = False
+) -> Score:
     """The primary metric of each task of a model on the task's development rows, 0 where it is undefined.
 
     Args:
         run: the settings; how rows are encoded and answered is read.
         rows: the rows of the tasks, by name.
-        tokenizer: the T5's.
+        tokenizer: the language model's.
         compute: how rows are answered, here without progress bars.
+        causal: whether an answer continues the text.
     """
     compute = dataclasses.replace(compute, progress=False)
     questions = {}
     for name, part in rows.items():
-        inputs = encode_inputs(part.task, part.dev, tokenizer, prefix=run.data.prefix, max_length=run.data.max_length)
+        how: dict[str, Any] = {"prefix": run.data.prefix, "max_length": run.data.max_length, "causal": causal}
+        inputs = encode_inputs(part.task, part.dev, tokenizer, **how)
         references = [part.task.target_text(row, part.words) for row in part.dev]
         questions[name] = Questions(part.task, part.words, inputs, references)
     return partial(_score, questions, selecting_decode(run.decode), tokenizer, compute)
@@ -53,7 +57,7 @@ def _score(
     with model.keep_prompts():
         for task_id, name in enumerate(model.config.tasks):
             task, words, inputs, references = questions[name]
-            decoder = make_decoder(decode, model.base_model, tokenizer, task, words)
+            decoder = make_decoder(decode, model, tokenizer, task, words)
             (answers,) = answer_rows(model, tokenizer, inputs, [decoder], compute, task_id=task_id)
             found = compute_metrics(task, answers.texts, references, possible_answers(task, words))
             scores[name] = next(iter(found.values.values())) or 0.0

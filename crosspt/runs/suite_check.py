@@ -26,7 +26,8 @@ from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import EMBEDDED, Compute, Decode, RunConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.evaluation.metrics import MAJORITY
-from crosspt.models.t5.loading import load_t5
+from crosspt.models.family import width
+from crosspt.models.loading import load_model
 from crosspt.runs.evaluate import evaluate_bare, evaluate_prompts, score_prompts
 from crosspt.runs.train import train
 from crosspt.storage import load_source_prompts
@@ -66,8 +67,8 @@ def measure_seed(seed: int, folder: Path, model: str) -> list[dict[str, Any]]:
         run = _make_run("P", seed, shots, model)
         content = train(run, folder / f"P-{shots}-{seed}", resume=True, device="cpu", progress=False)
         results += [{**row, "condition": f"P at {shots} rows"} for row in content["results"]]
-    base_model, tokenizer = load_t5(model)
-    learned = load_source_prompts([folder / f"P-{MANY}-{seed}"], base_model.config.d_model)
+    base_model, tokenizer = load_model(model)
+    learned = load_source_prompts([folder / f"P-{MANY}-{seed}"], width(base_model))
     run = _make_run("PI", seed, FEW, model)
     rows = load_rows({position: get_task(name) for position, name in enumerate(TASKS)}, run.data)
     for condition, start in starts(seed).items():

@@ -11,7 +11,6 @@ from typing import Any
 import datasets
 import torch
 from torch import Tensor
-from transformers import T5ForConditionalGeneration
 
 from crosspt.config.files import read_json
 from crosspt.config.layout import CHECKPOINTS, RESULTS_NAME, RUN_NAME, SELECTION_NAME
@@ -21,7 +20,8 @@ from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.results import make_results, read_results, save_evaluation
 from crosspt.methods import find_method
 from crosspt.methods.method import Job, source_jobs, target_jobs
-from crosspt.models.t5.loading import load_t5, pick_device
+from crosspt.models.family import find_family, width
+from crosspt.models.loading import load_model, pick_device
 from crosspt.runs.evaluate import evaluate_prompts, score_prompts
 from crosspt.runs.folder import check_run, open_folder
 from crosspt.runs.select import make_score, selecting_decode
@@ -49,7 +49,7 @@ class Preparation:
     """
 
     run: RunConfig
-    base_model: T5ForConditionalGeneration
+    base_model: Any
     tokenizer: Any
     rows: dict[str, TaskRows]
     source_jobs: list[Job]
@@ -63,6 +63,7 @@ class Preparation:
             given: source prompts (m, d) by task that are not trained.
         """
         PromptCollator(self.tokenizer)
+        causal = find_family(self.base_model, "train").causal
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of rows that are cut: all rows are counted when they are encoded
             for task_rows in self.rows.values():
@@ -75,6 +76,7 @@ class Preparation:
                     words=task_rows.words,
                     prefix=self.run.data.prefix,
                     max_length=self.run.data.max_length,
+                    causal=causal,
                 )
         prompts = dict(given)
         with torch.no_grad():
@@ -124,8 +126,8 @@ def _row_of_each_label(task: Task, rows: datasets.Dataset) -> datasets.Dataset:
 def prepare(run: RunConfig) -> Preparation:
     """Load the model and the rows and plan the jobs; every setting that does not fit raises here."""
     find_method(run.method).check(run)
-    base_model, tokenizer = load_t5(run.model)
-    given = load_source_prompts(run.source_prompts, base_model.config.d_model)
+    base_model, tokenizer = load_model(run.model)
+    given = load_source_prompts(run.source_prompts, width(base_model))
     stage1 = source_jobs(run, given)
     trained = {task for job in stage1 for task in job.config.tasks}
     tasks = run_tasks(run)
@@ -257,7 +259,8 @@ def _run_jobs(
         score = None
         if job.training.select == "best":
             rows = {task: ready.rows[task] for task in job.config.tasks}
-            score = make_score(ready.run, rows, ready.tokenizer, compute)
+            causal = find_family(ready.base_model, "train").causal
+            score = make_score(ready.run, rows, ready.tokenizer, compute, causal=causal)
         steps += run_job(
             job,
             folder,
@@ -277,7 +280,7 @@ def _run_jobs(
 def _source_prompts(ready: Preparation, jobs: Sequence[Job], folder: Path) -> Mapping[str, Tensor]:
     """What is given and what finished jobs of stage 1 have learned for others to start from."""
     trained = [folder / job.folder for job in jobs if job.method == CROSSPT]
-    found = load_source_prompts([*ready.run.source_prompts, *trained], ready.base_model.config.d_model)
+    found = load_source_prompts([*ready.run.source_prompts, *trained], width(ready.base_model))
     for job in jobs:
         if job.method != CROSSPT:
             method = find_method(job.method)

@@ -11,7 +11,23 @@ from torch.nn.utils.rnn import pad_sequence
 from crosspt.tasks.task import Task
 
 IGNORED_LABEL = -100
-"""The label that the cross entropy of a T5 leaves out."""
+"""The label that the cross entropy of a language model leaves out."""
+
+
+class Frame(NamedTuple):
+    """The tokens that a model is used to before and behind a text."""
+
+    begin: list[int]
+    end: list[int]
+
+    def around(self, ids: list[int]) -> list[int]:
+        """Returns the tokens with these around them."""
+        return [*self.begin, *ids, *self.end]
+
+    @property
+    def length(self) -> int:
+        """Number of tokens."""
+        return len(self.begin) + len(self.end)
 
 
 class Answer(NamedTuple):
@@ -27,9 +43,15 @@ class Answer(NamedTuple):
 
 
 def encode_inputs(
-    task: Task, rows: Iterable[Mapping[str, Any]], tokenizer: Any, *, prefix: bool, max_length: int
+    task: Task,
+    rows: Iterable[Mapping[str, Any]],
+    tokenizer: Any,
+    *,
+    prefix: bool,
+    max_length: int,
+    causal: bool = False,
 ) -> list[list[int]]:
-    """Returns the token ids of each row's input text, `task.format_input`, end-of-sequence token included.
+    """Returns the token ids of each row's input text, `task.format_input`, in its frame, see :func:`input_frame`.
 
     A row that is too long loses tokens from the ends of its texts, the longest first, never of a heading: the room is
     shared evenly, and what a short text leaves goes to the longer ones. A warning tells how many rows are cut.
@@ -40,6 +62,7 @@ def encode_inputs(
         tokenizer: a transformers tokenizer.
         prefix: whether the task's prefix comes first.
         max_length: most tokens of an input.
+        causal: whether the answer continues the text.
 
     Raises:
         ValueError: when max_length has no room for one token of each text, a row lacks a text, or a row that is too
@@ -48,27 +71,49 @@ def encode_inputs(
     parts = [task.input_parts(row, prefix) for row in rows]
     if not parts:
         return []
-    eos = _end_token(tokenizer)
-    _check_room(task, tokenizer, " ".join(heading for heading, _ in parts[0]), len(task.fields), max_length)
+    frame = input_frame(tokenizer, causal=causal)
+    room = max_length - frame.length
+    _check_room(task, tokenizer, " ".join(heading for heading, _ in parts[0]), len(task.fields), room, max_length)
     encoded = _tokenize(tokenizer, [_beginnings(part)[-1] for part in parts])
-    long = [row for row, ids in enumerate(encoded) if len(ids) >= max_length]
+    long = [row for row, ids in enumerate(encoded) if len(ids) > room]
     beginnings = _tokenize(tokenizer, [text for row in long for text in _beginnings(parts[row])[:-1]])
     each = 2 * len(task.fields) - 1
     for position, row in enumerate(long):
         known = beginnings[position * each : (position + 1) * each]
         if any(encoded[row][: len(beginning)] != beginning for beginning in known):
             raise ValueError(
-                f"encode_inputs: row {row + 1} of task {task.name!r} has {len(encoded[row]) + 1} tokens, which this "
-                f"tokenizer cannot cut between its columns; give a max_length of as many, got {max_length}"
+                f"encode_inputs: row {row + 1} of task {task.name!r} has {len(encoded[row]) + frame.length} tokens, "
+                f"which this tokenizer cannot cut between its columns; give a max_length of as many, got {max_length}"
             )
-        encoded[row] = _cut(encoded[row], [0, *map(len, known), len(encoded[row])], max_length - 1)
+        encoded[row] = _cut(encoded[row], [0, *map(len, known), len(encoded[row])], room)
     if long:
         warnings.warn(
             f"task {task.name!r}: {len(long)} of {len(parts)} rows have more than {max_length} tokens and lose the "
             "ends of their texts",
             stacklevel=2,
         )
-    return [[*ids, eos] for ids in encoded]
+    return [frame.around(ids) for ids in encoded]
+
+
+def encode_texts(texts: Sequence[str], tokenizer: Any, *, max_length: int, causal: bool = False) -> list[list[int]]:
+    """Returns the token ids of formatted texts in their frame; what is longer than max_length is cut at its end."""
+    frame = input_frame(tokenizer, causal=causal)
+    return [frame.around(ids[: max_length - frame.length]) for ids in _tokenize(tokenizer, list(texts))]
+
+
+def input_frame(tokenizer: Any, *, causal: bool) -> Frame:
+    """Returns what goes around an input: the tokenizer's own template where that ends a text.
+
+    Where it does not, the end token follows the text or, where the answer is to continue it, a line break.
+
+    Raises:
+        ValueError: when the tokenizer has no end-of-sequence token.
+    """
+    end = _end_token(tokenizer)
+    begin, template_end = _template(tokenizer)
+    if causal:
+        return Frame(begin, _tokenize(tokenizer, ["\n"])[0])
+    return Frame(begin, template_end or [end])
 
 
 def encode_answers(answers: Sequence[str], tokenizer: Any, task: str | None = None) -> dict[str, Answer]:
@@ -83,7 +128,10 @@ def encode_answers(answers: Sequence[str], tokenizer: Any, task: str | None = No
         ValueError: when the tokenizer lacks tokens for an answer, leaves nothing of it, takes a part of it for a
             special token, or does not tell it from another.
     """
-    eos = _end_token(tokenizer)
+    end = _end_token(tokenizer)
+    frame = Frame(*_template(tokenizer))
+    if not frame.end:
+        frame = Frame([], [end])
     special = set(tokenizer.all_special_ids)
     of_task = "" if task is None else f" of task {task!r}"
     encoded: dict[str, Answer] = {}
@@ -105,7 +153,7 @@ def encode_answers(answers: Sequence[str], tokenizer: Any, task: str | None = No
             raise ValueError(
                 f"encode_answers: the targets {other!r} and {answer!r}{of_task} have the same tokens, those of {text!r}"
             )
-        encoded[answer] = Answer([*ids, eos], text)
+        encoded[answer] = Answer(frame.around(ids), text)
     return encoded
 
 
@@ -119,6 +167,7 @@ def encode_rows(
     prefix: bool,
     max_length: int,
     max_target_length: int = 16,
+    causal: bool = False,
 ) -> list[dict[str, Any]]:
     """Encodes labelled rows for training: input_ids, labels (token ids) and task_ids (an int) of each row.
 
@@ -131,13 +180,14 @@ def encode_rows(
         prefix: whether the task's prefix comes first in the input.
         max_length: most tokens of an input, see `encode_inputs`.
         max_target_length: most tokens of a target; a longer one is an error, since cut words can be told apart no more.
+        causal: whether the answer continues the text.
 
     Raises:
         ValueError: as `encode_inputs`; as `encode_answers`, for every word; when a label is not the task's or a target
             is too long.
     """
     rows = list(rows)
-    inputs = encode_inputs(task, rows, tokenizer, prefix=prefix, max_length=max_length)
+    inputs = encode_inputs(task, rows, tokenizer, prefix=prefix, max_length=max_length, causal=causal)
     targets = [task.target_text(row, words) for row in rows]
     answers = encode_answers(list(dict.fromkeys([*words, *targets])), tokenizer, task.name)
     for text, (ids, _) in answers.items():
@@ -160,32 +210,40 @@ class PromptCollator:
     Args:
         tokenizer: a transformers tokenizer; its pad token fills input_ids.
         pad_to_multiple_of: round L (and the length of the labels) up to a multiple of this.
+        causal: whether labels continue the inputs, as a causal model reads them.
 
     Raises:
         ValueError: when the tokenizer has no pad token or pad_to_multiple_of is below 1.
     """
 
-    def __init__(self, tokenizer: Any, pad_to_multiple_of: int = 1):
+    def __init__(self, tokenizer: Any, pad_to_multiple_of: int = 1, *, causal: bool = False):
         if tokenizer.pad_token_id is None:
             raise ValueError("PromptCollator: the tokenizer must have a pad token, got None")
         if pad_to_multiple_of < 1:
             raise ValueError(f"PromptCollator: pad_to_multiple_of must be 1 or more, got {pad_to_multiple_of}")
         self.pad_token_id: int = tokenizer.pad_token_id
         self.pad_to_multiple_of = pad_to_multiple_of
+        self.causal = causal
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Returns int64 tensors: input_ids and attention_mask (B, L), task_ids (B,), and labels where rows have them.
 
-        Labels (B, longest target) are padded with -100. The mask goes by length: a pad token inside a text counts.
+        Labels (B, longest target) are padded with -100; of a causal model they are (B, L), -100 over the text, and the
+        input holds the answer too. The mask goes by length: a pad token inside a text counts.
         """
         inputs = [row["input_ids"] for row in rows]
+        labels = [row["labels"] for row in rows] if "labels" in rows[0] else None
+        if self.causal and labels is not None:
+            texts, answers = inputs, labels
+            inputs = [[*text, *answer] for text, answer in zip(texts, answers, strict=True)]
+            labels = [[*[IGNORED_LABEL] * len(text), *answer] for text, answer in zip(texts, answers, strict=True)]
         batch = {
             "input_ids": self._pad(inputs, self.pad_token_id),
             "attention_mask": self._pad([[1] * len(ids) for ids in inputs], 0),
             "task_ids": torch.tensor([row["task_ids"] for row in rows], dtype=torch.int64),
         }
-        if "labels" in rows[0]:
-            batch["labels"] = self._pad([row["labels"] for row in rows], IGNORED_LABEL)
+        if labels is not None:
+            batch["labels"] = self._pad(labels, IGNORED_LABEL)
         return batch
 
     def _pad(self, sequences: list[Sequence[int]] | list[list[int]], value: int) -> torch.Tensor:
@@ -198,6 +256,13 @@ def _tokenize(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     if not texts:
         return []
     return tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+
+
+def _template(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Returns the special tokens that the tokenizer puts before and behind a text."""
+    bare, whole = _tokenize(tokenizer, ["a"])[0], tokenizer(["a"], return_attention_mask=False)["input_ids"][0]
+    place = next(start for start in range(len(whole) + 1) if whole[start : start + len(bare)] == bare)
+    return whole[:place], whole[place + len(bare) :]
 
 
 def _end_token(tokenizer: Any) -> int:
@@ -214,11 +279,11 @@ def _beginnings(parts: Sequence[tuple[str, str]]) -> list[str]:
     return texts[1:]
 
 
-def _check_room(task: Task, tokenizer: Any, headings: str, texts: int, max_length: int) -> None:
-    needed = len(_tokenize(tokenizer, [headings])[0]) + texts + 1
-    if max_length < needed:
+def _check_room(task: Task, tokenizer: Any, headings: str, texts: int, room: int, max_length: int) -> None:
+    needed = len(_tokenize(tokenizer, [headings])[0]) + texts
+    if room < needed:
         raise ValueError(
-            f"encode_inputs: task {task.name!r} needs max_length {needed} or more "
+            f"encode_inputs: task {task.name!r} needs max_length {needed + max_length - room} or more "
             f"for its headings and one token of each text, got {max_length}"
         )
 

@@ -77,7 +77,7 @@ def _warn_of_shared_rows(rows: TaskRows) -> None:
 
 
 def encode_training_rows(
-    names: Sequence[str], rows: Mapping[str, TaskRows], tokenizer: Any, config: DataConfig
+    names: Sequence[str], rows: Mapping[str, TaskRows], tokenizer: Any, config: DataConfig, *, causal: bool = False
 ) -> list[dict[str, Any]]:
     """The training rows of the named tasks, one after the other; a row's task id is the position of its name."""
     return [
@@ -91,5 +91,6 @@ def encode_training_rows(
             words=rows[name].words,
             prefix=config.prefix,
             max_length=config.max_length,
+            causal=causal,
         )
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import T5ForConditionalGeneration, set_seed
+from transformers import set_seed
 
 from crosspt.config.data import DataConfig
 from crosspt.config.files import SCHEMA, write_json
@@ -28,7 +28,7 @@ from crosspt.training.trainer import PromptTrainer
 def run_job(
     job: Job,
     folder: Path,
-    base_model: T5ForConditionalGeneration,
+    base_model: Any,
     tokenizer: Any,
     rows: Mapping[str, TaskRows],
     data: DataConfig,
@@ -47,7 +47,7 @@ def run_job(
         job: what to train.
         folder: the run's folder.
         base_model: the model; its dropout rates are set while training.
-        tokenizer: the T5's.
+        tokenizer: the language model's.
         rows: the rows of each task.
         data: how rows are encoded.
         source_prompts: encoded stage-1 prompts (m, d) by task.
@@ -70,8 +70,8 @@ def run_job(
             method,
             model,
             job.training,
-            encode_training_rows(job.config.tasks, rows, tokenizer, data),
-            PromptCollator(tokenizer),
+            encode_training_rows(job.config.tasks, rows, tokenizer, data, causal=model.family.causal),
+            PromptCollator(tokenizer, causal=model.family.causal),
             folder / CHECKPOINTS,
             device=device,
             progress=progress,

@@ -70,7 +70,7 @@ def test_a_run_whose_model_and_rows_have_moved(slpn_run: Path, workspace: Worksp
     assert "the data directory /gone/data does not exist; if it has moved, give --data-dir, or --tasks with" in gone
     for command in (("evaluate", *rows), ("predict", "--task", "rte", "--text", "w1")):
         gone = mistake(crosspt(*command, "--checkpoint", run))
-        assert gone.endswith(": the T5 of the prompts, /gone/t5, is not there; if it has moved, give --model")
+        assert gone.endswith(": the model of the prompts, /gone/t5, is not there; if it has moved, give --model")
         assert crosspt(*command, "--checkpoint", run, "--model", workspace.model).status == 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from crosspt.config.run import Compute, RunConfig
 from crosspt.evaluation.results import score_predictions
-from crosspt.models.t5.loading import load_t5
+from crosspt.models.loading import load_model
 from crosspt.runs.evaluate import evaluate_prompts
 from crosspt.storage import load_prompts
 from crosspt.tasks.registry import get_task
@@ -60,7 +60,7 @@ def test_the_score_is_what_an_evaluation_reports(decode: str, workspace: Workspa
     rows = load_rows({0: get_task("mrpc"), 1: get_task("rte")}, run.data, dev=True)
     for part in rows.values():
         part.test = part.dev
-    t5, tokenizer = load_t5(str(workspace.model))
+    t5, tokenizer = load_model(str(workspace.model))
     compute = Compute(device="cpu", progress=False)
     answers = evaluate_prompts(run_folder, t5, tokenizer, rows, run, compute)
     found = score_predictions(answers, cell="", seed=0, shots=4)

@@ -12,6 +12,7 @@ from crosspt.config.data import DataConfig
 from crosspt.config.run import Compute
 from crosspt.evaluation.prediction import answer_rows, answer_task, greedy_decoder, make_decoder, reference_texts
 from crosspt.evaluation.results import score_predictions
+from crosspt.models.encoder_decoder import EncoderDecoder
 from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import Task
 from tests.workspace import make_answering_t5, make_rows, make_tokenizer
@@ -41,13 +42,18 @@ def asked(answer: Any) -> Any:
 
     t5 = SimpleNamespace(generate=generate)
     cpu = torch.device("cpu")
-    return SimpleNamespace(base_model=t5, device=cpu, encode=lambda **batch: (batch, batch.pop("attention_mask")))
+    return SimpleNamespace(
+        base_model=t5,
+        family=EncoderDecoder(),
+        device=cpu,
+        encode=lambda **batch: (batch, batch.pop("attention_mask")),
+    )
 
 
 def generate(
     model: Any, tokenizer: Any, inputs: list[list[int]], tokens: int = 3, *, task_id: int, **options: Any
 ) -> list[str]:
-    decoders = [greedy_decoder(model.base_model, tokenizer, tokens)]
+    decoders = [greedy_decoder(model, tokenizer, tokens)]
     return answer_rows(model, tokenizer, inputs, decoders, Compute(**options), task_id=task_id)[0].texts
 
 
@@ -109,7 +115,7 @@ def test_the_length_of_answers(tokenizer: PreTrainedTokenizerFast, words: tuple[
         return input_ids
 
     model = asked(answer)
-    decoder = make_decoder("generate", model.base_model, tokenizer, PAIR, words)
+    decoder = make_decoder("generate", model, tokenizer, PAIR, words)
     answer_rows(model, tokenizer, [[25, 1]], [decoder], Compute(), task_id=0)
     assert asked_for == [length]
 
@@ -119,7 +125,7 @@ def test_an_answer_is_spelled_as_the_task_has_it() -> None:
     tokenizer.backend_tokenizer.normalizer = Lowercase()
     ids = {word: tokenizer(word).input_ids for word in ("good", "bad", "w3")}
     model = asked(lambda **_: torch.tensor(list(ids.values())))
-    decoder = make_decoder("generate", model.base_model, tokenizer, PAIR, ("GOOD", "Bad"))
+    decoder = make_decoder("generate", model, tokenizer, PAIR, ("GOOD", "Bad"))
     inputs = [[25, 1]] * 3
     (answers,) = answer_rows(model, tokenizer, inputs, [decoder], Compute(), task_id=0)
     assert answers.texts == ["GOOD", "Bad", "w3"]

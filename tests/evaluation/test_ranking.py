@@ -10,10 +10,9 @@ from transformers import PreTrainedTokenizerFast
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.config.run import Compute
 from crosspt.evaluation.prediction import (
-    BareT5,
+    BareModel,
     answer_rows,
     greedy_decoder,
-    log_likelihoods,
     make_decoder,
     possible_answers,
     ranking_decoder,
@@ -40,7 +39,7 @@ def make_model(version: str = "1.0", prefix_mode: Any = "full") -> CrossPTModel:
 def rank(
     model: CrossPTModel, tokenizer: Any, inputs: list[list[int]], answers: list[str], task_id: int, **options: Any
 ) -> list[str]:
-    decoders = [ranking_decoder(model.base_model, tokenizer, answers)]
+    decoders = [ranking_decoder(model, tokenizer, answers)]
     return answer_rows(model, tokenizer, inputs, decoders, Compute(**options), task_id=task_id)[0].texts
 
 
@@ -66,10 +65,10 @@ def test_all_answers_at_once_as_one_at_a_time(
     answers = tokenizer(WORDS).input_ids
     longest = max(map(len, answers))
     labels = torch.tensor([ids + [-100] * (longest - len(ids)) for ids in answers])
-    asked: Any = BareT5(model.base_model) if bare else model
+    asked: Any = BareModel(model.base_model) if bare else model
     expected = losses((lambda task_ids, **rest: model.base_model(**rest)) if bare else model, inputs, answers)
     states, mask = asked.encode(**inputs)
-    found = log_likelihoods(model.base_model, states, mask, labels)
+    found = model.family.log_likelihoods(model.base_model, states, mask, labels)
     torch.testing.assert_close(found, expected)
     assert found.dtype == torch.float64
 
@@ -92,7 +91,7 @@ def test_the_likeliest_answer_wins_whatever_the_batch(tokenizer: PreTrainedToken
 def test_log_probabilities_have_the_order_of_rows_and_answers(tokenizer: PreTrainedTokenizerFast) -> None:
     model = make_model()
     inputs = [[25, 1], [26, 27, 28, 1], [29, 30, 1]]
-    decoders = [greedy_decoder(model.base_model, tokenizer, 1), ranking_decoder(model.base_model, tokenizer, WORDS)]
+    decoders = [greedy_decoder(model, tokenizer, 1), ranking_decoder(model, tokenizer, WORDS)]
     generated, ranked = answer_rows(model, tokenizer, inputs, decoders, Compute(batch_size=2), task_id=1)
     assert generated.log_probabilities is None
     expected: list[Tensor] = []
@@ -111,7 +110,7 @@ def test_one_encoder_pass_for_all_decoders(tokenizer: PreTrainedTokenizerFast) -
     for name, seen in rows.items():
         stack = getattr(model.base_model, name)
         stack.final_layer_norm.register_forward_hook(lambda _, inputs, __, seen=seen: seen.append(len(inputs[0])))
-    decoders = [greedy_decoder(model.base_model, tokenizer, 1), ranking_decoder(model.base_model, tokenizer, WORDS)]
+    decoders = [greedy_decoder(model, tokenizer, 1), ranking_decoder(model, tokenizer, WORDS)]
     answer_rows(model, tokenizer, [[25, 1], [26, 27, 1]], decoders, Compute(), task_id=0)
     assert rows == {"encoder": [2], "decoder": [2, 2 * len(WORDS)]}
 
@@ -124,9 +123,9 @@ def test_of_equal_answers_the_first_wins(tokenizer: PreTrainedTokenizerFast) -> 
 
 def test_answers_the_tokenizer_cannot_tell_apart(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ValueError, match="the targets 'w2 w3' and 'w2  w3' have the same tokens"):
-        ranking_decoder(make_model().base_model, tokenizer, ["w1", "w2 w3", "w2  w3"])
+        ranking_decoder(make_model(), tokenizer, ["w1", "w2 w3", "w2  w3"])
     with pytest.raises(ValueError, match="the tokenizer has no tokens for the target 'foo', got "):
-        ranking_decoder(make_model().base_model, tokenizer, ["w1", "foo", "bar"])
+        ranking_decoder(make_model(), tokenizer, ["w1", "foo", "bar"])
 
 
 def test_what_a_task_may_answer(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -137,6 +136,6 @@ def test_what_a_task_may_answer(tokenizer: PreTrainedTokenizerFast) -> None:
     assert (len(texts), texts[:2], texts[-2:]) == (26, ["0.0", "0.2"], ["4.8", "5.0"])
     assert {scores.target_text({"label": hundredth / 100}, ()) for hundredth in range(501)} == set(texts)
     model = make_model()
-    decoder = make_decoder("rank", model.base_model, tokenizer, classes, ("A0", "A1"))
+    decoder = make_decoder("rank", model, tokenizer, classes, ("A0", "A1"))
     (ranked,) = answer_rows(model, tokenizer, [[25, 1]], [decoder], Compute(), task_id=0)
     assert ranked.texts[0] in ("A0", "A1")

@@ -13,7 +13,6 @@ from transformers.activations import ACT2FN
 from transformers.modeling_outputs import BaseModelOutput
 
 from crosspt import CrossPTConfig
-from crosspt.evaluation.prediction import log_likelihoods
 from crosspt.methods import find_method
 from crosspt.methods.hyperdecoder import mean_of_rows
 from tests.conftest import make_t5
@@ -147,8 +146,8 @@ def test_every_row_of_a_batch_is_that_row_alone(name: str, side: str) -> None:
     options = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False}
     with torch.no_grad():
         states, mask = model.encode(*batch)
-        ranked = log_likelihoods(model.base_model, states, mask, ANSWERS)
-        assert torch.equal(log_likelihoods(model.base_model, states, mask, ANSWERS), ranked), (
+        ranked = model.family.log_likelihoods(model.base_model, states, mask, ANSWERS)
+        assert torch.equal(model.family.log_likelihoods(model.base_model, states, mask, ANSWERS), ranked), (
             "the first call changed the states"
         )
         greedy, beams = model.generate(*batch, **options), model.generate(*batch, **options, **many)
@@ -159,7 +158,7 @@ def test_every_row_of_a_batch_is_that_row_alone(name: str, side: str) -> None:
             own = model(*one, labels=ANSWERS[:1].clamp(min=0)).logits
             assert_close(logits[row], own[0])
             own_states, own_mask = model.encode(*one)
-            assert_close(ranked[row], log_likelihoods(model.base_model, own_states, own_mask, ANSWERS)[0])
+            assert_close(ranked[row], model.family.log_likelihoods(model.base_model, own_states, own_mask, ANSWERS)[0])
             assert torch.equal(greedy[row], model.generate(*one, **options)[0])
             own_beams = model.generate(*one, **options, **many)
             assert torch.equal(beams.sequences[2 * row : 2 * row + 2], own_beams.sequences)

@@ -62,7 +62,7 @@ def test_rows_are_what_each_is_alone(model_type: str, mode: PrefixMode, side: st
         logits = model(**inputs).logits[:, -inputs["input_ids"].shape[1] :]
         states, mask = model.encode(**inputs)
         ranked = model.family.log_likelihoods(model.base_model, states, mask, LABELS)
-        options = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
+        options: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
         answers = model.family.answer(model.base_model, states, mask, **options)
         generated = model.generate(**inputs, **options)
         beams = model.generate(**inputs, **options, num_beams=3, num_return_sequences=2)
@@ -90,7 +90,7 @@ def test_loss_and_gradients_are_those_of_rows_with_prompts(model_type: str, side
         labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
         loss = model(**inputs, labels=labels).loss
         loss.backward()
-        gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         found[mode] = (loss.detach(), gradients)
         losses = []
         for text, embeds in alone(model, inputs):
@@ -106,7 +106,7 @@ def test_loss_and_gradients_are_those_of_rows_with_prompts(model_type: str, side
 @pytest.mark.parametrize("window", [4, 5, 6, 9, 12])
 def test_beyond_a_window_a_token_sees_what_it_sees_alone(model_type: str, window: int, longest: int) -> None:
     model, inputs = make_model(model_type, "isolated", sliding_window=window), batch("left", longest)
-    options = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
+    options: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
     with torch.no_grad():
         logits = model(**inputs).logits[:, -longest:]
         states, mask = model.encode(**inputs)
@@ -138,11 +138,14 @@ def test_gradient_checkpointing_reads_the_prompts_too(model_type: str) -> None:
 
 def test_prefixes_are_computed_for_the_tasks_of_a_batch_or_once_in_a_scope(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs = make_model("llama", "isolated"), batch()
-    computed = []
+    computed: list[int] = []
     theirs = model.family.prefix
-    monkeypatch.setattr(
-        model.family, "prefix", lambda base, prompts: computed.append(len(prompts)) or theirs(base, prompts)
-    )
+
+    def counted(base_model: Any, prompts: Tensor) -> Any:
+        computed.append(len(prompts))
+        return theirs(base_model, prompts)
+
+    monkeypatch.setattr(model.family, "prefix", counted)
     inputs["task_ids"] = torch.tensor([2, 0, 2, 2])
     with torch.no_grad():
         outside = model(**inputs).logits

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from crosspt.models.t5.loading import load_t5, pick_device
+from crosspt.models.loading import load_model, pick_device
 from tests.conftest import make_t5
 from tests.workspace import Workspace
 
@@ -12,14 +12,14 @@ from tests.workspace import Workspace
 def test_a_t5_is_loaded_in_float32(workspace: Workspace, tmp_path: Path) -> None:
     shutil.copytree(workspace.model, tmp_path / "half")
     make_t5(num_layers=1).half().save_pretrained(tmp_path / "half")
-    t5, tokenizer = load_t5(str(tmp_path / "half"))
+    t5, tokenizer = load_model(str(tmp_path / "half"))
     assert next(t5.parameters()).dtype == torch.float32
     assert tokenizer("w1 w2").input_ids[-1] == tokenizer.eos_token_id
 
 
 def test_no_such_model() -> None:
     with pytest.raises(ValueError, match="model 'no/such/folder' is no folder, nor to be had from the hub: ") as error:
-        load_t5("no/such/folder")
+        load_model("no/such/folder")
     assert "\n" not in str(error.value)
 
 

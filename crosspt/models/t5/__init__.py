@@ -1,1 +1,1 @@
-"""What only a T5 needs: attention, isolated prefixes, loading."""
+"""What only a T5 needs: attention and isolated prefixes."""

@@ -14,7 +14,7 @@ from crosspt.config.run import CROSSPT, Compute, RunConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.methods import find_method
 from crosspt.methods.method import Job, source_jobs, target_jobs
-from crosspt.models.t5.loading import pick_device
+from crosspt.models.loading import pick_device
 from crosspt.runs.evaluate import evaluate_prompts
 from crosspt.runs.experiments.grid import Grid, most_rows
 from crosspt.runs.train import Preparation, prepare

@@ -1,28 +1,30 @@
-"""A T5 from the package, a folder or the hub, and the device it computes on."""
+"""A language model from the package, a folder or the hub, and the device it computes on."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, T5ForConditionalGeneration
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from crosspt.config.run import EMBEDDED
 from crosspt.models.embedded import EMBEDDED_T5
+from crosspt.models.family import FAMILIES, family_of
 
 
-def load_t5(name: str) -> tuple[T5ForConditionalGeneration, Any]:
-    """A T5 in float32 and its tokenizer: the embedded one by its name, else from a folder or the hub.
+def load_model(name: str) -> tuple[Any, Any]:
+    """A language model in float32 and its tokenizer: the embedded T5 by its name, else from a folder or the hub.
 
     Raises:
-        ValueError: it cannot be had, is no T5, lacks weights, or has no tokenizer; in one line.
+        ValueError: it cannot be had, is of no known family, lacks weights, or has no tokenizer; in one line.
     """
     source = str(EMBEDDED_T5) if name == EMBEDDED else name
     try:
         config = AutoConfig.from_pretrained(source)
-        if config.model_type not in ("t5", "mt5"):
-            raise ValueError(f"expected a T5, got model type {config.model_type!r}")
+        if config.model_type not in FAMILIES:
+            raise ValueError(f"expected a model of type {', '.join(FAMILIES)}, got {config.model_type!r}")
+        kind: Any = AutoModelForCausalLM if family_of(config.model_type).causal else AutoModelForSeq2SeqLM
         # float32 whatever the file holds: T5 overflows in float16.
-        t5, report = AutoModelForSeq2SeqLM.from_pretrained(
+        model, report = kind.from_pretrained(
             source, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
         unfit = [*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])]
@@ -35,8 +37,12 @@ def load_t5(name: str) -> tuple[T5ForConditionalGeneration, Any]:
         raise ValueError(f"model {name!r} {what}: {reason}") from error
     if set(tokenizer.get_vocab()) <= {*tokenizer.all_special_tokens, "\N{LOWER ONE EIGHTH BLOCK}"}:
         raise ValueError(f"model {name!r} has no tokenizer beside its weights")
-    t5.config.name_or_path = name  # what saved prompts say they were trained on
-    return t5, tokenizer
+    if tokenizer.pad_token is None:  # as in GPT-2 and Llama; padding is masked, so that any token will do
+        tokenizer.pad_token = tokenizer.eos_token
+    if model.generation_config.pad_token_id is None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.config.name_or_path = name  # what saved prompts say they were trained on
+    return model, tokenizer
 
 
 def pick_device(device: str) -> torch.device:
