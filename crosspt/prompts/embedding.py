@@ -1,4 +1,4 @@
-"""CrossPTEmbedding: the drop-in module between token ids and a T5."""
+"""CrossPTEmbedding: the drop-in module between token ids and a language model."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
