@@ -163,9 +163,7 @@ def test_what_causal_models_refuse() -> None:
         model(**inputs, labels=LABELS[[0, 1, 2, 0]][:, :3])
     for mode in ("full", "isolated"):
         short = make_model("gpt2", mode, n_positions=M + 5)
-        with pytest.raises(
-            ValueError, match="at most 10 tokens together, for which GPT2LMHeadModel has positions, got 11"
-        ):
+        with pytest.raises(ValueError, match=r"at most 10 tokens together, .* GPT2LMHeadModel .*, got 11"):
             short(**inputs)
     with pytest.raises(ValueError, match="a draft model cannot read the prompts"):
         model.generate(**inputs, assistant_model=model.base_model)
