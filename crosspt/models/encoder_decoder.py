@@ -42,7 +42,7 @@ class ScaledEmbedding(nn.Module):
 
 
 class EncoderDecoder(Family):
-    """BART, mBART, M2M100, Marian, Pegasus, UMT5 and T5Gemma; T5 is a family of its own."""
+    """BART, mBART, M2M100, Marian, Pegasus and T5Gemma; T5 is a family of its own."""
 
     causal = False
 
@@ -50,7 +50,7 @@ class EncoderDecoder(Family):
         """Ready a model, in place, so that generation with beams leaves the encoder's output as it came."""
         if isolated:
             raise ValueError(
-                f"CrossPTModel: prefix_mode 'isolated' needs a T5, an mT5 or a causal model, "
+                f"CrossPTModel: prefix_mode 'isolated' needs a T5, mT5, UMT5 or a causal model, "
                 f"got {type(base_model).__name__}; use prefix_mode 'full'"
             )
         base_model._expand_inputs_for_generation = functools.partial(expand_a_copy, base_model)
@@ -63,7 +63,7 @@ class EncoderDecoder(Family):
         if scale == 1:
             return embedding
         known = vars(encoder).get(SCALED)
-        if known is None or known.embedding is not embedding or known.scale != scale:
+        if known is None or known.embedding is not embedding:
             known = vars(encoder)[SCALED] = ScaledEmbedding(embedding, scale)  # no part of the encoder, but found again
         return known
 

@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import (
 from crosspt.functional import Backend
 
 T5 = ("t5", "mt5")
-ENCODER_DECODERS = ("umt5", "bart", "mbart", "m2m_100", "marian", "pegasus", "t5gemma")
+ENCODER_DECODERS = ("bart", "mbart", "m2m_100", "marian", "pegasus", "t5gemma")
 CAUSAL = (
     "llama",
     "mistral",
@@ -34,7 +34,7 @@ CAUSAL = (
     "starcoder2",
 )
 FAMILIES = {
-    **dict.fromkeys(T5, "crosspt.models.t5.family:T5"),
+    **dict.fromkeys((*T5, "umt5"), "crosspt.models.t5.family:T5"),
     **dict.fromkeys(ENCODER_DECODERS, "crosspt.models.encoder_decoder:EncoderDecoder"),
     **dict.fromkeys(CAUSAL, "crosspt.models.causal.family:Causal"),
 }

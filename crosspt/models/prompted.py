@@ -160,15 +160,12 @@ class PromptedModel(nn.Module, ABC):
     ) -> dict[str, Any]:
         """The same as :meth:`_inputs`; raises ValueError where they are longer than a table of positions."""
         inputs = self._inputs(input_ids, attention_mask, task_ids)
-        limit, rows, length = (
-            self.family.positions(self.base_model),
-            inputs["attention_mask"].shape[1],
-            input_ids.shape[1],
-        )
+        limit = self.family.positions(self.base_model)
+        rows, length = inputs["attention_mask"].shape[1], input_ids.shape[1]
         if limit is not None and rows > limit:
             raise ValueError(
-                f"{type(self).__name__}: prompt and text must fit the {limit} positions of {type(self.base_model).__name__}, "
-                f"got m + L = {rows - length} + {length} = {rows}"
+                f"{type(self).__name__}: prompt and text must fit the {limit} positions of a "
+                f"{type(self.base_model).__name__}, got m + L = {rows - length} + {length} = {rows}"
             )
         return inputs
 

@@ -32,6 +32,7 @@ T5 = {
     "d_ff": 48,
     "num_layers": 2,
     "num_heads": 4,
+    "dropout_rate": 0.0,
     "decoder_start_token_id": 0,
     **SPECIAL,
 }
@@ -60,11 +61,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_encoder_decoder(model_type: str, **settings: Any) -> Any:
+def make_encoder_decoder(model_type: str, attention: str | None = None, **settings: Any) -> Any:
     torch.manual_seed(0)
     config = CONFIG_MAPPING[model_type](**{**SETTINGS[model_type], **settings})
-    model = AutoModelForSeq2SeqLM.from_config(config).eval()
+    model = AutoModelForSeq2SeqLM.from_config(config, attn_implementation=attention).eval()
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1 and "embed_positions" not in name:
             torch.nn.init.normal_(parameter, std=0.3)
     return model
+
+
+def make_plain(model_type: str) -> Any:
+    """The same one, to be compared with; under sdpa transformers 5.17 lets a UMT5's tokens see later ones."""
+    return make_encoder_decoder(model_type, "eager" if model_type == "umt5" else None)

@@ -1,4 +1,4 @@
-"""Encoder-decoders beside T5: each row of a batch is what plain transformers give for it alone, its prompt in front."""
+"""Encoder-decoders beside T5 and mT5: each row is what plain transformers give for it alone, its prompt in front."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,8 +9,9 @@ from torch import Tensor
 from transformers import BartForCausalLM
 
 from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.config.prompts import PrefixMode
 from crosspt.models.family import ENCODER_DECODERS, describe, width
-from tests.models.encoder_decoder_models import POSITIONS, SETTINGS, VOCABULARY, make_encoder_decoder
+from tests.models.encoder_decoder_models import POSITIONS, SETTINGS, VOCABULARY, make_encoder_decoder, make_plain
 
 TASKS = ["a", "b", "c"]
 M = 5
@@ -19,13 +20,13 @@ TASK_IDS = torch.tensor([0, 2, 1, 2])
 LABELS = torch.tensor([[7, 8, 1, -100], [9, 1, -100, -100], [7, 9, 8, 1]])
 OPTIONS: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
 BEAMS: dict[str, Any] = {**OPTIONS, "num_beams": 3, "num_return_sequences": 2}
+MODELS = [*ENCODER_DECODERS, "umt5"]
 SCALED = [kind for kind, settings in SETTINGS.items() if "scale_embedding" in settings]
 
 
-def make_model(model_type: str, **settings: Any) -> CrossPTModel:
-    model = CrossPTModel(
-        make_encoder_decoder(model_type, **settings), CrossPTConfig(tasks=TASKS, prompt_length=M)
-    ).eval()
+def make_model(model_type: str, mode: PrefixMode = "full", **settings: Any) -> CrossPTModel:
+    config = CrossPTConfig(tasks=TASKS, prompt_length=M, prefix_mode=mode)
+    model = CrossPTModel(make_encoder_decoder(model_type, **settings), config).eval()
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -59,12 +60,12 @@ def unpadded(labels: Tensor) -> Tensor:
 
 
 def test_every_family_is_tried() -> None:
-    assert set(SETTINGS) == set(ENCODER_DECODERS)
+    assert set(SETTINGS) == set(MODELS)
 
 
-@pytest.mark.parametrize("model_type", ENCODER_DECODERS)
+@pytest.mark.parametrize("model_type", MODELS)
 def test_rows_are_what_each_is_alone(model_type: str) -> None:
-    model, plain, labels = make_model(model_type), make_encoder_decoder(model_type), LABELS[[0, 1, 2, 0]]
+    model, plain, labels = make_model(model_type), make_plain(model_type), LABELS[[0, 1, 2, 0]]
     with torch.no_grad():
         wanted = []
         for embeds, label in zip(alone(model, batch()), labels, strict=True):
@@ -97,22 +98,50 @@ def test_rows_are_what_each_is_alone(model_type: str) -> None:
                 assert torch.equal(beams[2 * row : 2 * row + 2], several)
 
 
-@pytest.mark.parametrize("model_type", ENCODER_DECODERS)
+@pytest.mark.parametrize("model_type", MODELS)
 def test_gradients_are_those_of_rows_alone(model_type: str) -> None:
-    model, labels = make_model(model_type), LABELS[[0, 1, 2, 0]]
-    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    model, plain, labels = make_model(model_type), make_plain(model_type), LABELS[[0, 1, 2, 0]]
+    parameters = [value for value in model.parameters() if value.requires_grad]
     total = sum(
-        model.base_model(inputs_embeds=embeds, labels=unpadded(label)[None]).loss * (label >= 0).sum()
+        plain(inputs_embeds=embeds, labels=unpadded(label)[None]).loss * (label >= 0).sum()
         for embeds, label in zip(alone(model, batch()), labels, strict=True)
     )
-    wanted = torch.autograd.grad(total / (labels >= 0).sum(), list(parameters.values()))
+    wanted = torch.autograd.grad(total / (labels >= 0).sum(), parameters)
     assert all(gradient.abs().sum() > 0 for gradient in wanted)
     for side in ("right", "left"):
-        found = torch.autograd.grad(model(**batch(side), labels=labels).loss, list(parameters.values()))
+        found = torch.autograd.grad(model(**batch(side), labels=labels).loss, parameters)
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-SCALES = [(kind, scaled) for kind in ENCODER_DECODERS for scaled in ((True, False) if kind in SCALED else (None,))]
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_isolated_prefixes_of_a_umt5_are_a_mask_of_blocks(checkpointing: bool) -> None:
+    model, plain, labels = make_model("umt5", "isolated"), make_plain("umt5"), LABELS[[0, 1, 2, 0]]
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()  # at a dropout rate of 0
+    total = torch.zeros(())
+    answers, logits = [], []
+    for embeds, label in zip(alone(model, batch()), labels, strict=True):
+        mask = torch.zeros(1, 1, embeds.shape[1], embeds.shape[1])
+        mask[:, :, :M, M:] = torch.finfo(torch.float32).min
+        states = plain.encoder(inputs_embeds=embeds, attention_mask=mask)
+        output = plain(encoder_outputs=states, labels=unpadded(label)[None])
+        total = total + output.loss * (label >= 0).sum()
+        logits.append(output.logits[0].detach())
+        states.last_hidden_state = states.last_hidden_state.detach()
+        answers.append(plain.generate(encoder_outputs=states, **BEAMS))
+    wanted = torch.autograd.grad(total / (labels >= 0).sum(), parameters)
+    for side in ("right", "left"):
+        output = model(**batch(side), labels=labels)
+        torch.testing.assert_close(torch.autograd.grad(output.loss, parameters), wanted, rtol=1e-4, atol=1e-5)
+        for ours, theirs in zip(output.logits, logits, strict=True):
+            torch.testing.assert_close(ours[: len(theirs)], theirs, rtol=1e-5, atol=1e-5)
+        if not checkpointing:
+            assert torch.equal(model.generate(**batch(side), **BEAMS), torch.cat(answers))
+
+
+SCALES = [(kind, scaled) for kind in MODELS for scaled in ((True, False) if kind in SCALED else (None,))]
 
 
 @pytest.mark.parametrize(("model_type", "scaled"), SCALES)
@@ -158,7 +187,7 @@ def test_a_hook_or_another_table_reaches_the_rows_and_is_not_saved(model_type: s
     )
 
 
-@pytest.mark.parametrize("model_type", ENCODER_DECODERS)
+@pytest.mark.parametrize("model_type", MODELS)
 def test_rows_longer_than_the_positions_are_refused(model_type: str) -> None:
     model = make_model(model_type)
     fits = torch.full((1, POSITIONS - M), 7)
@@ -169,7 +198,7 @@ def test_rows_longer_than_the_positions_are_refused(model_type: str) -> None:
     if model_type in ("umt5", "t5gemma", "m2m_100"):  # rotary, relative and counted positions have no end
         model(input_ids=longer, task_ids=tasks, labels=LABELS[2:])
         return
-    message = rf"^CrossPTModel: prompt and text must fit the 24 positions of \w+, got m \+ L = 5 \+ 20 = 25$"
+    message = r"^CrossPTModel: prompt and text must fit the 24 positions of a \w+, got m \+ L = 5 \+ 20 = 25$"
     for call in (model, model.generate):
         with pytest.raises(ValueError, match=message):
             call(input_ids=longer, task_ids=tasks)
@@ -184,7 +213,9 @@ def test_what_saved_prompts_say_of_a_model_of_two_widths() -> None:
 
 def test_what_encoder_decoders_refuse() -> None:
     isolated = CrossPTConfig(tasks=TASKS, prefix_mode="isolated")
-    with pytest.raises(ValueError, match=r"'isolated' needs a T5, an mT5 or a causal model, got BartForCond\w+; use"):
+    with pytest.raises(
+        ValueError, match=r"'isolated' needs a T5, mT5, UMT5 or a causal model, got BartForCond\w+; use"
+    ):
         CrossPTModel(make_encoder_decoder("bart"), isolated)
     decoder = BartForCausalLM(make_encoder_decoder("bart").config)
     with pytest.raises(TypeError, match=r"expected a language model with a head of one of .*, got BartForCausalLM$"):
