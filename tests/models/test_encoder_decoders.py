@@ -169,22 +169,26 @@ def test_prompts_start_from_the_vocabulary_as_the_model_reads_it(model_type: str
 
 
 @pytest.mark.parametrize("model_type", ["marian", "pegasus"])
-def test_a_hook_or_another_table_reaches_the_rows_and_is_not_saved(model_type: str) -> None:
+def test_a_hook_or_another_table_reaches_the_rows_and_nothing_of_it_is_saved(model_type: str) -> None:
     model, inputs = make_model(model_type, tie_word_embeddings=True), batch()
-    assert all(name.startswith(("embedding.bank.", "_extra_state")) for name in model.state_dict())
     states = set(model.base_model.state_dict())
-    hook = model.get_input_embeddings().register_forward_hook(lambda *_: _[-1] * 2)  # as NEFTune's
-    noised = model._inputs(**inputs)["inputs_embeds"]
+    ids, scale = inputs["input_ids"], model.config.d_model**0.5
+    hook = model.get_input_embeddings().register_forward_hook(lambda module, args, output: output + 1)  # as NEFTune's
+    table = model.base_model.get_input_embeddings()
+    torch.testing.assert_close(model._inputs(**inputs)["inputs_embeds"][:, M:], table(ids) * scale + 1)
     hook.remove()
+    torch.testing.assert_close(model._inputs(**inputs)["inputs_embeds"][:, M:], table(ids) * scale)
     model.base_model.resize_token_embeddings(VOCABULARY + 1)
-    resized = model._inputs(**inputs)["inputs_embeds"]
-    torch.testing.assert_close(noised[:, M:], 2 * resized[:, M:])
-    inputs["input_ids"][0, 0] = VOCABULARY
-    assert model(**inputs, labels=LABELS[[0, 1, 2, 0]]).loss.isfinite()
+    ids[0, 0] = VOCABULARY
+    table = model.base_model.get_input_embeddings()
+    torch.testing.assert_close(model._inputs(**inputs)["inputs_embeds"][:, M:], table(ids) * scale)
+    other = torch.nn.Embedding(VOCABULARY + 1, model.config.d_model)
+    model.base_model.set_input_embeddings(other)
+    torch.testing.assert_close(model._inputs(**inputs)["inputs_embeds"][:, M:], other(ids) * scale)
     assert set(model.base_model.state_dict()) == states
-    assert model.count_parameters()[1] == sum(p.numel() for p in model.base_model.parameters()) + sum(
-        p.numel() for p in model.embedding.bank.parameters()
-    )
+    assert all(name.startswith(("embedding.bank.", "_extra_state")) for name in model.state_dict())
+    parts = (model.base_model, model.embedding.bank)
+    assert model.count_parameters()[1] == sum(p.numel() for part in parts for p in part.parameters())
 
 
 @pytest.mark.parametrize("model_type", MODELS)
