@@ -70,11 +70,9 @@ def test_rows_are_what_each_is_alone(model_type: str) -> None:
         wanted = []
         for embeds, label in zip(alone(model, batch()), labels, strict=True):
             output = plain(inputs_embeds=embeds, labels=unpadded(label)[None])
-            ranked = [
-                -plain(inputs_embeds=embeds, labels=told[None]).loss * len(told) for told in map(unpadded, LABELS)
-            ]
+            sums = [-plain(inputs_embeds=embeds, labels=told[None]).loss * len(told) for told in map(unpadded, LABELS)]
             greedy = plain.generate(inputs_embeds=embeds, **OPTIONS)[0]
-            wanted.append((output, torch.stack(ranked), greedy, plain.generate(inputs_embeds=embeds, **BEAMS)))
+            wanted.append((output, torch.stack(sums), greedy, plain.generate(inputs_embeds=embeds, **BEAMS)))
         assert len({tuple(greedy.tolist()) for _, _, greedy, _ in wanted}) == len(wanted)
         for side in ("right", "left"):
             inputs = batch(side)
@@ -146,12 +144,13 @@ SCALES = [(kind, scaled) for kind in MODELS for scaled in ((True, False) if kind
 
 @pytest.mark.parametrize(("model_type", "scaled"), SCALES)
 def test_a_prompt_of_token_rows_is_those_tokens(model_type: str, scaled: bool | None) -> None:
-    base_model = make_encoder_decoder(model_type, **({} if scaled is None else {"scale_embedding": scaled}))
+    settings: dict[str, Any] = {} if scaled is None else {"scale_embedding": scaled}
+    base_model = make_encoder_decoder(model_type, **settings)
     config = CrossPTConfig(tasks=["a"], scheme="P", encoder="none", prompt_length=M)
     model, inputs = CrossPTModel(base_model, config).eval(), batch()
     tokens = torch.tensor([11, 12, 13, 11, 14])
     with torch.no_grad():
-        model.embedding.bank.privates[0] = model.get_input_embeddings()(tokens)
+        model.embedding.bank.load_state_dict({"privates": model.get_input_embeddings()(tokens)[None]})
         for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
             text = ids[None, mask.bool()]
             together = base_model(input_ids=torch.cat([tokens[None], text], dim=1), labels=LABELS[2:]).logits
