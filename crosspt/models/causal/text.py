@@ -45,7 +45,7 @@ class PromptedText:
         """
         if self.prefix is None:
             return self
-        needed = self.prefix.prompts.shape[1] + self.attention_mask.shape[1] + new
+        needed = self.prefix.length + self.attention_mask.shape[1] + new
         fits = needed <= (smallest_window(base_model) or math.inf)
         return self if fits and self.prefix.layers is not None else self.as_rows(base_model)
 
@@ -63,23 +63,11 @@ class PromptedText:
             mask, rows = move_padding(mask, mask, rows, left=True)
         positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
         if self.prefix is None:
-            _check_positions(base_model, mask.shape[1])
             return {name: rows, "attention_mask": mask, "position_ids": positions}
-        length = self.prefix.prompts.shape[1]
-        _check_positions(base_model, length + mask.shape[1])
+        length = self.prefix.length
         return {
             name: rows,
             "attention_mask": nn.functional.pad(mask, (length, 0), value=1),
             "position_ids": positions + length,
             "past_key_values": self.prefix.cache(base_model, self.task_ids.repeat_interleave(copies)),
         }
-
-
-def _check_positions(base_model: Any, length: int) -> None:
-    """Raise ValueError where rows are longer than the table of learned positions that GPT-2 has."""
-    table = getattr(getattr(base_model, "transformer", None), "wpe", None)
-    if table is not None and length > table.num_embeddings:
-        raise ValueError(
-            f"CrossPTModel: prompt and text must have at most {table.num_embeddings} tokens together, for which "
-            f"{type(base_model).__name__} has positions, got {length}"
-        )
