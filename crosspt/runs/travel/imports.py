@@ -1,0 +1,82 @@
+"""The command ``import``: prompts of other libraries become a folder of source prompts."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crosspt.config.prompts import CrossPTConfig
+from crosspt.runs.travel.foreign import Foreign, find_sources, read_source
+from crosspt.runs.travel.folder import whole_folder
+from crosspt.runs.travel.language_model import describe_model, read_config
+from crosspt.runs.travel.prompts import TaskRows
+from crosspt.storage import SavedPrompts, save_prompts
+
+
+def import_prompts(source: Path, output: Path, tasks: Sequence[str] = (), model: str | None = None) -> TaskRows:
+    """Read prompts of another library and save them, of scheme P without an encoder.
+
+    Args:
+        source: an adapter's folder or file, or a folder of such.
+        output: the folder that ``crosspt train --source-prompts`` takes; it is written whole or not at all.
+        tasks: names of the prompts' tasks, by default as the files name them.
+        model: the model they were trained on, by default the one that the files name.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: a file is missing, damaged, or holds something else than prompts of one shape and of the model's
+            width; or the output holds something else.
+    """
+    found = [read_source(path) for path in find_sources(source)]
+    shapes = {tuple(one.prompts.shape[1:]) for one in found}
+    if len(shapes) > 1:
+        raise ValueError(f"source {source} must hold prompts of one shape (m, d), got {', '.join(map(str, shapes))}")
+    prompts = torch.cat([one.prompts for one in found])
+    names = _task_names(found, list(tasks), source)
+    base_model = _base_model(found, model, prompts.shape[2])
+    rows = TaskRows(names, prompts, base_model)
+    for one in found:
+        if one.left_out:
+            warnings.warn(f"{one.path}: {one.left_out} is left out, the prompt alone is imported", stacklevel=2)
+    config = CrossPTConfig(tasks=names, scheme="P", prompt_length=prompts.shape[1], encoder="none")
+    with whole_folder(output) as folder:
+        save_prompts(folder, SavedPrompts(config, base_model, {"privates": prompts}, prompts.clone()))
+    return rows
+
+
+def _task_names(found: Sequence[Foreign], given: list[str], source: Path) -> list[str]:
+    """The names that are given, or that the files give."""
+    count = sum(len(one.prompts) for one in found)
+    names = given
+    if not given:
+        for one in found:
+            names = [*names, *one.origin.get("tasks", [one.name] if one.name else [])]
+    if len(names) != count or len(set(names)) < count:
+        got = f"got {', '.join(names)}" if names else "and the files name none"
+        raise ValueError(f"--task must name the {count} different tasks of {source}, in the order of its prompts, {got}")
+    return names
+
+
+def _base_model(found: Sequence[Foreign], given: str | None, width: int) -> dict[str, Any]:
+    """What is known of the prompts' model. Raises ValueError where it is of another width than they are."""
+    one = found[0]
+    if given is None and "base_model" in one.origin:
+        return dict(one.origin["base_model"])
+    name = given or one.model
+    described: dict[str, Any] = {"name": name, "model_type": None, "d_model": width, "vocab_size": None}
+    if name is None:
+        warnings.warn("the files do not say which model their prompts were trained on; --model does", stacklevel=3)
+        return described
+    try:
+        described = describe_model(name, read_config(name, local=given is None))
+    except ValueError as error:
+        if given is not None:
+            raise
+        warnings.warn(f"the width of the prompts is not checked: {error}", stacklevel=3)
+    if described["d_model"] != width:
+        raise ValueError(f"{one.path} holds prompts of width {width}, model {name!r} has {described['d_model']}")
+    return described

@@ -1,0 +1,81 @@
+"""Prompts as tokens: rows ``<task:i>`` behind the table of a copy of the model, and their names in its tokenizer."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken
+from torch import Tensor
+
+from crosspt.runs.travel.prompts import TaskRows
+
+ENOUGH = 1e-4  # relative difference of what the model makes of a prompt as tokens and as embeddings
+
+
+def token_names(task: str, length: int) -> list[str]:
+    """The tokens of a task's prompt, in order; a text's own tokens come behind them."""
+    return [f"<{task}:{index}>" for index in range(length)]
+
+
+def write_vocabulary(folder: Path, rows: TaskRows, model: Any, tokenizer: Any) -> None:
+    """Write a copy of a model and its tokenizer in which prompts are tokens that are never answered.
+
+    Rows of the table that the tokenizer has no token for get one, ``<row N>``, so that every row there was stays as it
+    was. The tokens are special, and in ``suppress_tokens`` of the generation config.
+
+    Args:
+        folder: where the copy goes.
+        rows: the prompts.
+        model: of transformers, in eval mode; it is changed.
+        tokenizer: its tokenizer; it is changed.
+
+    Raises:
+        ValueError: the tokenizer has such tokens, or the model makes something else of a row of its table than of the
+            same row in ``inputs_embeds``.
+    """
+    names = [name for task in rows.tasks for name in token_names(task, rows.prompts.shape[1])]
+    size = len(model.get_input_embeddings().weight)
+    first = _add_tokens(tokenizer, names, size)
+    ids = torch.arange(first, first + len(names)).view(rows.prompts.shape[:2])
+    _add_rows(model, rows.prompts, ids, size)
+    _check(model, rows.prompts, ids)
+    generation = model.generation_config
+    generation.suppress_tokens = sorted({*(generation.suppress_tokens or []), *range(size, first + len(names))})
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _add_tokens(tokenizer: Any, names: list[str], size: int) -> int:
+    """Name rows of a table of a size, and those behind it; the id of the first of these."""
+    taken = [name for name in names if name in tokenizer.get_vocab()]
+    if taken:
+        raise ValueError(f"the tokenizer must not have a token {taken[0]!r} yet, got one")
+    padding = [f"<row {index}>" for index in range(len(tokenizer), size)]
+    new = [AddedToken(name, special=True, normalized=False) for name in (*padding, *names)]
+    tokenizer.add_tokens(new, special_tokens=True)
+    first = max(size, len(tokenizer) - len(names))
+    got = tokenizer.convert_tokens_to_ids(names)
+    if got != list(range(first, first + len(names))):
+        raise ValueError(f"the tokenizer must give new tokens the ids from {first} on, got {got[0]} to {got[-1]}")
+    return first
+
+
+@torch.no_grad()
+def _add_rows(model: Any, prompts: Tensor, ids: Tensor, size: int) -> None:
+    model.resize_token_embeddings(int(ids.max()) + 1, mean_resizing=False)
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    scale = getattr(embedding, "embed_scale", None)  # by which the embedding multiplies its rows
+    embedding.weight[size:] = 0
+    embedding.weight[ids] = (prompts if scale is None else prompts / scale).to(embedding.weight)
+    if head is not None and head.weight.data_ptr() != embedding.weight.data_ptr():
+        head.weight[size:] = 0
+    if getattr(head, "bias", None) is not None:
+        head.bias[size:] = 0
+
+
+@torch.no_grad()
+def _check(model: Any, prompts: Tensor, ids: Tensor) -> None:
+    stack = model.get_encoder() if model.config.is_encoder_decoder else model
+    wanted, got = stack(inputs_embeds=prompts.to(model.dtype))[0], stack(input_ids=ids)[0]
+    if not bool((got - wanted).abs().max() <= ENOUGH * wanted.abs().max()):
+        raise ValueError(f"{type(model).__name__} makes something else of a token than of its row in inputs_embeds")
