@@ -3,8 +3,9 @@
 Flags and YAML files set the fields of the same dataclasses. Exit status: 0 done, 1 the run failed, 2 a mistake in what
 was asked, 130 interrupted. Results go to stdout, everything else to stderr.
 
-A command is a module of this package, of the same name (``import_prompts`` for ``import``), with ``HELP`` and ``DESCRIPTION``, one line and all of it;
-``INTERRUPTED``, what goes on after Ctrl-C; ``add_flags(parser)``; and ``run(settings)``, which returns an ``Outcome``.
+A command is a module of this package, of the same name (``import_prompts`` for ``import``), with ``HELP`` and
+``DESCRIPTION``, one line and all of it; ``INTERRUPTED``, what goes on after Ctrl-C; ``add_flags(parser)``; and
+``run(settings)``, which returns an ``Outcome``.
 """
 
 import contextlib

@@ -96,12 +96,12 @@ def common_settings(rows: TaskRows, model: str, *, encoder_decoder: bool) -> dic
     }
 
 
-def _write(folder: Path, settings: dict[str, Any], tensors: dict[str, Tensor], rows: TaskRows, tasks: list[str]) -> None:
+def _write(
+    folder: Path, settings: dict[str, Any], tensors: dict[str, Tensor], rows: TaskRows, tasks: list[str]
+) -> None:
     folder.mkdir(exist_ok=True)
     origin = {"schema": SCHEMA, "crosspt_version": version("crosspt"), "tasks": tasks, "base_model": rows.base_model}
-    content = save(
-        {name: tensor.contiguous() for name, tensor in tensors.items()},
-        metadata={"format": "pt", "crosspt": json.dumps(origin)},
-    )
-    write_atomically(folder / WEIGHTS_NAME, content)
+    plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    # One key of metadata alone: several would stand in another order each time, and the file would have other bytes.
+    write_atomically(folder / WEIGHTS_NAME, save(plain, metadata={"crosspt": json.dumps(origin)}))
     write_atomically(folder / CONFIG_NAME, (json.dumps(settings, indent=2, sort_keys=True) + "\n").encode())

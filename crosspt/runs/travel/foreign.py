@@ -1,6 +1,7 @@
 """Files of other libraries that hold prompts, read as tensors and JSON alone: nothing in them is ever run."""
 
 import json
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,11 @@ def read_source(path: Path) -> Foreign:
 
 
 def _read_attempt(path: Path) -> Foreign:
-    """A pickled parameter (m, d), in a file named ``prefix_embeddings_<task>.pt`` or ``<task>_prefix_embeddings.pt``."""
+    """A pickled parameter (m, d), in ``prefix_embeddings_<task>.pt`` or ``<task>_prefix_embeddings.pt``."""
     prompt = _load_pickle(path)
     if not isinstance(prompt, Tensor):
         raise ValueError(f"{path} must hold one tensor (m, d), got {type(prompt).__name__}")
-    attention = "the attention over the source prompts" if (path.parent / "attn_W_down.pt").is_file() else ""
+    attention = "the attention over the source prompts is" if (path.parent / "attn_W_down.pt").is_file() else ""
     name = path.stem.replace(ATTEMPT, "").strip("_-")
     return Foreign(path, _checked(path, prompt, 2)[None], name, left_out=attention)
 
@@ -85,41 +86,53 @@ def _read_adapter(folder: Path) -> Foreign:
         raise ValueError(f"source {folder} holds no {CONFIG_NAME}")
     config = decode_json(config_file.read_bytes(), config_file)
     check_types(config_file, config, {"peft_type": str})
-    config = {"base_model_name_or_path": None, "num_transformer_submodules": None, "task_type": None, **config}
-    submodules = {"base_model_name_or_path": str | None, "num_transformer_submodules": int | None}
-    check_types(config_file, config, {**submodules, "task_type": str | None})
+    optional = {"task_type": str, "base_model_name_or_path": str, "num_transformer_submodules": int}
+    optional["num_virtual_tokens"] = int
+    config = {**dict.fromkeys(optional), **config}
+    check_types(config_file, config, {key: kind | None for key, kind in optional.items()})
     kind = config["peft_type"]
     if kind not in (*SINGLE, MULTITASK):
         why = ", whose keys and values come from no prompt" if kind == "PREFIX_TUNING" else ""
         raise ValueError(f"{config_file}: peft_type must be one of {', '.join((*SINGLE, MULTITASK))}, got {kind}{why}")
     path, tensors, origin = _load_weights(folder)
-    submodules_count = config["num_transformer_submodules"]
-    if submodules_count is None:
-        submodules_count = 2 if config["task_type"] == "SEQ_2_SEQ_LM" else 1
-    name, model = folder.resolve().name, config["base_model_name_or_path"]
-    if kind == MULTITASK:
-        return Foreign(path, _multitask(path, tensors, submodules_count), name, model, origin=origin)
+    submodules = config["num_transformer_submodules"]
+    if submodules is None:
+        submodules = 2 if config["task_type"] == "SEQ_2_SEQ_LM" else 1
+    if submodules not in (1, 2):
+        raise ValueError(f"{config_file}: num_transformer_submodules must be 1 or 2, got {submodules}")
     left_out = ""
-    if kind == DEPT and tensors.keys() & set(OFFSETS):
-        left_out = "the offsets of the text's tokens"
+    if kind == MULTITASK:
+        prompts = _multitask(path, tensors, submodules)
+    else:
+        prompts, left_out = _single(path, tensors, submodules, dept=kind == DEPT)
+    m = config["num_virtual_tokens"]
+    if m not in (None, prompts.shape[1]):
+        raise ValueError(f"{path}: prompts must have num_virtual_tokens = {m} rows, got {prompts.shape[1]}")
+    return Foreign(path, prompts, folder.resolve().name, config["base_model_name_or_path"], left_out, origin)
+
+
+def _single(path: Path, tensors: dict[str, Tensor], submodules: int, *, dept: bool) -> tuple[Tensor, str]:
+    """One prompt (1, m, d), and in words what is left out."""
+    left_out = ""
+    if dept and tensors.keys() & set(OFFSETS):
+        left_out = "the offsets of the text's tokens are"
         tensors = {key: tensor for key, tensor in tensors.items() if key not in OFFSETS}
     prompt = _only(path, tensors, {EMBEDDINGS: 2})[EMBEDDINGS]
-    if submodules_count == 2:
+    if submodules == 2:
         # PEFT makes rows for the decoder too, and puts only the first half in front of the encoder's input.
         if len(prompt) % 2:
             raise ValueError(f"{path}: {EMBEDDINGS} must hold as many rows for each of 2 submodules, got {len(prompt)}")
-        prompt, left_out = prompt[: len(prompt) // 2], left_out or "the rows for the decoder, which PEFT never uses,"
-    elif submodules_count != 1:
-        raise ValueError(f"{config_file}: num_transformer_submodules must be 1 or 2, got {submodules_count}")
-    return Foreign(path, prompt[None], name, model, left_out, origin)
+        prompt, left_out = (
+            prompt[: len(prompt) // 2],
+            left_out or "the rows for the decoder, which PEFT never uses, are",
+        )
+    return prompt[None], left_out
 
 
 def _multitask(path: Path, tensors: dict[str, Tensor], submodules: int) -> Tensor:
     """``P_t = P * (C_t R_t)``, elementwise (T, m, d), computed as PEFT does."""
     if submodules != 1:
-        raise ValueError(
-            f"{path}: multitask prompts must be of 1 submodule, got {submodules}: of a decoder too, which has no prompt here"
-        )
+        raise ValueError(f"{path}: multitask prompts must be of 1 submodule, got {submodules}: the decoder has one too")
     tensors = _only(path, tensors, {EMBEDDINGS: 2, COLUMNS: 3, ROWS: 3})
     shared, columns, rows = (tensors[name] for name in (EMBEDDINGS, COLUMNS, ROWS))
     (m, d), (tasks, length, rank) = shared.shape, columns.shape
@@ -130,7 +143,7 @@ def _multitask(path: Path, tensors: dict[str, Tensor], submodules: int) -> Tenso
 
 
 def _only(path: Path, tensors: dict[str, Tensor], dimensions: dict[str, int]) -> dict[str, Tensor]:
-    """The tensors of these names in float32. Raises ValueError where others are there, which would be lost, or fewer."""
+    """The tensors of these names in float32. Raises ValueError where others are there, which would be lost."""
     if tensors.keys() != dimensions.keys():
         raise ValueError(
             f"{path} must hold {', '.join(dimensions)} alone, got {', '.join(map(str, tensors)) or 'nothing'}"
@@ -139,7 +152,12 @@ def _only(path: Path, tensors: dict[str, Tensor], dimensions: dict[str, int]) ->
 
 
 def _checked(path: Path, tensor: Tensor, dimensions: int) -> Tensor:
-    if not isinstance(tensor, Tensor) or tensor.ndim != dimensions or not tensor.is_floating_point() or not tensor.numel():
+    if (
+        not isinstance(tensor, Tensor)
+        or tensor.ndim != dimensions
+        or not tensor.is_floating_point()
+        or not tensor.numel()
+    ):
         got = f"{tensor.dtype} of shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
         raise ValueError(f"{path}: prompts must be floating-point tensors of {dimensions} dimensions, got {got}")
     return tensor.detach().float().contiguous()
@@ -172,7 +190,9 @@ def _load_weights(folder: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]
 def _load_pickle(path: Path) -> Any:
     """What a pickle holds, where that is tensors alone; what else it would make or call is refused unread."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pickle's protocol
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler, zip files and storages each raise their own
         reason = json.dumps(str(error).split("\n")[0][:200])
         raise ValueError(f"{path} cannot be read as tensors alone, and nothing else of it is run: {reason}") from None

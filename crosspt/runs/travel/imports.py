@@ -2,14 +2,15 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.runs.travel.foreign import Foreign, find_sources, read_source
 from crosspt.runs.travel.folder import whole_folder
+from crosspt.runs.travel.foreign import Foreign, find_sources, read_source
 from crosspt.runs.travel.language_model import describe_model, read_config
 from crosspt.runs.travel.prompts import TaskRows
 from crosspt.storage import SavedPrompts, save_prompts
@@ -36,15 +37,14 @@ def import_prompts(source: Path, output: Path, tasks: Sequence[str] = (), model:
     if len(shapes) > 1:
         raise ValueError(f"source {source} must hold prompts of one shape (m, d), got {', '.join(map(str, shapes))}")
     prompts = torch.cat([one.prompts for one in found])
-    names = _task_names(found, list(tasks), source)
-    base_model = _base_model(found, model, prompts.shape[2])
-    rows = TaskRows(names, prompts, base_model)
+    rows = TaskRows(_task_names(found, list(tasks), source), prompts, {})
+    rows = replace(rows, base_model=_base_model(found, model, prompts.shape[2]))
     for one in found:
         if one.left_out:
-            warnings.warn(f"{one.path}: {one.left_out} is left out, the prompt alone is imported", stacklevel=2)
-    config = CrossPTConfig(tasks=names, scheme="P", prompt_length=prompts.shape[1], encoder="none")
+            warnings.warn(f"{one.path}: {one.left_out} left out, the prompt alone is imported", stacklevel=2)
+    config = CrossPTConfig(tasks=rows.tasks, scheme="P", prompt_length=prompts.shape[1], encoder="none")
     with whole_folder(output) as folder:
-        save_prompts(folder, SavedPrompts(config, base_model, {"privates": prompts}, prompts.clone()))
+        save_prompts(folder, SavedPrompts(config, rows.base_model, {"privates": prompts}, prompts.clone()))
     return rows
 
 
@@ -57,7 +57,9 @@ def _task_names(found: Sequence[Foreign], given: list[str], source: Path) -> lis
             names = [*names, *one.origin.get("tasks", [one.name] if one.name else [])]
     if len(names) != count or len(set(names)) < count:
         got = f"got {', '.join(names)}" if names else "and the files name none"
-        raise ValueError(f"--task must name the {count} different tasks of {source}, in the order of its prompts, {got}")
+        raise ValueError(
+            f"--task must name the {count} different tasks of {source}, in the order of its prompts, {got}"
+        )
     return names
 
 

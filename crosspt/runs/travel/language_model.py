@@ -44,7 +44,7 @@ def load_language_model(name: str) -> tuple[Any, Any]:
     if config.model_type in ("t5", "mt5"):
         t5, tokenizer = load_t5(name)
         return t5.eval(), tokenizer
-    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     try:
         model, report = kind.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(name)

@@ -68,7 +68,9 @@ def _learned_rows(folder: Path, run: RunConfig) -> Tensor:
     model = find_method(run.method).load(load_language_model(run.model)[0], folder).eval()
     if isinstance(model, PeftPrompted):
         return model.adapted.get_prompt(batch_size=1)
-    if isinstance(model, RowsModel) and isinstance(model.rows, TaskPrompts):
-        if type(model.rows).forward is TaskPrompts.forward:  # nothing but compose() goes by the task
-            return model.rows.compose()
-    raise ValueError(f"what method {run.method} learns is no prompt in front of the input; prompts alone can be exported")
+    rows = model.rows if isinstance(model, RowsModel) else None
+    if isinstance(rows, TaskPrompts) and type(rows).forward is TaskPrompts.forward:  # which adds nothing to compose()
+        return rows.compose()
+    raise ValueError(
+        f"what method {run.method} learns is no prompt in front of the input; prompts alone can be exported"
+    )

@@ -104,14 +104,14 @@ def test_plain_transformers_answer_as_crosspt_does(copied: Copied) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("copied", ["1.0", "1.1", "llama", "gpt2"], indirect=True)
 def test_an_engine_that_knows_only_token_ids_answers_as_crosspt_does(copied: Copied, tmp_path: Path) -> None:
     reason = "CTranslate2 is the engine; the extra crosspt[test] has it"
     ctranslate2 = pytest.importorskip("ctranslate2", reason=reason)
-    from ctranslate2.converters import TransformersConverter
-
+    converters = pytest.importorskip("ctranslate2.converters", reason=reason)
     kind, model, prompts, folder = copied
     copy, tokenizer = load_copy(folder, kind)
-    TransformersConverter(str(folder)).convert(str(tmp_path / "engine"))
+    converters.TransformersConverter(str(folder)).convert(str(tmp_path / "engine"))
     names = tokenizer.convert_ids_to_tokens
     options: dict[str, Any] = {"suppress_sequences": [[name] for name in names(copy.generation_config.suppress_tokens)]}
     engine: Any
@@ -141,7 +141,9 @@ def test_nothing_that_was_there_is_changed(copied: Copied) -> None:
     size = PADDED + len(TASKS) * LENGTH
     assert copy.generation_config.suppress_tokens == list(range(PADDED, size))
     assert tokenizer.convert_tokens_to_ids("<rte:0>") == PADDED + LENGTH
-    assert tokenizer.decode([VOCABULARY - 1, PADDED], skip_special_tokens=True) == make_tokenizer().decode(VOCABULARY - 1)
+    assert tokenizer.decode([VOCABULARY - 1, PADDED], skip_special_tokens=True) == make_tokenizer().decode(
+        VOCABULARY - 1
+    )
     assert (len(tokenizer), copy.config.get_text_config().vocab_size) == (size, size)
     for get in ("get_input_embeddings", "get_output_embeddings"):
         assert torch.equal(getattr(copy, get)().weight[:PADDED], getattr(model, get)().weight)
