@@ -49,7 +49,7 @@ setup(
     extras_require={
         "peft": ["peft>=0.21"],
         "test": [
-            "ctranslate2>=4.5",
+            "ctranslate2>=4.8",
             "hypothesis>=6.100",
             "kernels>=0.10",
             "peft>=0.17",

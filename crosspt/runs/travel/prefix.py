@@ -24,8 +24,8 @@ def keys_and_values(model: Any, rows: TaskRows) -> Tensor:
             PEFT would read them in another shape.
     """
     tasks, m, _ = rows.prompts.shape
-    cache = model(inputs_embeds=rows.prompts.to(model.dtype), use_cache=True).past_key_values
-    layers = list(getattr(cache, "layers", []))
+    output = model(inputs_embeds=rows.prompts.to(model.dtype), use_cache=True)
+    layers = list(getattr(getattr(output, "past_key_values", None), "layers", []))
     pairs: list[tuple[Any, Any]] = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in layers]
     shapes = {None if part is None else tuple(part.shape) for pair in pairs for part in pair}
     text = model.config.get_text_config()

@@ -1,9 +1,11 @@
 """Small causal language models with random weights, and folders of saved prompts for them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import (
     DeepseekV3Config,
@@ -16,6 +18,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     Qwen3Config,
@@ -25,7 +29,7 @@ from transformers import (
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.storage import SavedPrompts, save_prompts
 from tests.conftest import VOCABULARY, make_t5
-from tests.workspace import crosspt, make_tokenizer
+from tests.workspace import crosspt, make_tokenizer, mistake
 
 TASKS = ["mrpc", "rte", "sst2"]
 LENGTH = 3
@@ -46,6 +50,7 @@ CAUSAL: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "gemma": (GemmaForCausalLM, GemmaConfig, {"num_key_value_heads": 1, "head_dim": 8}),  # scaled embeddings
     "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig, {"num_key_value_heads": 1, "head_dim": 8, "sliding_window": 8}),
     "mistral": (MistralForCausalLM, MistralConfig, {"num_key_value_heads": 2, "sliding_window": 5}),
+    "mamba": (MambaForCausalLM, MambaConfig, {"state_size": 2}),
     "deepseek_v3": (
         DeepseekV3ForCausalLM,
         DeepseekV3Config,
@@ -107,6 +112,34 @@ def export(run: Path, target: str, output: Path, *arguments: object) -> Path:
     outcome = crosspt("export", run, "--to", target, "--output", output, *arguments)
     assert outcome.status == 0, outcome.stderr
     return output
+
+
+def save_adapter(
+    folder: Path,
+    config: dict[str, Any],
+    tensors: dict[str, Tensor] | None = None,
+    *,
+    without: str = "",
+    damaged: str = "",
+) -> Path:
+    """A folder with an adapter of a T5, by default with one prompt; a file may be missing, or hold something else."""
+    folder.mkdir(parents=True)
+    settings = {"peft_type": "PROMPT_TUNING", "task_type": "SEQ_2_SEQ_LM", "num_virtual_tokens": LENGTH}
+    (folder / "adapter_config.json").write_text(json.dumps({**settings, **config}))
+    prompt = {"prompt_embeddings": torch.randn(LENGTH, 16)}
+    save_file(prompt if tensors is None else tensors, folder / "adapter_model.safetensors")
+    if damaged:
+        (folder / damaged).write_text("{")
+    if without:
+        (folder / without).unlink()
+    return folder
+
+
+def refused_import(source: Path, folder: Path, *arguments: object) -> str:
+    """The line that an import ends with, which writes nothing."""
+    line = mistake(crosspt("import", source, "--output", folder / "imported", *arguments))
+    assert not (folder / "imported").exists()
+    return line
 
 
 def make_batch() -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from crosspt.runs.travel.prefix import keys_and_values
+from crosspt.runs.travel.prompts import TaskRows
 from tests.conftest import make_t5
 from tests.runs.travel.support import (
     LENGTH,
@@ -105,6 +107,7 @@ def test_prefixes_are_what_prompts_leave(kind: str, tmp_path: Path) -> None:
     ("kind", "settings", "message"),
     [
         ("deepseek_v3", {}, r"keys and values of one shape, got (3, 1, 3, 2), (3, 1, 3, 4)"),
+        ("mamba", {}, "keys and values of one shape, got nothing"),
         ("mistral", {"sliding_window": LENGTH}, r"must keep (tasks, heads, m = 3, width), got (3, 2, 2, 4)"),
     ],
 )
@@ -115,6 +118,21 @@ def test_layers_that_keep_something_else(kind: str, settings: dict[str, Any], me
     assert line.startswith(f"crosspt export: {type(model).__name__} cannot be prefix-tuned by PEFT: ")
     assert message in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "run"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("num_key_value_heads", 4, "PEFT reads 4 heads of width 4, its layers keep 2 of 4"),
+        ("head_dim", 8, "PEFT reads 2 heads of width 8, its layers keep 2 of 4"),
+        ("global_head_dim", 8, "PEFT reads keys of the widest layer's shape in all layers, and these differ"),
+    ],
+)
+def test_a_configuration_that_peft_reads_otherwise(name: str, value: int, message: str) -> None:
+    model = make_causal("llama")
+    setattr(model.config, name, value)
+    with pytest.raises(ValueError, match=message):
+        keys_and_values(model, TaskRows(["rte"], torch.zeros(1, LENGTH, 16), {}))
 
 
 def test_what_the_files_say(tmp_path: Path) -> None:
