@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken
-from torch import Tensor
+from torch import Tensor, nn
 
 from crosspt.runs.travel.prompts import TaskRows
 
@@ -51,7 +51,7 @@ def _add_tokens(tokenizer: Any, names: list[str], size: int) -> int:
     if taken:
         raise ValueError(f"the tokenizer must not have a token {taken[0]!r} yet, got one")
     padding = [f"<row {index}>" for index in range(len(tokenizer), size)]
-    new = [AddedToken(name, special=True, normalized=False) for name in (*padding, *names)]
+    new = [AddedToken(name, normalized=False) for name in (*padding, *names)]
     tokenizer.add_tokens(new, special_tokens=True)
     first = max(size, len(tokenizer) - len(names))
     got = tokenizer.convert_tokens_to_ids(names)
@@ -62,13 +62,16 @@ def _add_tokens(tokenizer: Any, names: list[str], size: int) -> int:
 
 @torch.no_grad()
 def _add_rows(model: Any, prompts: Tensor, ids: Tensor, size: int) -> None:
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    own = None if head is None or head.weight.data_ptr() == embedding.weight.data_ptr() else head.weight
     model.resize_token_embeddings(int(ids.max()) + 1, mean_resizing=False)
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     scale = getattr(embedding, "embed_scale", None)  # by which the embedding multiplies its rows
     embedding.weight[size:] = 0
     embedding.weight[ids] = (prompts if scale is None else prompts / scale).to(embedding.weight)
-    if head is not None and head.weight.data_ptr() != embedding.weight.data_ptr():
-        head.weight[size:] = 0
+    if own is not None:  # transformers has tied it to the table now, as every T5's configuration says since version 5
+        added = own.new_zeros(len(embedding.weight) - len(own), own.shape[1])
+        head.weight = nn.Parameter(torch.cat((own, added)), requires_grad=False)
     if getattr(head, "bias", None) is not None:
         head.bias[size:] = 0
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
@@ -34,6 +34,7 @@ from tests.workspace import crosspt, make_tokenizer, mistake
 
 PADDED = VOCABULARY + 12  # rows of the table: more than the tokenizer has tokens, as in a T5
 NEW = 6
+UNTIED = ("1.1", "llama")
 
 
 def make_model(kind: str) -> Any:
@@ -42,6 +43,8 @@ def make_model(kind: str) -> Any:
         return make_causal(kind, vocab_size=PADDED)
     t5 = make_t5(kind, vocab_size=PADDED, eos_token_id=1, pad_token_id=0)
     t5.config.name_or_path = "model"
+    if kind == "1.1":  # whose head transformers ties as it makes one, and not as it loads one
+        t5.lm_head.weight = nn.Parameter(torch.empty_like(t5.lm_head.weight))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for name, parameter in t5.named_parameters():
@@ -117,7 +120,7 @@ def test_an_engine_that_knows_only_token_ids_answers_as_crosspt_does(copied: Cop
     engine: Any
     if kind in ("1.0", "1.1"):
         engine = ctranslate2.Translator(str(tmp_path / "engine"), compute_type="float32", intra_threads=1)
-        options |= {"beam_size": 1, "max_decoding_length": NEW}
+        options |= {"beam_size": 1, "max_decoding_length": NEW, "min_decoding_length": 0}
     else:
         engine = ctranslate2.Generator(str(tmp_path / "engine"), compute_type="float32", intra_threads=1)
         options |= {"sampling_topk": 1, "max_length": NEW, "include_prompt_in_result": False}
@@ -148,14 +151,17 @@ def test_nothing_that_was_there_is_changed(copied: Copied) -> None:
     for get in ("get_input_embeddings", "get_output_embeddings"):
         assert torch.equal(getattr(copy, get)().weight[:PADDED], getattr(model, get)().weight)
         assert len(getattr(copy, get)().weight) == size
+    assert (copy.get_output_embeddings().weight is copy.get_input_embeddings().weight) == (kind not in UNTIED)
+    if kind in UNTIED:
+        assert not copy.get_output_embeddings().weight[PADDED:].any()
     embedded = copy.get_input_embeddings()(torch.arange(PADDED, size)).view(prompts.shape)
     torch.testing.assert_close(embedded, prompts, rtol=1e-6, atol=1e-6)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["1.0", "1.1", "gpt2"])
+@pytest.mark.parametrize("kind", ["1.0", "gpt2"])
 def test_a_prompts_tokens_are_never_answered(kind: str, tmp_path: Path) -> None:
-    """Also where they are the likeliest: in a tied head, or in another, where all of theirs are 0."""
+    """Also where they are the likeliest, as rows that are much longer than a token's are in a tied head."""
     model = make_model(kind)
     prompts = 50 * torch.randn(1, LENGTH, 16, generator=torch.Generator().manual_seed(0))
     write_vocabulary(tmp_path, TaskRows(["rte"], prompts, {}), model, make_tokenizer())
