@@ -82,13 +82,13 @@ def write_prefix_tuning(folder: Path, rows: TaskRows, states: Tensor, settings: 
         _write(folder / task, values, {EMBEDDINGS: flat}, rows, [task])
 
 
-def common_settings(rows: TaskRows, model: str, *, encoder_decoder: bool) -> dict[str, Any]:
+def common_settings(rows: TaskRows, model: str, *, causal: bool) -> dict[str, Any]:
     """What every adapter says.
 
     One submodule: PEFT would otherwise add rows for a T5's decoder, and then refuse a file without them.
     """
     return {
-        "task_type": "SEQ_2_SEQ_LM" if encoder_decoder else "CAUSAL_LM",
+        "task_type": "CAUSAL_LM" if causal else "SEQ_2_SEQ_LM",
         "base_model_name_or_path": model,
         "inference_mode": True,
         "num_transformer_submodules": 1,

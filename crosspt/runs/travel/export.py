@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from transformers import CONFIG_MAPPING
-
-from crosspt.config.run import RunConfig
+from crosspt.config.run import EMBEDDED, RunConfig
+from crosspt.models.embedded import EMBEDDED_T5
+from crosspt.models.family import FAMILIES, family_of, width
+from crosspt.models.loading import load_model
 from crosspt.runs.travel.adapters import (
     common_settings,
     write_multitask,
@@ -13,7 +14,6 @@ from crosspt.runs.travel.adapters import (
     write_prompt_tuning,
 )
 from crosspt.runs.travel.folder import whole_folder
-from crosspt.runs.travel.language_model import load_language_model, read_config, where_it_is
 from crosspt.runs.travel.prefix import keys_and_values
 from crosspt.runs.travel.prompts import TaskRows, read_rows
 from crosspt.runs.travel.vocabulary import write_vocabulary
@@ -37,14 +37,14 @@ def export(checkpoint: Path, run: RunConfig, target: Target, output: Path) -> Ta
         ValueError: the target cannot hold what was learned, or the folder holds something else.
     """
     rows = read_rows(checkpoint, run)
-    encoder_decoder = _is_encoder_decoder(rows, run.model)
-    if rows.prefix_mode == "isolated" and encoder_decoder:
+    causal = _is_causal(rows)
+    if rows.prefix_mode == "isolated" and not causal:
         raise ValueError(
             f"isolated prefixes of an encoder-decoder have no format elsewhere, so that {checkpoint} cannot be exported"
         )
-    if target == "prefix" and encoder_decoder:
+    if target == "prefix" and not causal:
         raise ValueError(f"--to prefix is for causal language models, got an encoder-decoder, {run.model}")
-    settings = common_settings(rows, where_it_is(run.model), encoder_decoder=encoder_decoder)
+    settings = common_settings(rows, str(EMBEDDED_T5) if run.model == EMBEDDED else run.model, causal=causal)
     with whole_folder(output) as folder:
         if target == "peft":
             write_prompt_tuning(folder, rows, settings)
@@ -59,17 +59,18 @@ def export(checkpoint: Path, run: RunConfig, target: Target, output: Path) -> Ta
     return rows
 
 
-def _is_encoder_decoder(rows: TaskRows, name: str) -> bool:
-    """Whether the prompts' model has an encoder: by its type, or its configuration where no type was saved."""
-    kind: Any = rows.base_model.get("model_type")
-    config = CONFIG_MAPPING[kind]() if kind in CONFIG_MAPPING else read_config(name)
-    return bool(config.is_encoder_decoder)
+def _is_causal(rows: TaskRows) -> bool:
+    """Whether the prompts' model is one. Raises ValueError where it is of no known family."""
+    kind = rows.base_model.get("model_type")
+    if kind not in FAMILIES:
+        raise ValueError(f"the prompts must be of a model of type {', '.join(FAMILIES)}, got {kind!r}")
+    return family_of(kind).causal
 
 
 def _load(rows: TaskRows, name: str) -> tuple[Any, Any]:
     """The model and its tokenizer. Raises ValueError where the prompts have another width."""
-    model, tokenizer = load_language_model(name)
-    width, wanted = rows.prompts.shape[2], model.config.get_text_config().hidden_size
-    if width != wanted:
-        raise ValueError(f"the prompts have width {width}, model {name!r} has {wanted}")
-    return model, tokenizer
+    model, tokenizer = load_model(name)
+    own, wanted = rows.prompts.shape[2], width(model)
+    if own != wanted:
+        raise ValueError(f"the prompts have width {own}, model {name!r} has {wanted}")
+    return model.eval(), tokenizer

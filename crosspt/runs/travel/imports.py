@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoConfig
 
 from crosspt.config.prompts import CrossPTConfig
+from crosspt.models.family import describe
+from crosspt.models.loading import load_model
 from crosspt.runs.travel.folder import whole_folder
 from crosspt.runs.travel.foreign import Foreign, find_sources, read_source
-from crosspt.runs.travel.language_model import describe_model, read_config
 from crosspt.runs.travel.prompts import TaskRows
 from crosspt.storage import SavedPrompts, save_prompts
 
@@ -70,15 +72,28 @@ def _base_model(found: Sequence[Foreign], given: str | None, width: int) -> dict
         return dict(one.origin["base_model"])
     name = given or one.model
     described: dict[str, Any] = {"name": name, "model_type": None, "d_model": width, "vocab_size": None}
-    if name is None:
+    if given is not None:
+        described = describe(load_model(given)[0])
+    elif name is None:
         warnings.warn("the files do not say which model their prompts were trained on; --model does", stacklevel=3)
-        return described
-    try:
-        described = describe_model(name, read_config(name, local=given is None))
-    except ValueError as error:
-        if given is not None:
-            raise
-        warnings.warn(f"the width of the prompts is not checked: {error}", stacklevel=3)
+    else:
+        try:
+            described = _describe_config(name)
+        except Exception as error:  # transformers and the hub's client each raise their own
+            reason = " ".join(str(error).split())
+            warnings.warn(f"model {name!r} is not here to be compared, --model may name it: {reason}", stacklevel=3)
     if described["d_model"] != width:
         raise ValueError(f"{one.path} holds prompts of width {width}, model {name!r} has {described['d_model']}")
     return described
+
+
+def _describe_config(name: str) -> dict[str, Any]:
+    """What saved prompts say of a model, from its configuration in a folder or in the hub's cache."""
+    config = AutoConfig.from_pretrained(name, local_files_only=True)
+    text = config.get_text_config()
+    return {
+        "name": name,
+        "model_type": config.model_type,
+        "d_model": text.hidden_size,
+        "vocab_size": text.vocab_size,
+    }

@@ -12,7 +12,7 @@ from crosspt.config.run import CROSSPT, RunConfig
 from crosspt.methods import find_method
 from crosspt.methods.peft import PeftPrompted
 from crosspt.methods.prompts import RowsModel, TaskPrompts
-from crosspt.runs.travel.language_model import load_language_model
+from crosspt.models.loading import load_model
 from crosspt.storage import load_prompts
 
 
@@ -65,7 +65,7 @@ def read_rows(checkpoint: Path, run: RunConfig) -> TaskRows:
 @torch.no_grad()
 def _learned_rows(folder: Path, run: RunConfig) -> Tensor:
     """The prompts (T, m, d) of a method other than CrossPT, where that is all that it puts in front of a text."""
-    model = find_method(run.method).load(load_language_model(run.model)[0], folder).eval()
+    model = find_method(run.method).load(load_model(run.model)[0], folder).eval()
     if isinstance(model, PeftPrompted):
         return model.adapted.get_prompt(batch_size=1)
     rows = model.rows if isinstance(model, RowsModel) else None

@@ -13,14 +13,14 @@ from crosspt.config.layout import RUN_NAME, TARGETS
 from crosspt.methods import find_method
 from crosspt.runs.settings import make_run
 from crosspt.runs.travel.folder import whole_folder
-from crosspt.storage import load_prompts
+from crosspt.storage import SavedPrompts, load_prompts, save_prompts
 from tests.conftest import make_t5
+from tests.models.causal_models import make_causal
 from tests.runs.travel.support import (
     LENGTH,
     TASKS,
     export,
     make_batch,
-    make_causal,
     make_prompted,
     save_model,
     save_rows,
@@ -110,6 +110,16 @@ def test_isolated_prefixes_of_a_causal_model_are_the_same_as_full_ones(tmp_path:
     assert contents(tmp_path / "full-prefix") == contents(tmp_path / "isolated-prefix")
 
 
+def test_prompts_of_an_unknown_model(tmp_path: Path) -> None:
+    rows = {"privates": torch.zeros(1, LENGTH, 16), "prompts": torch.zeros(1, LENGTH, 16)}
+    config = CrossPTConfig(tasks=["rte"], scheme="P", prompt_length=LENGTH, encoder="none")
+    origin = {"name": "x", "model_type": "bert", "d_model": 16, "vocab_size": 48}
+    save_prompts(tmp_path / "run", SavedPrompts(config, origin, {"privates": rows["privates"]}, rows["prompts"]))
+    line = mistake(crosspt("export", tmp_path / "run", "--to", "peft", "--output", tmp_path / "there"))
+    assert "the prompts must be of a model of type t5, mt5, " in line
+    assert line.endswith("got 'bert'")
+
+
 def test_a_folder_is_taken_once_and_for_one_thing(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "there"
     folder.mkdir()
@@ -159,7 +169,7 @@ MISTAKES: list[tuple[list[object], str]] = [
     ([], "the following arguments are required: --to"),
     (["--to", "gguf"], "--to must be peft or peft-multitask or prefix or vocabulary, got gguf"),
     (["--to", "prefix"], "--to prefix is for causal language models, got an encoder-decoder, t5-tiny"),
-    (["--to", "vocabulary"], "model 't5-tiny' cannot be loaded: "),
+    (["--to", "vocabulary"], "model 't5-tiny' is no folder, nor to be had from the hub: "),
 ]
 
 

@@ -11,7 +11,16 @@ from torch import Tensor, nn
 from crosspt import CrossPTModel
 from crosspt.storage import load_prompts, load_source_prompts
 from tests.conftest import make_t5
-from tests.runs.travel.support import LENGTH, TASKS, export, make_batch, make_prompted, save_adapter, save_rows
+from tests.runs.travel.support import (
+    LENGTH,
+    TASKS,
+    export,
+    make_batch,
+    make_prompted,
+    save_adapter,
+    save_model,
+    save_rows,
+)
 from tests.workspace import Workspace, crosspt
 
 SETTINGS: dict[str, Any] = {"task_type": "SEQ_2_SEQ_LM", "num_virtual_tokens": LENGTH}
@@ -22,11 +31,6 @@ def imported(source: Path, output: Path, *arguments: object) -> dict[str, Tensor
     outcome = crosspt("import", source, "--output", output, *arguments)
     assert outcome.status == 0, outcome.stderr
     return dict(load_source_prompts([output], d_model=16))
-
-
-def save_t5(folder: Path) -> Path:
-    make_t5().save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("target", ["peft", "peft-multitask"])
@@ -70,7 +74,7 @@ def test_what_peft_has_saved(kind: str, tmp_path: Path) -> None:
     theirs.save_pretrained(tmp_path / "theirs")
     count = 3 if kind == "multitask" else 1
     task = ",".join(TASKS[:count])
-    arguments = ["--task", task, "--model", save_t5(tmp_path / "t5")]
+    arguments = ["--task", task, "--model", save_model(make_t5(), tmp_path / "t5")]
     said = pytest.warns(match="the rows for the decoder, which PEFT never uses, are left out")
     with said if "rows" in kind else nullcontext():
         imported(tmp_path / "theirs", tmp_path / "ours", *arguments)

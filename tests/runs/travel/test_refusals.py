@@ -15,7 +15,7 @@ from crosspt.runs.travel.foreign import read_source
 from crosspt.storage import load_prompts
 from tests.conftest import make_t5
 from tests.damage import damages, json_damages, read, unhurried
-from tests.runs.travel.support import refused_import, save_adapter
+from tests.runs.travel.support import refused_import, save_adapter, save_model
 from tests.workspace import crosspt
 
 
@@ -168,11 +168,11 @@ def test_damaged_files(tmp_path: Path, data: st.DataObject) -> None:
 def test_names_and_models_that_do_not_fit(tmp_path: Path) -> None:
     adapter = save_adapter(tmp_path / "rte", SINGLE)
     assert "--task must name the 1 different tasks of" in refused_import(adapter, tmp_path, "--task", "a,b")
-    make_t5(d_model=8).save_pretrained(tmp_path / "narrow")
+    save_model(make_t5(d_model=8), tmp_path / "narrow")
     line = refused_import(adapter, tmp_path, "--model", tmp_path / "narrow")
     assert f"holds prompts of width 16, model '{tmp_path / 'narrow'}' has 8" in line
     line = refused_import(adapter, tmp_path, "--model", tmp_path / "none")
-    assert f"model '{tmp_path / 'none'}' cannot be loaded: " in line
+    assert f"model '{tmp_path / 'none'}' is no folder, nor to be had from the hub: " in line
     (adapter / "adapter_config.json").write_text(
         json.dumps({"peft_type": "P_TUNING", **SINGLE, "base_model_name_or_path": str(tmp_path / "narrow")})
     )
@@ -180,6 +180,6 @@ def test_names_and_models_that_do_not_fit(tmp_path: Path) -> None:
     (adapter / "adapter_config.json").write_text(
         json.dumps({"peft_type": "P_TUNING", **SINGLE, "base_model_name_or_path": "gone/t5"})
     )
-    with pytest.warns(match="the width of the prompts is not checked: model 'gone/t5' cannot be loaded"):
+    with pytest.warns(match="model 'gone/t5' is not here to be compared, --model may name it: "):
         assert crosspt("import", adapter, "--output", tmp_path / "imported").status == 0
     assert load_prompts(tmp_path / "imported").base_model["name"] == "gone/t5"

@@ -17,16 +17,17 @@ from transformers import (
 
 from crosspt import CrossPTModel
 from crosspt.models.embedded import EMBEDDED_T5
+from crosspt.models.family import width
 from crosspt.runs.travel.prompts import TaskRows
 from crosspt.runs.travel.vocabulary import token_names, write_vocabulary
+from crosspt.storage import load_prompts
 from tests.conftest import VOCABULARY, make_t5
+from tests.models.causal_models import make_causal
 from tests.runs.travel.support import (
     LENGTH,
     TASKS,
     export,
     make_batch,
-    make_causal,
-    prepended,
     save_model,
     save_rows,
 )
@@ -34,13 +35,14 @@ from tests.workspace import crosspt, make_tokenizer, mistake
 
 PADDED = VOCABULARY + 12  # rows of the table: more than the tokenizer has tokens, as in a T5
 NEW = 6
+T5S = ("1.0", "1.1")
 UNTIED = ("1.1", "llama")
 
 
 def make_model(kind: str) -> Any:
     """A T5 or a causal model whose answers differ by row."""
-    if kind not in ("1.0", "1.1"):
-        return make_causal(kind, vocab_size=PADDED)
+    if kind not in T5S:
+        return make_causal(kind)
     t5 = make_t5(kind, vocab_size=PADDED, eos_token_id=1, pad_token_id=0)
     t5.config.name_or_path = "model"
     if kind == "1.1":  # whose head transformers ties as it makes one, and not as it loads one
@@ -59,19 +61,19 @@ def in_front(tokenizer: Any, task: str, ids: Tensor) -> Tensor:
     return torch.cat((prompt.expand(len(ids), -1), ids), dim=1)
 
 
-@torch.no_grad()
-def answers_of_prompts(kind: str, model: Any, run: Path, prompts: Tensor, ids: Tensor) -> list[list[list[int]]]:
+def new_tokens(kind: str, answers: Tensor, read: int) -> list[list[int]]:
+    """What is answered in rows (B, n) that a model of a kind returns for texts of a length, without end and padding."""
+    return [[token for token in row if token > 1] for row in answers[:, 1 if kind in T5S else read :].tolist()]
+
+
+def answers_of_prompts(kind: str, model: Any, run: Path, ids: Tensor) -> list[list[list[int]]]:
     """The new tokens for each task's prompt in front of each text."""
-    found = []
-    for index, prompt in enumerate(prompts):
-        if kind in ("1.0", "1.1"):
-            ours = CrossPTModel.from_pretrained(model, run).eval()
-            answers = ours.generate(ids, task_ids=torch.full((len(ids),), index), max_new_tokens=NEW)[:, 1:]
-        else:
-            batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "task_ids": ids[:, 0]}
-            answers = model.generate(**prepended(model, prompt, batch), max_new_tokens=NEW)
-        found.append([[token for token in row if token > 1] for row in answers.tolist()])
-    return found
+    model.config.name_or_path = load_prompts(run).base_model["name"]
+    ours = CrossPTModel.from_pretrained(model, run).eval()
+    return [
+        new_tokens(kind, ours.generate(ids, task_ids=torch.full((len(ids),), index), max_new_tokens=NEW), ids.shape[1])
+        for index in range(len(TASKS))
+    ]
 
 
 @pytest.fixture(scope="module", params=["1.0", "1.1", "llama", "gpt2", "gemma"])
@@ -87,21 +89,20 @@ Copied = tuple[str, Any, Tensor, Path]
 
 
 def load_copy(folder: Path, kind: str) -> tuple[Any, Any]:
-    auto = AutoModelForSeq2SeqLM if kind in ("1.0", "1.1") else AutoModelForCausalLM
+    auto = AutoModelForSeq2SeqLM if kind in T5S else AutoModelForCausalLM
     return auto.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
 
 
 @torch.no_grad()
 def test_plain_transformers_answer_as_crosspt_does(copied: Copied) -> None:
-    kind, model, prompts, folder = copied
+    kind, model, _, folder = copied
     copy, tokenizer = load_copy(folder, kind)
     ids = make_batch()["input_ids"][:3]
-    wanted = answers_of_prompts(kind, model, folder.with_name("run"), prompts, ids)
+    wanted = answers_of_prompts(kind, model, folder.with_name("run"), ids)
     got = []
     for task in TASKS:
         answers = copy.generate(input_ids=in_front(tokenizer, task, ids), max_new_tokens=NEW)
-        answers = answers[:, 1:] if kind in ("1.0", "1.1") else answers[:, LENGTH + ids.shape[1] :]
-        got.append([[token for token in row if token > 1] for row in answers.tolist()])
+        got.append(new_tokens(kind, answers, LENGTH + ids.shape[1]))
     assert got == wanted
     assert len({str(answers) for answers in got}) == len(TASKS)
 
@@ -112,24 +113,24 @@ def test_an_engine_that_knows_only_token_ids_answers_as_crosspt_does(copied: Cop
     reason = "CTranslate2 is the engine; the extra crosspt[test] has it"
     ctranslate2 = pytest.importorskip("ctranslate2", reason=reason)
     converters = pytest.importorskip("ctranslate2.converters", reason=reason)
-    kind, model, prompts, folder = copied
+    kind, model, _, folder = copied
     copy, tokenizer = load_copy(folder, kind)
     converters.TransformersConverter(str(folder)).convert(str(tmp_path / "engine"))
     names = tokenizer.convert_ids_to_tokens
     options: dict[str, Any] = {"suppress_sequences": [[name] for name in names(copy.generation_config.suppress_tokens)]}
     engine: Any
-    if kind in ("1.0", "1.1"):
+    if kind in T5S:
         engine = ctranslate2.Translator(str(tmp_path / "engine"), compute_type="float32", intra_threads=1)
         options |= {"beam_size": 1, "max_decoding_length": NEW, "min_decoding_length": 0}
     else:
         engine = ctranslate2.Generator(str(tmp_path / "engine"), compute_type="float32", intra_threads=1)
         options |= {"sampling_topk": 1, "max_length": NEW, "include_prompt_in_result": False}
     ids = make_batch()["input_ids"][:3]
-    wanted = answers_of_prompts(kind, model, folder.with_name("run"), prompts, ids)
+    wanted = answers_of_prompts(kind, model, folder.with_name("run"), ids)
     got = []
     for task in TASKS:
         texts = [names(row) for row in in_front(tokenizer, task, ids).tolist()]
-        if kind in ("1.0", "1.1"):
+        if kind in T5S:
             answers = [result.hypotheses[0] for result in engine.translate_batch(texts, **options)]
         else:
             answers = [result.sequences[0] for result in engine.generate_batch(texts, **options)]
@@ -163,7 +164,7 @@ def test_nothing_that_was_there_is_changed(copied: Copied) -> None:
 def test_a_prompts_tokens_are_never_answered(kind: str, tmp_path: Path) -> None:
     """Also where they are the likeliest, as rows that are much longer than a token's are in a tied head."""
     model = make_model(kind)
-    prompts = 50 * torch.randn(1, LENGTH, 16, generator=torch.Generator().manual_seed(0))
+    prompts = 50 * torch.randn(1, LENGTH, width(model), generator=torch.Generator().manual_seed(0))
     write_vocabulary(tmp_path, TaskRows(["rte"], prompts, {}), model, make_tokenizer())
     copy, tokenizer = load_copy(tmp_path, kind)
     rows = in_front(tokenizer, "rte", make_batch()["input_ids"][:3])
