@@ -18,6 +18,12 @@ from crosspt.runs.travel.prefix import keys_and_values
 from crosspt.runs.travel.prompts import TaskRows, read_rows
 from crosspt.runs.travel.vocabulary import write_vocabulary
 
+UNFIT = {
+    "marian": "whose factor on a text's tokens PEFT leaves out",
+    "pegasus": "whose factor on a text's tokens PEFT leaves out",
+    "t5gemma": "in whose configuration PEFT finds no number of layers",
+}
+"""Types of models whose prompts PEFT cannot serve, and why."""
 Target = Literal["peft", "peft-multitask", "prefix", "vocabulary"]
 
 
@@ -44,6 +50,9 @@ def export(checkpoint: Path, run: RunConfig, target: Target, output: Path) -> Ta
         )
     if target == "prefix" and not causal:
         raise ValueError(f"--to prefix is for causal language models, got an encoder-decoder, {run.model}")
+    kind = rows.base_model["model_type"]
+    if target in ("peft", "peft-multitask") and kind in UNFIT:
+        raise ValueError(f"--to {target} is not for a model of type {kind}, {UNFIT[kind]}")
     settings = common_settings(rows, str(EMBEDDED_T5) if run.model == EMBEDDED else run.model, causal=causal)
     with whole_folder(output) as folder:
         if target == "peft":

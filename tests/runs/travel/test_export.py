@@ -110,14 +110,22 @@ def test_isolated_prefixes_of_a_causal_model_are_the_same_as_full_ones(tmp_path:
     assert contents(tmp_path / "full-prefix") == contents(tmp_path / "isolated-prefix")
 
 
-def test_prompts_of_an_unknown_model(tmp_path: Path) -> None:
-    rows = {"privates": torch.zeros(1, LENGTH, 16), "prompts": torch.zeros(1, LENGTH, 16)}
+@pytest.mark.parametrize("target", ["peft", "peft-multitask"])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("bert", "the prompts must be of a model of type t5, mt5, "),
+        ("pegasus", "is not for a model of type pegasus, whose factor on a text's tokens PEFT leaves out"),
+        ("t5gemma", "is not for a model of type t5gemma, in whose configuration PEFT finds no number of layers"),
+    ],
+)
+def test_models_that_no_adapter_fits(kind: str, message: str, target: str, tmp_path: Path) -> None:
     config = CrossPTConfig(tasks=["rte"], scheme="P", prompt_length=LENGTH, encoder="none")
-    origin = {"name": "x", "model_type": "bert", "d_model": 16, "vocab_size": 48}
-    save_prompts(tmp_path / "run", SavedPrompts(config, origin, {"privates": rows["privates"]}, rows["prompts"]))
-    line = mistake(crosspt("export", tmp_path / "run", "--to", "peft", "--output", tmp_path / "there"))
-    assert "the prompts must be of a model of type t5, mt5, " in line
-    assert line.endswith("got 'bert'")
+    origin = {"name": "x", "model_type": kind, "d_model": 16, "vocab_size": 48}
+    prompts = torch.zeros(1, LENGTH, 16)
+    save_prompts(tmp_path / "run", SavedPrompts(config, origin, {"privates": prompts}, prompts.clone()))
+    assert message in mistake(crosspt("export", tmp_path / "run", "--to", target, "--output", tmp_path / "there"))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_folder_is_taken_once_and_for_one_thing(run: Path, tmp_path: Path) -> None:

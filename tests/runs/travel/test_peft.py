@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, MambaConfig, MambaForCausalLM
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 from crosspt import CrossPTModel
 from crosspt.runs.travel.prefix import keys_and_values
@@ -73,6 +80,21 @@ def test_a_t5_with_one_adapter_for_mixed_batches(version: str, tmp_path: Path) -
 
 
 @torch.no_grad()
+def test_another_encoder_decoder(tmp_path: Path) -> None:
+    """One that scales its embeddings, in the module that embeds."""
+    names = ("layers", "attention_heads", "ffn_dim")
+    settings: dict[str, Any] = {f"{part}_{name}": 4 for part in ("encoder", "decoder") for name in names}
+    settings |= {"vocab_size": 60, "d_model": 16, "init_std": 0.3, "scale_embedding": True}
+    config = BartConfig(**settings)
+    bart, batch = BartForConditionalGeneration(config).eval(), make_batch()
+    save_rows(tmp_path / "run", bart)
+    ours = opened(bart, tmp_path / "run")
+    wanted = ours(**batch, labels=LABELS).logits
+    theirs = in_peft(bart, export(tmp_path / "run", "peft-multitask", tmp_path / "multitask"))
+    assert torch.equal(theirs(**batch, labels=LABELS).logits, wanted)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma"])
 def test_causal_models(kind: str, tmp_path: Path) -> None:
     model, batch = make_causal(kind), make_batch()
@@ -117,7 +139,13 @@ def test_prefixes_are_what_prompts_leave(kind: str, tmp_path: Path) -> None:
 
 
 SMALL: dict[str, Any] = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 2}
-RANKS = {"kv_lora_rank": 4, "q_lora_rank": 4, "qk_rope_head_dim": 2, "qk_nope_head_dim": 4, "v_head_dim": 4}
+RANKS: dict[str, Any] = {
+    "kv_lora_rank": 4,
+    "q_lora_rank": 4,
+    "qk_rope_head_dim": 2,
+    "qk_nope_head_dim": 4,
+    "v_head_dim": 4,
+}
 
 
 @pytest.mark.parametrize(

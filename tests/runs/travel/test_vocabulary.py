@@ -10,9 +10,11 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
-    MarianConfig,
-    MarianMTModel,
+    BartConfig,
+    BartForConditionalGeneration,
     T5ForConditionalGeneration,
+    T5GemmaConfig,
+    T5GemmaForConditionalGeneration,
 )
 
 from crosspt import CrossPTModel
@@ -109,12 +111,15 @@ def test_plain_transformers_answer_as_crosspt_does(copied: Copied) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("copied", ["1.0", "1.1", "llama", "gpt2"], indirect=True)
-def test_an_engine_that_knows_only_token_ids_answers_as_crosspt_does(copied: Copied, tmp_path: Path) -> None:
+def test_an_engine_that_knows_only_token_ids_answers_as_crosspt_does(
+    copied: Copied, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reason = "CTranslate2 is the engine; the extra crosspt[test] has it"
     ctranslate2 = pytest.importorskip("ctranslate2", reason=reason)
     converters = pytest.importorskip("ctranslate2.converters", reason=reason)
     kind, model, _, folder = copied
     copy, tokenizer = load_copy(folder, kind)
+    monkeypatch.setattr("gc.collect", lambda: 0)  # one for each layer, over all that the tests hold
     converters.TransformersConverter(str(folder)).convert(str(tmp_path / "engine"))
     names = tokenizer.convert_ids_to_tokens
     options: dict[str, Any] = {"suppress_sequences": [[name] for name in names(copy.generation_config.suppress_tokens)]}
@@ -183,21 +188,38 @@ def test_the_text_of_a_t5s_prompt(tmp_path: Path) -> None:
     assert tokenizer("".join(token_names("rte", LENGTH)) + text).input_ids == front + tokenizer(text).input_ids
 
 
-def test_what_cannot_be_copied(tmp_path: Path) -> None:
+BART: dict[str, Any] = {"vocab_size": 60, "d_model": 16, "max_position_embeddings": 16, "init_std": 0.3}
+BART |= {f"{part}_layers": 1 for part in ("encoder", "decoder")}
+BART |= {f"{part}_{size}": 8 for part in ("encoder", "decoder") for size in ("attention_heads", "ffn_dim")}
+GEMMA: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 8, "num_hidden_layers": 1, "head_dim": 8}
+GEMMA |= {"vocab_size": 60, "num_attention_heads": 2, "num_key_value_heads": 2}
+
+
+def test_what_cannot_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = TaskRows(["rte"], torch.randn(1, LENGTH, 16), {})
     tokenizer = make_tokenizer()
     tokenizer.add_tokens(["<rte:1>"])
     with pytest.raises(ValueError, match=r"the tokenizer must not have a token '<rte:1>' yet"):
         write_vocabulary(tmp_path / "copy", rows, make_t5(), tokenizer)
-    settings: dict[str, Any] = {"encoder_layers": 1, "decoder_layers": 1, "pad_token_id": 0, "scale_embedding": True}
-    settings |= {f"{part}_{size}": count for part in ("encoder", "decoder") for size, count in SIZES.items()}
-    marian = MarianMTModel(MarianConfig(vocab_size=VOCABULARY, d_model=16, max_position_embeddings=16, **settings))
-    with pytest.raises(ValueError, match=r"MarianMTModel makes something else of a token than of its row"):
-        write_vocabulary(tmp_path / "copy", rows, marian.eval(), make_tokenizer())
+    doubling = make_t5()
+    forward = doubling.encoder.forward
+
+    def double(input_ids: Any = None, inputs_embeds: Any = None, **options: Any) -> Any:
+        """As Marian does, of which its family knows."""
+        embeds = inputs_embeds if input_ids is None else 2 * doubling.encoder.embed_tokens(input_ids)
+        return forward(inputs_embeds=embeds, **options)
+
+    monkeypatch.setattr(doubling.encoder, "forward", double)
+    bart = BartForConditionalGeneration(BartConfig(**BART, tie_word_embeddings=False)).eval()
+    t5gemma = T5GemmaForConditionalGeneration(T5GemmaConfig(encoder=GEMMA, decoder=GEMMA, vocab_size=60)).eval()
+    for model, message in (
+        (doubling, "T5ForConditionalGeneration makes something else of a token than of its row in inputs_embeds"),
+        (bart, "BartForConditionalGeneration makes something else of a text once its table has grown"),
+        (t5gemma, "T5GemmaForConditionalGeneration has no place in its configuration for the rows of "),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_vocabulary(tmp_path / "copy", rows, model, make_tokenizer())
     assert not (tmp_path / "copy").exists()
     save_rows(tmp_path / "run", make_t5(d_model=8), save_model(make_t5(), tmp_path / "model"))
     line = mistake(crosspt("export", tmp_path / "run", "--to", "vocabulary", "--output", tmp_path / "copy"))
     assert f"the prompts have width 8, model '{tmp_path / 'model'}' has 16" in line
-
-
-SIZES = {"attention_heads": 2, "ffn_dim": 8}
