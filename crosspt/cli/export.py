@@ -2,11 +2,11 @@
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Literal
 
 from crosspt.cli.outcome import Outcome, quiet_transformers
 from crosspt.cli.parser import Parser
 from crosspt.config.files import SCHEMA
+from crosspt.runs.travel import Target
 
 HELP = "write saved prompts in another library's format"
 DESCRIPTION = (
@@ -15,7 +15,6 @@ DESCRIPTION = (
     "vocabulary, a copy of the model and its tokenizer in which prompts are tokens."
 )
 INTERRUPTED = ""
-Target = Literal["peft", "peft-multitask", "prefix", "vocabulary"]
 
 
 def add_flags(parser: Parser) -> None:

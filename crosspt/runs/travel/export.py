@@ -1,12 +1,13 @@
 """The command ``export``: the prompts of a run in another library's format."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from crosspt.config.run import EMBEDDED, RunConfig
 from crosspt.models.embedded import EMBEDDED_T5
 from crosspt.models.family import FAMILIES, family_of, width
 from crosspt.models.loading import load_model
+from crosspt.runs.travel import Target
 from crosspt.runs.travel.adapters import (
     common_settings,
     write_multitask,
@@ -24,7 +25,6 @@ UNFIT = {
     "t5gemma": "in whose configuration PEFT finds no number of layers",
 }
 """Types of models whose prompts PEFT cannot serve, and why."""
-Target = Literal["peft", "peft-multitask", "prefix", "vocabulary"]
 
 
 def export(checkpoint: Path, run: RunConfig, target: Target, output: Path) -> TaskRows:
