@@ -9,8 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import (
-    BartConfig,
-    BartForConditionalGeneration,
     DeepseekV3Config,
     DeepseekV3ForCausalLM,
     MambaConfig,
@@ -23,6 +21,7 @@ from crosspt.runs.travel.prompts import TaskRows
 from crosspt.storage import load_prompts
 from tests.conftest import make_t5
 from tests.models.causal_models import make_causal
+from tests.models.encoder_decoder_models import make_encoder_decoder
 from tests.runs.travel.support import (
     LENGTH,
     TASKS,
@@ -82,11 +81,7 @@ def test_a_t5_with_one_adapter_for_mixed_batches(version: str, tmp_path: Path) -
 @torch.no_grad()
 def test_another_encoder_decoder(tmp_path: Path) -> None:
     """One that scales its embeddings, in the module that embeds."""
-    names = ("layers", "attention_heads", "ffn_dim")
-    settings: dict[str, Any] = {f"{part}_{name}": 4 for part in ("encoder", "decoder") for name in names}
-    settings |= {"vocab_size": 60, "d_model": 16, "init_std": 0.3, "scale_embedding": True}
-    config = BartConfig(**settings)
-    bart, batch = BartForConditionalGeneration(config).eval(), make_batch()
+    bart, batch = make_encoder_decoder("bart", tie_word_embeddings=True), make_batch()
     save_rows(tmp_path / "run", bart)
     ours = opened(bart, tmp_path / "run")
     wanted = ours(**batch, labels=LABELS).logits

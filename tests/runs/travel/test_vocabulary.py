@@ -25,6 +25,7 @@ from crosspt.runs.travel.vocabulary import token_names, write_vocabulary
 from crosspt.storage import load_prompts
 from tests.conftest import VOCABULARY, make_t5
 from tests.models.causal_models import make_causal
+from tests.models.encoder_decoder_models import make_encoder_decoder
 from tests.runs.travel.support import (
     LENGTH,
     TASKS,
@@ -165,6 +166,19 @@ def test_nothing_that_was_there_is_changed(copied: Copied) -> None:
 
 
 @torch.no_grad()
+def test_a_factor_that_a_model_puts_on_its_rows(tmp_path: Path) -> None:
+    pegasus, batch = make_encoder_decoder("pegasus", tie_word_embeddings=True), make_batch()
+    save_rows(tmp_path / "run", pegasus, save_model(pegasus, tmp_path / "model"))
+    copy, tokenizer = load_copy(export(tmp_path / "run", "vocabulary", tmp_path / "copy"), "1.0")
+    pegasus.config.name_or_path = str(tmp_path / "model")
+    ours = CrossPTModel.from_pretrained(pegasus, tmp_path / "run").eval()
+    ids, labels = batch["input_ids"][:3], torch.tensor([[3, 4, 1]]).repeat(3, 1)
+    wanted = ours(ids, task_ids=torch.ones(3, dtype=torch.int64), labels=labels).logits
+    got = copy(input_ids=in_front(tokenizer, "rte", ids), labels=labels).logits[..., :PADDED]
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("kind", ["1.0", "gpt2"])
 def test_a_prompts_tokens_are_never_answered(kind: str, tmp_path: Path) -> None:
     """Also where they are the likeliest, as rows that are much longer than a token's are in a tied head."""
@@ -205,7 +219,7 @@ def test_what_cannot_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     forward = doubling.encoder.forward
 
     def double(input_ids: Any = None, inputs_embeds: Any = None, **options: Any) -> Any:
-        """As Marian does, of which its family knows."""
+        """As a Marian does, but unknown to its family."""
         embeds = inputs_embeds if input_ids is None else 2 * doubling.encoder.embed_tokens(input_ids)
         return forward(inputs_embeds=embeds, **options)
 
