@@ -48,7 +48,9 @@ setup(
     ],
     extras_require={
         "peft": ["peft>=0.21"],
+        "gguf": ["gguf>=0.10"],
         "test": [
+            "gguf>=0.10",
             "hypothesis>=6.100",
             "kernels>=0.10",
             "peft>=0.17",
