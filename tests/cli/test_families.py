@@ -19,13 +19,12 @@ PAPER = "CrossPT (arXiv 2509.14253), section 3.2"
 
 
 def make_bart() -> BartForConditionalGeneration:
-    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1, "decoder_start_token_id": 1}
-    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
-    layers = {"encoder_layers": 1, "decoder_layers": 1, "forced_eos_token_id": None, "init_std": 0.3}
+    special: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1, "decoder_start_token_id": 1}
+    shape: dict[str, Any] = {"d_model": 16, "max_position_embeddings": 64, "forced_eos_token_id": None, "init_std": 0.3}
+    for part in ("encoder", "decoder"):
+        shape |= {f"{part}_layers": 1, f"{part}_attention_heads": 2, f"{part}_ffn_dim": 32}
     torch.manual_seed(0)
-    return BartForConditionalGeneration(
-        BartConfig(vocab_size=len(VOCABULARY), d_model=16, max_position_embeddings=64, **special, **heads, **layers)
-    )
+    return BartForConditionalGeneration(BartConfig(vocab_size=len(VOCABULARY), **special, **shape))
 
 
 @pytest.fixture(scope="module")

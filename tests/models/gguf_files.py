@@ -15,7 +15,7 @@ TOKENS = [*SPECIAL, *bytes_to_unicode().values(), "ab"]
 
 def write_llama(path: Path, **settings: Any) -> Any:
     """Write a random Llama whose tokens are bytes, and return it."""
-    special = {"unk_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+    special: dict[str, Any] = {"unk_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
     model = make_causal("llama", vocab_size=len(TOKENS), num_hidden_layers=2, **special, **settings)
     config = model.config
     writer = gguf.GGUFWriter(path, "llama")
