@@ -18,7 +18,7 @@ WORDS = {
     "thing": "film novel concert lecture phone jacket tour meal show camera game album bicycle lamp",
     "part": "service food staff music lighting sound price view design colour seats finish menu battery",
     "who": "my-sister our-guide my-neighbour a-friend the-children my-boss her-uncle the-whole-group",
-    "good": "lovely wonderful excellent delightful superb charming brilliant splendid great beautiful perfect",
+    "good": "lovely wonderful marvellous delightful superb charming brilliant splendid great beautiful perfect",
     "bad": "nasty terrible dreadful boring poor disappointing horrible dull bad useless miserable",
     "team": "Rovers United the-Hawks the-Tigers the-Bears City the-Sharks the-Wolves",
     "sport": "football tennis basketball rugby hockey cricket volleyball baseball",

@@ -18,7 +18,7 @@ def test_rows(task: Task) -> None:
     assert len(set(sentences)) == len(sentences)
     for rows in splits.values():
         assert len(set(Counter(row["label"] for row in rows).values())) == 1
-    assert not [sentence for sentence in sentences if re.search(r"\ba ([aeiou]|the )", sentence)]
+    assert not [sentence for sentence in sentences if re.search(r"\ba ([aeio]|the )", sentence)]
 
 
 @pytest.mark.parametrize("slot", WORDS)
@@ -36,4 +36,4 @@ def test_no_word_of_a_training_row_is_reported_on(slot: str) -> None:
 def test_the_same_on_every_machine() -> None:
     generate = PLAIN_TASKS[0].generate
     assert generate is not None
-    assert generate("train")[0]["sentence"] == "the menu at the museum was simply bad"
+    assert generate("train")[0]["sentence"] == "i regret buying this bad bicycle"
