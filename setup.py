@@ -12,7 +12,7 @@ from setuptools import find_packages, setup
 setup(
     name="crosspt",
     version="0.1.0",
-    description="Cross-task prompt tuning of a frozen T5, with fused Triton kernels",
+    description="Cross-task prompt tuning of a frozen language model, with fused Triton kernels",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

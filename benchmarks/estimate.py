@@ -6,6 +6,8 @@ Programs start in order wherever a multiprocessor has room. A launch takes the l
 cycles of the busiest unit, the distinct bytes from memory, the bytes of tiles and results through the L2 cache.
 """
 
+import ast
+import builtins
 import heapq
 import importlib
 import math
@@ -17,7 +19,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -107,42 +108,71 @@ def sample_launches(gpu: Gpu, programs: int = PROGRAMS) -> Iterator[list[Sampled
         yield found
 
 
+class _Counting(ast.NodeTransformer):
+    """Has a function count the lines of each statement before it runs, and a loop those of its head in each turn."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def visit(self, node: ast.AST) -> Any:
+        """The node, with what counts it in front."""
+        node = self.generic_visit(node)
+        if isinstance(node, ast.FunctionDef):
+            (counted,) = ast.parse(f"with count_lines_of({self.file!r}) as lines_: pass").body
+            counted.body = node.body
+            node.body = [counted]
+        if not isinstance(node, ast.stmt) or isinstance(node, ast.FunctionDef):
+            return node
+        head: Any = getattr(node, "iter", getattr(node, "test", node))
+        (count,) = ast.parse(f"lines_[{node.lineno}, {head.end_lineno}] += 1").body
+        if isinstance(node, ast.For | ast.While):
+            node.body.insert(0, count)
+        return [count, node]
+
+
 @contextmanager
 def _count_lines(runs: Sequence[Runs]) -> Iterator[None]:
     """Count the lines of kernels that are run into the last of ``runs``, by the lines that call their function."""
-    folder, start = str(KERNELS), launch.launch.__code__
+    from triton.runtime import interpreter
 
-    def place(frame: FrameType) -> Place | None:
-        """The file and line of a frame; None outside of kernels."""
-        path, name = os.path.split(frame.f_code.co_filename)
-        return (name, frame.f_lineno) if path == folder else None
+    running: list[tuple[str, tuple[Place, ...]]] = []  # files of functions, and what each is called through
+    patched: set[int] = set()
+    transform, patch_language = interpreter.FunctionRewriter._transform_ast, interpreter._patch_lang
 
-    def call(frame: FrameType, *_: Any) -> Any:
-        if not runs or place(frame) is None:
+    def counting(self: Any, source: str) -> ast.AST:
+        tree, path = transform(self, source), Path(self.filename)
+        return ast.fix_missing_locations(_Counting(path.name).visit(tree)) if path.parent == KERNELS else tree
+
+    @contextmanager
+    def count_lines_of(file: str) -> Iterator[Counter[tuple[int, int]]]:
+        called: tuple[Place, ...] = ()
+        if running:
+            caller, through = running[-1]
+            called = (*through, (caller, sys._getframe(4).f_lineno))
+        running.append((file, called))
+        lines: Counter[tuple[int, int]] = Counter()
+        yield lines
+        running.pop()
+        for (first, last), times in lines.items():
+            for number in range(first, last + 1):
+                runs[-1][file, number][called] += times
+
+    def patch_once(function: Any) -> Any:
+        """A kernel's functions would patch its language again in every call, which takes a third of the time."""
+        if not running:
+            patched.clear()
+        elif id(function.__globals__) in patched:
             return None
-        through: list[Place] = []
-        caller = frame.f_back
-        while caller is not None and caller.f_code is not start:
-            through += [at for at in (place(caller),) if at is not None]
-            caller = caller.f_back
-        called = tuple(reversed(through))
+        patched.add(id(function.__globals__))
+        return patch_language(function)
 
-        def line(frame: FrameType, event: str, _: Any) -> Any:
-            at = place(frame)
-            if event == "line" and at is not None:
-                runs[-1][at][called] += 1
-            return line
-
-        return line
-
-        return line
-
-    before = sys.gettrace()
-    sys.settrace(call)
-    try:
+    with (
+        mock.patch.object(interpreter.FunctionRewriter, "_transform_ast", counting),
+        mock.patch.dict(interpreter.InterpretedFunction.rewritten_fn, clear=True),
+        mock.patch.object(interpreter, "_patch_lang", patch_once),
+        mock.patch.object(builtins, "count_lines_of", count_lines_of, create=True),
+    ):
         yield
-    finally:
-        sys.settrace(before)
 
 
 def estimate(launches: Sequence[Sampled], gpu: Gpu) -> list[float]:

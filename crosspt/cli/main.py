@@ -63,7 +63,7 @@ def _explain(given: Sequence[str]) -> int:
     from crosspt.cli.parser import OneLineParser
     from crosspt.config.files import did_you_mean
 
-    parser = OneLineParser(prog="crosspt", description="Cross-task prompt tuning of a frozen T5.")
+    parser = OneLineParser(prog="crosspt", description="Cross-task prompt tuning of a frozen language model.")
     parser.add_argument("--version", action="store_true", help="show the version and exit")
     commands = parser.add_subparsers(title="commands", description="crosspt COMMAND --help says more.")
     for name in COMMANDS:

@@ -26,11 +26,11 @@ from crosspt.runs.settings import default_values, make_run
 from crosspt.runs.tasks import name_tasks
 from crosspt.tasks.registry import SUITES
 
-HELP = "train prompts over a frozen T5, or by another method, and report the accuracy"
+HELP = "train prompts over a frozen language model, or by another method, and report the accuracy"
 DESCRIPTION = (
-    "Train the prompts of a scheme over a frozen T5, source prompts first where the scheme starts from them and "
-    "none are given; or learn by another --method. Writes what is learned, results.json and predictions.parquet; a "
-    "stopped run goes on with --resume."
+    "Train the prompts of a scheme over a frozen language model, source prompts first where the scheme starts from "
+    "them and none are given; or learn by another --method. Writes what is learned, results.json and "
+    "predictions.parquet; a stopped run goes on with --resume."
 )
 INTERRUPTED = "the same command with --resume goes on"
 

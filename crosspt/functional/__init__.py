@@ -9,7 +9,7 @@ what came. Ids out of range raise on CPU tensors.
 import torch
 from torch import Tensor
 
-from crosspt.functional import operators, torch_attention, torch_composition
+from crosspt.functional import known, operators, torch_attention, torch_composition
 from crosspt.functional.routing import BACKENDS as BACKENDS
 from crosspt.functional.routing import Backend as Backend
 from crosspt.functional.routing import runs_triton, suits_attention, suits_composition
@@ -174,12 +174,18 @@ def prompted_embedding(
         logits, sources, privates, weight, bias, alpha, row_alpha, added,
         temperature, mask, encode_sources, encode_privates,
     )  # fmt: skip
-    check_mixture("prompted_embedding", mixture)
-    input_ids, task_ids = check_batch(
-        "prompted_embedding", input_ids, task_ids, table, mixture.tasks, mixture.prompts, row_alpha
-    )
-    mixture = mixture.promoted()
-    suits = suits_composition(mixture, table.dtype, compiled=torch.compiler.is_compiling())
+    tensors = task_ids, table, *mixture.learned, mask
+    facts, suits = known.look_up(input_ids, tensors, temperature, encode_sources, encode_privates)
+    if suits is None:
+        given = input_ids, task_ids, mixture
+        check_mixture("prompted_embedding", mixture)
+        input_ids, task_ids = check_batch(
+            "prompted_embedding", input_ids, task_ids, table, mixture.tasks, mixture.prompts, row_alpha
+        )
+        mixture = mixture.promoted()
+        suits = suits_composition(mixture, table.dtype, compiled=torch.compiler.is_compiling())
+        if input_ids is given[0] and task_ids is given[1] and mixture is given[2]:  # nothing was converted
+            known.keep(facts, suits)
     if runs_triton("prompted_embedding", backend, table, suits):
         return operators.prompted_embedding(input_ids, task_ids, table, *mixture)
     return torch_composition.prompted_embedding(input_ids, task_ids, table, mixture)

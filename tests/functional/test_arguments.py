@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from crosspt import functional
-from crosspt.functional import library, validation
+from crosspt.functional import known, library, validation
 from tests.mixtures import make_operands, make_rows
 
 BAD_MIXTURES: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -126,6 +126,53 @@ def test_bad_rows(change: dict[str, Any], error: type[Exception], message: str) 
         functional.prompted_embedding(**rows, **operands)
     with pytest.raises(error, match=f"^prepend_prompts: .*{message}"):
         functional.prepend_prompts(operands["privates"], **rows)
+
+
+VALUES = ("got none for tasks", "must lie in")
+"""What only a look at values tells, which a GPU is spared."""
+
+
+def test_a_call_like_a_known_one_is_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "values_are_visible", lambda tensor: False)  # as for GPU tensors
+    operands = make_operands(dtype=torch.float32)
+    rows = make_rows(operands)
+    first = functional.prompted_embedding(**rows, **operands)
+    for change, error, message in BAD_MIXTURES + BAD_ROWS:
+        if not any(value in message for value in VALUES):
+            with pytest.raises(error, match=message):
+                functional.prompted_embedding(**{**rows, **operands, **change})
+    functional.prompted_embedding(**rows, **operands | {"temperature": 1.0})
+    with pytest.raises(TypeError, match="temperature must be a number, got bool"):
+        functional.prompted_embedding(**rows, **operands | {"temperature": True})
+    assert known.look_up(rows["task_ids"], [], 1.0, True)[0] != known.look_up(rows["task_ids"], [], 1.0, False)[0]
+    monkeypatch.setattr(functional, "check_mixture", None)
+    other = functional.prompted_embedding(**rows, **operands | {"sources": operands["sources"] + 1})
+    assert other.shape == first.shape
+    assert not torch.equal(other, first)
+
+
+def test_what_is_converted_is_converted_in_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "values_are_visible", lambda tensor: False)
+    monkeypatch.setattr(functional.torch_composition, "prompted_embedding", lambda *arguments: arguments)
+    operands = make_operands(dtype=torch.float32)
+    rows: dict[str, Any] = make_rows(operands)
+    for name in ("input_ids", "task_ids"):
+        for _ in range(2):
+            ids, task_ids, *_ = functional.prompted_embedding(**rows | {name: rows[name].int()}, **operands)
+            assert ids.dtype is task_ids.dtype is torch.int64
+    for _ in range(2):
+        *_, mixture = functional.prompted_embedding(**rows, **operands | {"logits": operands["logits"].double()})
+        assert mixture.sources.dtype is torch.float64
+
+
+def test_no_more_calls_are_known_than_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "values_are_visible", lambda tensor: False)
+    monkeypatch.setattr(known, "MOST_KEPT", 2)
+    operands = make_operands(dtype=torch.float32)
+    rows = make_rows(operands)
+    for length in range(1, 6):
+        functional.prompted_embedding(**rows | {"input_ids": torch.zeros(4, length, dtype=torch.int64)}, **operands)
+        assert len(known._SUITS) <= 2
 
 
 def test_bad_rows_of_weights() -> None:
