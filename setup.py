@@ -48,8 +48,10 @@ setup(
     ],
     extras_require={
         "peft": ["peft>=0.21"],
+        "gguf": ["gguf>=0.10"],
         "test": [
             "ctranslate2>=4.8",
+            "gguf>=0.10",
             "hypothesis>=6.100",
             "kernels>=0.10",
             "peft>=0.17",

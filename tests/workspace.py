@@ -59,11 +59,12 @@ def mistake(outcome: Outcome, status: int = 2) -> str:
     return lines[-1]
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer(**special: str | None) -> PreTrainedTokenizerFast:
     words = Tokenizer(WordLevel({word: index for index, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
     words.pre_tokenizer = WhitespaceSplit()
     words.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", **special}
+    return PreTrainedTokenizerFast(tokenizer_object=words, **special)
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_type_hints
 import docstring_parser
 
 from crosspt.cli.parser import Parser
-from crosspt.config.run import EMBEDDED, DecodeChoice, ReportTo
+from crosspt.config.run import EMBEDDED, SMOLLM2, DecodeChoice, ReportTo
 from crosspt.tasks.registry import SUITES
 
 Names = list[str] | str
@@ -71,7 +71,7 @@ def add_fields(
 def whole_path(name: str) -> str:
     """A name that is there as a file or folder, as a whole path that means the same from everywhere; others as is."""
     path = Path(name).expanduser()
-    return str(path.resolve()) if name != EMBEDDED and path.exists() else name
+    return str(path.resolve()) if name not in (EMBEDDED, SMOLLM2) and path.exists() else name
 
 
 def split_names(value: Names | None) -> list[str]:

@@ -21,8 +21,8 @@ from crosspt.config.layout import RESULTS_NAME
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import CROSSPT, EMBEDDED, RunConfig
 from crosspt.config.training import TrainingConfig
-from crosspt.methods import METHODS, find_method
-from crosspt.runs.settings import make_run
+from crosspt.methods import METHODS
+from crosspt.runs.settings import default_values, make_run
 from crosspt.runs.tasks import name_tasks
 from crosspt.tasks.registry import SUITES
 
@@ -37,11 +37,10 @@ INTERRUPTED = "the same command with --resume goes on"
 
 def add_flags(parser: Parser) -> None:
     """Add the settings of the command."""
-    parser.add_setting("--model", str, "folder or hub name of the language model, or embedded", default=EMBEDDED)
+    parser.add_setting("--model", str, "embedded, smollm2, or a folder, .gguf file or hub name", default=EMBEDDED)
     text = f"what learns: {', '.join(METHODS)}; settings that a method has no use for are refused"
     parser.add_setting("--method", str, text, metavar="NAME", default=CROSSPT)
-    # CrossPT's are the fields' own; what they follow from else takes seconds to import.
-    parser.derive = lambda settings: {} if settings.method == CROSSPT else find_method(settings.method).defaults
+    parser.derive = lambda settings: default_values(settings.method, settings.model)
     add_suite(parser, EMBEDDED)
     text = "target tasks, separated by commas: names or .yaml files of your own"
     parser.add_setting("--tasks", Names, text, metavar="NAMES")

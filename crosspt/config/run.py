@@ -13,6 +13,7 @@ from crosspt.config.training import TrainingConfig
 from crosspt.config.values import build
 
 EMBEDDED = "embedded"  # the name of the embedded T5
+SMOLLM2 = "smollm2"  # that of a causal language model in the user's cache, see crosspt.models.smollm2
 CROSSPT = "crosspt"  # the method that is meant where none is named
 Decode = Literal["generate", "rank"]
 DecodeChoice = Literal["generate", "rank", "both"]
@@ -45,7 +46,7 @@ class RunConfig:
     """Everything that decides what a run learns, and its results.
 
     Args:
-        model: folder or hub name of the language model, or ``embedded``.
+        model: of the language model, see :func:`crosspt.models.loading.load_model`.
         task_files: the YAML file of each task that is not built in, by the task's name.
         source_prompts: folders with stage-1 prompts to use instead of training them.
         prompts: the prompts' configuration.

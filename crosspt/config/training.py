@@ -1,6 +1,7 @@
 """Settings of a training, with the paper's values where none are given."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +14,14 @@ SOURCE_LEARNING_RATE = (0.05, 0.15)
 PRIVATE_LEARNING_RATE = (0.02, 0.07)
 LOGITS_LEARNING_RATE = 0.1
 
-RATES = tuple(f"{group}_learning_rate" for group in ("source", "private", "logits", "encoder"))
+GROUPS = {
+    "sources": "source_learning_rate",
+    "privates": "private_learning_rate",
+    "logits": "logits_learning_rate",
+    "encoder": "encoder_learning_rate",
+}
+"""The setting of the learning rate of each group of parameters."""
+RATES = tuple(GROUPS.values())
 
 COUNTS = (
     "epochs",
@@ -102,29 +110,32 @@ class TrainingConfig:
         """The number of epochs for a scheme."""
         return self.epochs or EPOCHS[not scheme.needs_source_prompts]
 
-    def learning_rates(self, config: CrossPTConfig) -> dict[str, float]:
+    def learning_rates(self, config: CrossPTConfig, defaults: Mapping[str, Any] | None = None) -> dict[str, float]:
         """The learning rate of each group of parameters that the scheme has.
+
+        Args:
+            config: the prompts.
+            defaults: rates by the name of their setting that count before the paper's where none are given.
 
         Raises:
             ValueError: a rate is given for a group that the scheme does not have.
         """
         scheme = config.parsed_scheme
-        default = 0 if scheme.needs_source_prompts else 1
+        paper = 0 if scheme.needs_source_prompts else 1
+
+        def rate(name: str, otherwise: float) -> float:
+            return getattr(self, name) or (defaults or {}).get(name) or otherwise
+
         rates: dict[str, float] = {}
         if scheme.learns_sources:
-            rates["sources"] = self.source_learning_rate or SOURCE_LEARNING_RATE[default]
+            rates["sources"] = rate("source_learning_rate", SOURCE_LEARNING_RATE[paper])
         if scheme.uses_privates:
-            rates["privates"] = self.private_learning_rate or PRIVATE_LEARNING_RATE[default]
+            rates["privates"] = rate("private_learning_rate", PRIVATE_LEARNING_RATE[paper])
         if config.num_candidates > 1:
-            rates["logits"] = self.logits_learning_rate or LOGITS_LEARNING_RATE
+            rates["logits"] = rate("logits_learning_rate", LOGITS_LEARNING_RATE)
         if config.has_encoder:
-            rates["encoder"] = self.encoder_learning_rate or rates.get("sources") or rates["privates"]
-        given = {
-            "sources": self.source_learning_rate,
-            "privates": self.private_learning_rate,
-            "logits": self.logits_learning_rate,
-            "encoder": self.encoder_learning_rate,
-        }
+            rates["encoder"] = rate("encoder_learning_rate", rates.get("sources") or rates["privates"])
+        given = {group: getattr(self, name) for group, name in GROUPS.items()}
         idle = [group for group, rate in given.items() if rate is not None and group not in rates]
         if idle:
             raise ValueError(f"learning rates: scheme {config.scheme} learns no {', '.join(idle)}, got a rate for it")

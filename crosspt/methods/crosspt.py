@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import CROSSPT, RunConfig
-from crosspt.config.training import TrainingConfig
+from crosspt.config.training import GROUPS, RATES, TrainingConfig
 from crosspt.methods.method import OPTIONAL, Method
+from crosspt.models.family import Family
 from crosspt.models.model import CrossPTModel
 from crosspt.prompts.bank import PromptBank
 from crosspt.storage import CONFIG_NAME, check_state, load_prompts
@@ -52,6 +53,14 @@ class CrossPT(Method):
             base_model, config, source_prompts=source_prompts, tokenizer=tokenizer, initialize=initialize
         )
 
+    def suited_to(self, family: Family, config: CrossPTConfig) -> Mapping[str, Any]:
+        """The family's own defaults, and every rate of the scheme where it has some."""
+        if not family.defaults:
+            return {}
+        rates = TrainingConfig().learning_rates(config, family.defaults)
+        others = {name: value for name, value in family.defaults.items() if name not in RATES}
+        return {**others, **{GROUPS[group]: rate for group, rate in rates.items()}}
+
     def epochs(self, config: CrossPTConfig, training: TrainingConfig) -> int:
         """The paper's, by whether the scheme starts from stage-1 prompts."""
         return training.resolved_epochs(config.parsed_scheme)
@@ -62,7 +71,7 @@ class CrossPT(Method):
         Raises:
             ValueError: a rate is given for a group that the scheme does not have.
         """
-        rates = training.learning_rates(model.config)
+        rates = training.learning_rates(model.config, model.family.defaults)
         return parameter_groups(model.embedding.bank, rates)
 
     def prompts(self, model: CrossPTModel) -> Mapping[str, Tensor]:

@@ -15,6 +15,7 @@ from crosspt.config.prompts import CrossPTConfig, Initialization
 from crosspt.config.run import CROSSPT, RunConfig
 from crosspt.config.training import RATES, TrainingConfig
 from crosspt.methods import find_method
+from crosspt.models.family import Family
 from crosspt.prompts.bank import PromptBank
 
 OPTIONAL = (
@@ -107,8 +108,16 @@ class Method(ABC):
         fields = (*dataclasses.fields(CrossPTConfig), *dataclasses.fields(TrainingConfig))
         return {**{field.name: field.default for field in fields if field.default is not MISSING}, **self.defaults}
 
-    def describe(self, run: RunConfig) -> dict[str, Any]:
+    def suited_to(self, family: Family, config: CrossPTConfig) -> Mapping[str, Any]:
+        """The values that count over a family of language models instead of :meth:`all_defaults`."""
+        return {}
+
+    def describe(self, run: RunConfig, family: Family) -> dict[str, Any]:
         """What tells how fairly a run's results compare to those of other methods, as plain JSON values.
+
+        Args:
+            run: the settings.
+            family: of its language model.
 
         Returns:
             ``name``, ``settings_source``; ``settings_given``, the names of settings with another value than the
@@ -116,11 +125,13 @@ class Method(ABC):
             trained first; ``changes_backbone``.
         """
         values = settings_of(run)
-        given = [name for name, default in self.all_defaults().items() if name != "seed" and values[name] != default]
+        suited = self.suited_to(family, run.prompts)
+        defaults = {**self.all_defaults(), **suited}
+        given = [name for name, default in defaults.items() if name != "seed" and values[name] != default]
         pretrained = run.prompts.resolved_source_tasks if self.needs_source_prompts(run.prompts) else []
         return {
             "name": self.name,
-            "settings_source": self.source,
+            "settings_source": f"{self.source}; {family.defaults_source}" if suited else self.source,
             "settings_given": given,
             "tuning_budget": "none: one setting",
             "selection": run.training.select,

@@ -45,8 +45,7 @@ class SavedMethod(Method):
         initialize: bool = True,
     ) -> Any:
         """A model that is to be trained."""
-        if base_model.config.model_type not in T5:
-            raise TypeError(f"{self.name}: expected a T5ForConditionalGeneration, got {type(base_model).__name__}")
+        self._need_t5(base_model)
         return self.make(base_model.requires_grad_(False), config, (source_prompts or {}) if initialize else None)
 
     def save(self, model: PromptedModel, folder: Path) -> None:
@@ -71,6 +70,7 @@ class SavedMethod(Method):
 
     def load(self, base_model: T5ForConditionalGeneration, folder: Path) -> PromptedModel:
         """The saved model."""
+        self._need_t5(base_model)
         config, origin = self.read(folder)
         if origin.get("d_model") != base_model.config.d_model:
             raise ValueError(
@@ -90,6 +90,10 @@ class SavedMethod(Method):
         """The configuration of saved weights, and what they say of the T5."""
         header, _ = self._read(folder)
         return CrossPTConfig.from_dict(header["config"], str(folder / WEIGHTS_NAME)), header["base_model"]
+
+    def _need_t5(self, base_model: Any) -> None:
+        if base_model.config.model_type not in T5:
+            raise ValueError(f"method {self.name} needs a T5, got a {type(base_model).__name__}")
 
     def _read(self, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The header and the tensors. Raises ValueError where a file is missing, foreign or corrupt."""

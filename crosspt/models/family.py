@@ -1,6 +1,7 @@
 """The families of language models, and what the rest of the program asks of one."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -50,9 +51,13 @@ class Family(ABC):
 
     Attributes:
         causal: whether an answer continues the text, rather than coming from a decoder of its own.
+        defaults: CrossPT's settings of a run that suit it where none are given, by name; of the others the paper's.
+        defaults_source: where they come from, in a few words.
     """
 
     causal: ClassVar[bool]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    defaults_source: ClassVar[str] = ""
 
     @abstractmethod
     def prepare(self, base_model: Any, backend: Backend, *, isolated: bool) -> None:

@@ -133,7 +133,7 @@ def evaluate(
     seconds = {"load": loaded - started, "evaluate": time.perf_counter() - loaded}
     method = find_method(run.method)
     content = make_results(run.to_dict(), seconds, results, analyse(method, checkpoint, names))
-    content["method"] = method.describe(run)
+    content["method"] = method.describe(run, find_family(base_model, "evaluate"))
     return content, predictions
 
 
@@ -147,7 +147,7 @@ def evaluate_bare(
     """Score a language model without any prompt on the test rows of tasks.
 
     Args:
-        model: folder or hub name of the language model, or ``embedded``.
+        model: of the language model, see :func:`crosspt.models.loading.load_model`.
         tasks: the tasks.
         data: the rows, and whether the input begins with the task's prefix.
         compute: how rows are answered.

@@ -211,7 +211,7 @@ def train(
         seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
         content = make_results(run.to_dict(), seconds, rows, analyse(method, folder, run.prompts.tasks))
         content["method"] = {
-            **method.describe(run),
+            **method.describe(run, find_family(ready.base_model, "train")),
             "trainable_parameters": ready.trainable_parameters,
             "seconds_per_step": round((trained - taught) / steps, 4)
             if steps

@@ -6,11 +6,13 @@ import re
 from crosspt.tasks.embedded.suite import EMBEDDED_TASKS
 from crosspt.tasks.glue import GLUE_TASKS
 from crosspt.tasks.group2 import GROUP2_TASKS
+from crosspt.tasks.plain import PLAIN_TASKS
 from crosspt.tasks.task import Task
 from crosspt.tasks.task_file import is_task_file, load_task_file
 
 SUITES: dict[str, tuple[str, ...]] = {
     "embedded": tuple(task.name for task in EMBEDDED_TASKS),
+    "plain": tuple(task.name for task in PLAIN_TASKS),
     "glue": ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte"),
     "group2": ("scitail", "paws", "imdb", "yelp_polarity", "multi_nli", "mrpc", "stsb2"),
 }
@@ -58,5 +60,5 @@ def _key(name: str) -> str:
     return _ALIASES.get(key, key)
 
 
-for _task in (*GLUE_TASKS, *GROUP2_TASKS, *EMBEDDED_TASKS):
+for _task in (*GLUE_TASKS, *GROUP2_TASKS, *PLAIN_TASKS, *EMBEDDED_TASKS):
     register_task(_task)

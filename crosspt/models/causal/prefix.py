@@ -47,7 +47,8 @@ class CausalPrefix(NamedTuple):
 def compute_prefix(base_model: Any, prompts: Tensor) -> CausalPrefix:
     """Run the prompts P (T, m, d) of all tasks through a causal language model."""
     window = smallest_window(base_model)
-    if (base_model.training and base_model.is_gradient_checkpointing) or prompts.shape[1] >= (window or torch.inf):
+    checkpointing = any(getattr(module, "gradient_checkpointing", False) for module in base_model.modules())
+    if (base_model.training and checkpointing) or prompts.shape[1] >= (window or torch.inf):
         return CausalPrefix(prompts, None, None)
     output = base_model(inputs_embeds=prompts, use_cache=True, logits_to_keep=1)
     layers = tuple((layer.keys, layer.values) for layer in output.past_key_values.layers)

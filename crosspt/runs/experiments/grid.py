@@ -57,7 +57,7 @@ class Grid:
     Args:
         definition: the experiment, with its settings and axes as they are used.
         suite: name of the suite.
-        model: folder or hub name of the T5, or ``embedded``.
+        model: of the language model, see :func:`crosspt.models.loading.load_model`.
         seeds: of the runs; the few-shot rows are drawn anew with each.
         cells: the runs, one seed after the other.
         source_runs: runs by name whose stage-1 prompts are shared: nothing else of them is trained.
@@ -101,7 +101,7 @@ def make_grid(
     Args:
         definition: the experiment.
         suite: name of the suite.
-        model: folder or hub name of the T5, or ``embedded``.
+        model: of the language model, see :func:`crosspt.models.loading.load_model`.
         seeds: of the runs. Where ``data_seed`` is not set, each is the seed of the drawn rows too.
         overrides: one or more values for settings; several make the setting an axis.
 
