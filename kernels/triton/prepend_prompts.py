@@ -201,7 +201,7 @@ def sum_task_rows_kernel(
     """
     FIRST: tl.constexpr = p_offsets.dtype.element_ty if p_out is None else p_out.dtype.element_ty
     LAST: tl.constexpr = FIRST if p_offsets is None else p_offsets.dtype.element_ty
-    ACC: tl.constexpr = tl.float64 if FIRST == tl.float64 or LAST == tl.float64 else tl.float32
+    ACC: tl.constexpr = tl.float64 if tl.float64 == FIRST or tl.float64 == LAST else tl.float32
     n_read = m if p_offsets is None else m + L
     n_written = m if p_offsets is None else m + n_offsets
     n_i = tl.cdiv(n_written, BI)
@@ -246,20 +246,18 @@ def sum_task_rows(
         offsets_dtype: of the offsets' (T, L', d), or None.
     """
     batch, rows, width = grad.shape
-    shapes = ((length, dtype), (n_offsets, offsets_dtype))
-    dprompts, doffsets = (
-        None if kind is None else torch.empty((tasks, size, width), dtype=kind, device=grad.device)
-        for size, kind in shapes
-    )
+    dprompts = None if dtype is None else grad.new_empty((tasks, length, width), dtype=dtype)
+    doffsets = None if offsets_dtype is None else grad.new_empty((tasks, n_offsets, width), dtype=offsets_dtype)
+    found = [gradient for gradient in (dprompts, doffsets) if gradient is not None]
     if dprompts is None:
         grad, rows, length = grad[:, length:], rows - length, 0
-    found = [gradient for gradient in (dprompts, doffsets) if gradient is not None]
-    sums = length if doffsets is None else length + n_offsets
+    sums, of_text = length, (None, None)
+    if doffsets is not None:
+        sums, of_text = length + n_offsets, (rows - length, n_offsets)
     tiles = row_sum_tiles(sums, width, grad.dtype)
     launch(
         sum_task_rows_kernel, (tasks * -(-sums // tiles.BI), -(-width // tiles.BC)), found[0],
-        dprompts, doffsets, grad, task_ids.contiguous(),
-        batch, None if doffsets is None else rows - length, length, None if doffsets is None else n_offsets,
-        width, *grad.stride(), tiles.BI, tiles.BC, num_warps=tiles.num_warps,
+        dprompts, doffsets, grad, task_ids.contiguous(), batch, of_text[0], length, of_text[1], width, *grad.stride(),
+        tiles.BI, tiles.BC, num_warps=tiles.num_warps,
     )  # fmt: skip
     return found
