@@ -176,6 +176,12 @@ def prepend_prompts(
     return out
 
 
+@triton.jit
+def store_sum(p_out, b_sum, i_t, n, d, o_i, o_c):
+    """Write sums to positions ``o_i`` [BI, 1] and columns ``o_c`` [1, BC] of task ``i_t`` in (T, n, d)."""
+    tl.store(p_out + (i_t * n + o_i) * d + o_c, b_sum.to(p_out.dtype.element_ty), mask=(o_i < n) & (o_c < d))
+
+
 @triton.jit(do_not_specialize=["B", "L", "m", "n_offsets"])
 def sum_task_rows_kernel(
     p_out, p_offsets, p_grad, p_task_ids, B, L, m, n_offsets, d, stride_b, stride_i, stride_d,
@@ -202,11 +208,16 @@ def sum_task_rows_kernel(
     FIRST: tl.constexpr = p_offsets.dtype.element_ty if p_out is None else p_out.dtype.element_ty
     LAST: tl.constexpr = FIRST if p_offsets is None else p_offsets.dtype.element_ty
     ACC: tl.constexpr = tl.float64 if tl.float64 == FIRST or tl.float64 == LAST else tl.float32
-    n_read = m if p_offsets is None else m + L
-    n_written = m if p_offsets is None else m + n_offsets
-    n_i = tl.cdiv(n_written, BI)
+    n_prompt = tl.cdiv(m, BI)
+    n_i = n_prompt if p_offsets is None else n_prompt + tl.cdiv(n_offsets, BI)
     i_t = (tl.program_id(0) // n_i).to(tl.int64)
-    o_i = (tl.program_id(0) % n_i * BI + tl.arange(0, BI)).to(tl.int64)[:, None]  # [BI, 1]
+    i_tile = tl.program_id(0) % n_i
+    i_i = i_tile * BI
+    n_read = m
+    if p_offsets is not None:  # a tile is the prompts' or the offsets', never both
+        i_i = tl.where(i_tile < n_prompt, i_i, m + (i_tile - n_prompt) * BI)
+        n_read = tl.where(i_tile < n_prompt, m, m + L)
+    o_i = (i_i + tl.arange(0, BI)).to(tl.int64)[:, None]  # [BI, 1]
     o_c = (tl.program_id(1) * BC + tl.arange(0, BC)).to(tl.int64)[None, :]  # [1, BC]
     m_ic = (o_i < n_read) & (o_c < d)  # [BI, BC]
     b_sum = tl.zeros([BI, BC], ACC)  # [BI, BC]
@@ -216,13 +227,12 @@ def sum_task_rows_kernel(
             p_g = p_grad + (i_b + first_bit(bits)).to(tl.int64) * stride_b + o_i * stride_i + o_c * stride_d  # [BI, BC]
             b_sum += tl.load(p_g, mask=m_ic, other=0.0).to(ACC)  # [BI, BC]
             bits &= bits - 1
-    if p_out is not None:
-        m_p = (o_i < m) & (o_c < d)  # [BI, BC]
-        tl.store(p_out + (i_t * m + o_i) * d + o_c, b_sum.to(p_out.dtype.element_ty), mask=m_p)
-    if p_offsets is not None:
-        m_o = (o_i >= m) & (o_i < n_written) & (o_c < d)  # [BI, BC]
-        p_o = p_offsets + (i_t * n_offsets + o_i - m) * d + o_c  # [BI, BC]
-        tl.store(p_o, b_sum.to(p_offsets.dtype.element_ty), mask=m_o)
+    if p_offsets is None:
+        store_sum(p_out, b_sum, i_t, m, d, o_i, o_c)
+    elif i_tile >= n_prompt:
+        store_sum(p_offsets, b_sum, i_t, n_offsets, d, o_i - m, o_c)
+    elif p_out is not None:
+        store_sum(p_out, b_sum, i_t, m, d, o_i, o_c)
 
 
 def sum_task_rows(
@@ -251,12 +261,11 @@ def sum_task_rows(
     found = [gradient for gradient in (dprompts, doffsets) if gradient is not None]
     if dprompts is None:
         grad, rows, length = grad[:, length:], rows - length, 0
-    sums, of_text = length, (None, None)
-    if doffsets is not None:
-        sums, of_text = length + n_offsets, (rows - length, n_offsets)
-    tiles = row_sum_tiles(sums, width, grad.dtype)
+    of_text = (None, None) if doffsets is None else (rows - length, n_offsets)
+    tiles = row_sum_tiles(max(length, of_text[1] or 0), width, grad.dtype)
+    positions = -(-length // tiles.BI) + -(-(of_text[1] or 0) // tiles.BI)
     launch(
-        sum_task_rows_kernel, (tasks * -(-sums // tiles.BI), -(-width // tiles.BC)), found[0],
+        sum_task_rows_kernel, (tasks * positions, -(-width // tiles.BC)), found[0],
         dprompts, doffsets, grad, task_ids.contiguous(), batch, of_text[0], length, of_text[1], width, *grad.stride(),
         tiles.BI, tiles.BC, num_warps=tiles.num_warps,
     )  # fmt: skip
