@@ -261,12 +261,13 @@ def sum_task_rows(
     found = [gradient for gradient in (dprompts, doffsets) if gradient is not None]
     if dprompts is None:
         grad, rows, length = grad[:, length:], rows - length, 0
-    of_text = (None, None) if doffsets is None else (rows - length, n_offsets)
-    tiles = row_sum_tiles(max(length, of_text[1] or 0), width, grad.dtype)
-    positions = -(-length // tiles.BI) + -(-(of_text[1] or 0) // tiles.BI)
+    shifted = doffsets is not None
+    tiles = row_sum_tiles(2 if shifted else length, width, grad.dtype)  # L' chooses none, as L does not
+    positions = -(-length // tiles.BI) + (-(-n_offsets // tiles.BI) if shifted else 0)
     launch(
         sum_task_rows_kernel, (tasks * positions, -(-width // tiles.BC)), found[0],
-        dprompts, doffsets, grad, task_ids.contiguous(), batch, of_text[0], length, of_text[1], width, *grad.stride(),
+        dprompts, doffsets, grad, task_ids.contiguous(),
+        batch, rows - length if shifted else None, length, n_offsets if shifted else None, width, *grad.stride(),
         tiles.BI, tiles.BC, num_warps=tiles.num_warps,
     )  # fmt: skip
     return found
