@@ -268,6 +268,8 @@ def test_ids_out_of_range(monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the public checks: an assert when debugging, else NaN in exactly those rows, never a silent read."""
     from triton.runtime.interpreter import interpreter_builder
 
+    from crosspt.kernels.tools.recorder import record
+
     x = make_rows(USUAL)
     prompts, task_ids, input_ids, table, offsets = x.operands
     good = operators.prepend_prompts(*x.operands)
@@ -278,7 +280,9 @@ def test_ids_out_of_range(monkeypatch: pytest.MonkeyPatch) -> None:
         for ids in ((task_ids, bad_tokens), (bad_tasks, input_ids)):
             with pytest.raises(Exception, match="_ids must lie in"):
                 operators.prepend_prompts(prompts, *ids, table, offsets)
-    out = operators.prepend_prompts(prompts, bad_tasks, bad_tokens, table, offsets)
+    with record() as recording:
+        out = operators.prepend_prompts(prompts, bad_tasks, bad_tokens, table, offsets)
+    recording.check()
     bad = torch.zeros(out.shape[:2], dtype=torch.bool)
     bad[1] = bad[2] = bad[0, USUAL.m + 1] = True
     assert out[bad].isnan().all()
