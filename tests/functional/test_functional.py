@@ -131,7 +131,8 @@ def test_prepend_prompts_and_its_gradients(positions: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_offsets_are_added_before_the_sum_is_rounded(dtype: torch.dtype) -> None:
-    table, offsets = torch.ones(1, 1, dtype=dtype), torch.full((1, 1, 1), torch.finfo(dtype).eps * 0.51)
+    more_than_half = torch.finfo(dtype).eps / 2 * (1 + 2**-12)  # of the last place; half of it once rounded itself
+    table, offsets = torch.ones(1, 1, dtype=dtype), torch.full((1, 1, 1), more_than_half)
     ids = torch.zeros(1, 1, dtype=torch.int64)
     for module in (functional, reference):
         out = module.prepend_prompts(torch.zeros(1, 1, 1), ids[0], ids, table, offsets=offsets)
