@@ -12,7 +12,7 @@ from setuptools import find_packages, setup
 setup(
     name="crosspt",
     version="0.1.0",
-    description="Cross-task prompt tuning of a frozen T5, with fused Triton kernels",
+    description="Cross-task prompt tuning of a frozen language model, with fused Triton kernels",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -49,6 +49,7 @@ setup(
     extras_require={
         "peft": ["peft>=0.21"],
         "test": [
+            "ctranslate2>=4.8",
             "hypothesis>=6.100",
             "kernels>=0.10",
             "peft>=0.17",

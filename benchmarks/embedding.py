@@ -105,13 +105,13 @@ def _concatenate(prompt: Tensor, rows: Tensor) -> Tensor:
     return torch.stack([torch.cat([prompt if prompt.ndim == 2 else prompt[b], row]) for b, row in enumerate(rows)])
 
 
-def peft_model(kind: str, t5: T5ForConditionalGeneration, shape: Shape) -> Any:
-    """A PEFT model around a T5, with prompts for the encoder alone; UnavailableError without the package."""
+def peft_model(kind: str, base_model: Any, shape: Shape, task_type: str = "SEQ_2_SEQ_LM") -> Any:
+    """A PEFT model with prompts for the encoder, or a causal model, alone; UnavailableError without the package."""
     if importlib.util.find_spec("peft") is None:
         raise UnavailableError("peft is not installed")
     import peft
 
-    common: Any = {"num_virtual_tokens": shape.m, "num_transformer_submodules": 1, "task_type": "SEQ_2_SEQ_LM"}
+    common: Any = {"num_virtual_tokens": shape.m, "num_transformer_submodules": 1, "task_type": task_type}
     config: Any = {
         "prompt tuning": lambda: peft.PromptTuningConfig(**common),
         "multitask": lambda: peft.MultitaskPromptTuningConfig(**common, num_tasks=shape.T),
@@ -120,8 +120,8 @@ def peft_model(kind: str, t5: T5ForConditionalGeneration, shape: Shape) -> Any:
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers for a name that will go
         torch.manual_seed(0)
-        model = peft.get_peft_model(t5, config)
-    model.prompt_encoder.to(device=t5.device, dtype=shape.torch_dtype)
+        model = peft.get_peft_model(base_model, config)
+    model.prompt_encoder.to(device=base_model.device, dtype=shape.torch_dtype)
     return model.train()
 
 

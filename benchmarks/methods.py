@@ -96,7 +96,7 @@ def main() -> None:
     if rows:
         table = Table(*rows[0])
         for row in rows:
-            table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+            table.add_row(*(value if isinstance(value, str) else f"{round(value, 3):,}" for value in row.values()))
         Console(width=max(140, Console().width)).print(table)
     if failed:
         parser.exit(1, "\n".join(failed) + "\n")

@@ -1,8 +1,9 @@
-"""CrossPTModel with a full and with an isolated prefix, beside PEFT prompt tuning and the T5 without prompts.
+"""CrossPTModel with a full and with an isolated prefix, beside PEFT prompt tuning and the model without prompts.
 
 ``python -m benchmarks.prefix_modes [--json]``: random weights at T5-small size, 8 tasks, prompts of 100 tokens before
 texts of 24. A forward pass and answers of four tokens for 16 rows, with prompts and prefixes kept, and a training step
-on 64, turn by turn: the median of the ratios within each round is quoted.
+on 64, turn by turn: the median of the ratios within each round is quoted. Then the one pass in which a causal model of
+SmolLM2-135M's shape answers such rows.
 """
 
 import argparse
@@ -15,15 +16,17 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from benchmarks import models, report
+from benchmarks.causal import CAUSAL, SMOLLM2
 from benchmarks.comparisons import Comparison, Outcome
 from benchmarks.shapes import SMALL_T5
 
 PEERS = ("CrossPTModel", "CrossPTModel isolated", "PEFT prompt tuning", "plain")
 OPERATIONS = {
     operation.name: replace(operation, baseline="PEFT prompt tuning")
-    for operation in (models.INFERENCE, models.ANSWERS, models.TRAINING_STEP)
+    for operation in (models.INFERENCE, models.ANSWERS, models.TRAINING_STEP, CAUSAL)
 }
 SHAPES = {name: SMALL_T5.moved(B=64 if name == "training_step" else 16, L=24, m=100) for name in OPERATIONS}
+SHAPES[CAUSAL.name] = SMOLLM2
 
 
 class Goal(NamedTuple):
@@ -44,6 +47,8 @@ GOALS = (
     Goal("answers", "CrossPTModel", "PEFT prompt tuning", 1.03),
     Goal("training_step", "CrossPTModel isolated", "PEFT prompt tuning", 1 / 2),
     Goal("training_step", "CrossPTModel", "PEFT prompt tuning", 1.03),
+    Goal("causal answer", "CrossPTModel isolated", "PEFT prompt tuning", 1 / 2.5),
+    Goal("causal answer", "CrossPTModel isolated", "plain", 1.25),
 )
 
 

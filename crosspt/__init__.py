@@ -1,4 +1,4 @@
-"""Cross-task prompt tuning (arXiv 2509.14253) of a frozen T5.
+"""Cross-task prompt tuning (arXiv 2509.14253) of a frozen language model.
 
 What is named here is imported when it is first used. Once the package is imported, ``attn_implementation="crosspt"``
 is registered with transformers as soon as its T5 is; see ``crosspt.models.t5.attention``.

@@ -73,7 +73,7 @@ class SavedPrompts:
 
     Args:
         config: the prompts' configuration.
-        base_model: ``name``, ``model_type``, ``d_model`` and ``vocab_size`` of the T5 they were trained on.
+        base_model: ``name``, ``model_type``, ``d_model`` and ``vocab_size`` of the language model they were trained on.
         state: the bank's parameters by name.
         prompts: the composed prompts (T, m, d).
     """

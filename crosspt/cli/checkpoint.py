@@ -17,7 +17,7 @@ def add_checkpoint(parser: Parser, required: bool = True) -> None:
     """Add the checkpoint, and how its answers are computed."""
     text = "folder of a run or of saved prompts"
     parser.add_setting("--checkpoint", str, text, metavar="FOLDER", required=required)
-    parser.add_setting("--model", str, "T5 to use instead of the one the prompts were trained on")
+    parser.add_setting("--model", str, "language model to use instead of the one the prompts were trained on")
     parser.add_setting("--batch-size", int, "rows in a batch", default=32)
     parser.add_switch("--bf16", "generate in bfloat16 autocast")
     add_device(parser)

@@ -1,4 +1,4 @@
-"""The command ``evaluate``: saved prompts, or the T5 alone, on the test rows of tasks."""
+"""The command ``evaluate``: saved prompts, or the language model alone, on the test rows of tasks."""
 
 import itertools
 from argparse import Namespace
@@ -15,14 +15,14 @@ from crosspt.config.run import EMBEDDED
 from crosspt.tasks.registry import SUITES, get_task
 
 HELP = "report the accuracy of saved prompts"
-DESCRIPTION = "Report the metrics of saved prompts, or of the T5 alone, on the test rows of tasks."
+DESCRIPTION = "Report the metrics of saved prompts, or of the language model alone, on the test rows of tasks."
 INTERRUPTED = ""
 
 
 def add_flags(parser: Parser) -> None:
     """Add the settings of the command."""
     add_checkpoint(parser, required=False)
-    parser.add_switch("--no-prompt", "evaluate the T5 alone, by default the embedded one")
+    parser.add_switch("--no-prompt", "evaluate the language model alone, by default the embedded one")
     add_suite(parser, None)
     text = "tasks to report on, separated by commas; by default all the prompts are for"
     parser.add_setting("--tasks", Names, text, metavar="NAMES")
@@ -34,9 +34,11 @@ def add_flags(parser: Parser) -> None:
 
 
 def run(settings: Namespace) -> Outcome:
-    """Score prompts or the T5 alone."""
+    """Score prompts or the language model alone."""
     if (settings.checkpoint is None) != settings.no_prompt:
-        raise ValueError("give either --checkpoint, for the prompts of a folder, or --no-prompt, for the T5 alone")
+        raise ValueError(
+            "give either --checkpoint, for the prompts of a folder, or --no-prompt, for the language model alone"
+        )
     if settings.seed is not None:
         if settings.data_seed not in (None, settings.seed):
             raise ValueError(f"--seed and --data-seed are one setting, got {settings.seed} and {settings.data_seed}")

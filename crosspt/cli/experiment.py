@@ -35,7 +35,7 @@ def add_flags(parser: Parser) -> None:
     """Add the settings of the command."""
     parser.add_setting("name", str, "the experiment, such as figure-2", nargs="?")
     parser.add_switch("--list", "show the experiments")
-    parser.add_setting("--model", str, "folder or hub name of the T5, or embedded", default=EMBEDDED)
+    parser.add_setting("--model", str, "folder or hub name of the language model, or embedded", default=EMBEDDED)
     add_suite(parser, EMBEDDED, "the suite whose tasks are trained")
     parser.add_setting("--output", str, "for the grid; by default runs/NAME", metavar="FOLDER")
     parser.add_setting("--seeds", int, "number of seeds; more than before are added to what is there", default=3)

@@ -34,7 +34,7 @@ def add_suite(parser: Parser, default: str | None, text: str = "take the tasks o
 def add_decode(parser: Parser, default: str | None, kind: Any = DecodeChoice) -> None:
     """Add ``--decode``."""
     text = "how rows are answered: generate greedily, or rank the task's answers by likelihood"
-    text += "; by default as the run was, both for the T5 alone" if default is None else ""
+    text += "; by default as the run was, both for the language model alone" if default is None else ""
     parser.add_setting("--decode", kind, text, default=default)
 
 

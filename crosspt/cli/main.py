@@ -1,10 +1,11 @@
-"""The command line: ``crosspt demo | train | evaluate | predict | experiment | report | doctor``.
+"""The command line: ``crosspt demo | train | evaluate | predict | experiment | report | export | import | doctor``.
 
 Flags and YAML files set the fields of the same dataclasses. Exit status: 0 done, 1 the run failed, 2 a mistake in what
 was asked, 130 interrupted. Results go to stdout, everything else to stderr.
 
-A command is a module of this package, of the same name, with ``HELP`` and ``DESCRIPTION``, one line and all of it;
-``INTERRUPTED``, what goes on after Ctrl-C; ``add_flags(parser)``; and ``run(settings)``, which returns an ``Outcome``.
+A command is a module of this package, of the same name (``import_prompts`` for ``import``), with ``HELP`` and
+``DESCRIPTION``, one line and all of it; ``INTERRUPTED``, what goes on after Ctrl-C; ``add_flags(parser)``; and
+``run(settings)``, which returns an ``Outcome``.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = ("demo", "train", "evaluate", "predict", "experiment", "report", "doctor")
+COMMANDS = ("demo", "train", "evaluate", "predict", "experiment", "report", "export", "import", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,16 +26,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(name, given[1:]) if name else _explain(given)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C must not break the process's end
-    hint = getattr(sys.modules.get(f"crosspt.cli.{name}"), "INTERRUPTED", "")
+    hint = getattr(sys.modules.get(_module(name)), "INTERRUPTED", "")
     print(f"{f'crosspt {name}'.strip()}: interrupted{hint and '; '}{hint}", file=sys.stderr)
     return 130
+
+
+def _module(name: str) -> str:
+    """The module of a command."""
+    return f"crosspt.cli.{'import_prompts' if name == 'import' else name}"  # a module import.py could not be imported
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
     # Whatever takes time to import is imported here or below, where Ctrl-C is caught.
     from crosspt.cli.parser import Parser
 
-    command = import_module(f"crosspt.cli.{name}")
+    command = import_module(_module(name))
     parser = Parser(f"crosspt {name}", command.DESCRIPTION)
     command.add_flags(parser)
     settings = parser.read(arguments)
@@ -63,11 +69,11 @@ def _explain(given: Sequence[str]) -> int:
     from crosspt.cli.parser import OneLineParser
     from crosspt.config.files import did_you_mean
 
-    parser = OneLineParser(prog="crosspt", description="Cross-task prompt tuning of a frozen T5.")
+    parser = OneLineParser(prog="crosspt", description="Cross-task prompt tuning of a frozen language model.")
     parser.add_argument("--version", action="store_true", help="show the version and exit")
     commands = parser.add_subparsers(title="commands", description="crosspt COMMAND --help says more.")
     for name in COMMANDS:
-        commands.add_parser(name, help=import_module(f"crosspt.cli.{name}").HELP)
+        commands.add_parser(name, help=import_module(_module(name)).HELP)
     if not given:
         parser.error(f"expected a command, one of {{{','.join(COMMANDS)}}}")
     if not given[0].startswith("-"):

@@ -26,18 +26,18 @@ from crosspt.runs.settings import make_run
 from crosspt.runs.tasks import name_tasks
 from crosspt.tasks.registry import SUITES
 
-HELP = "train prompts over a frozen T5, or by another method, and report the accuracy"
+HELP = "train prompts over a frozen language model, or by another method, and report the accuracy"
 DESCRIPTION = (
-    "Train the prompts of a scheme over a frozen T5, source prompts first where the scheme starts from them and "
-    "none are given; or learn by another --method. Writes what is learned, results.json and predictions.parquet; a "
-    "stopped run goes on with --resume."
+    "Train the prompts of a scheme over a frozen language model, source prompts first where the scheme starts from "
+    "them and none are given; or learn by another --method. Writes what is learned, results.json and "
+    "predictions.parquet; a stopped run goes on with --resume."
 )
 INTERRUPTED = "the same command with --resume goes on"
 
 
 def add_flags(parser: Parser) -> None:
     """Add the settings of the command."""
-    parser.add_setting("--model", str, "folder or hub name of the T5, or embedded", default=EMBEDDED)
+    parser.add_setting("--model", str, "folder or hub name of the language model, or embedded", default=EMBEDDED)
     text = f"what learns: {', '.join(METHODS)}; settings that a method has no use for are refused"
     parser.add_setting("--method", str, text, metavar="NAME", default=CROSSPT)
     # CrossPT's are the fields' own; what they follow from else takes seconds to import.

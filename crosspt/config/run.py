@@ -45,7 +45,7 @@ class RunConfig:
     """Everything that decides what a run learns, and its results.
 
     Args:
-        model: folder or hub name of the T5, or ``embedded``.
+        model: folder or hub name of the language model, or ``embedded``.
         task_files: the YAML file of each task that is not built in, by the task's name.
         source_prompts: folders with stage-1 prompts to use instead of training them.
         prompts: the prompts' configuration.

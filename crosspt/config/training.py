@@ -43,7 +43,7 @@ class TrainingConfig:
         encoder_learning_rate: for the encoder; by default the sources' rate where sources learn, else the privates'.
         learning_rate: of all that learns, for methods other than crosspt; by default the method's.
         max_grad_norm: clip the norm of all gradients to this; 0 does not clip, which keeps the tasks of P apart.
-        lm_dropout: dropout of the T5 while training; by default its own.
+        lm_dropout: dropout of the language model while training; by default its own.
         bf16: train in bfloat16 autocast.
         save_steps: optimizer steps between checkpoints; by default one an epoch. An evaluation leaves one too.
         select: the prompts that are kept: those of the last step, or the best on development rows, which are neither

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import CROSSPT, RunConfig
@@ -41,14 +40,14 @@ class CrossPT(Method):
 
     def build(
         self,
-        base_model: T5ForConditionalGeneration,
+        base_model: Any,
         config: CrossPTConfig,
         *,
         source_prompts: Mapping[str, Tensor] | None = None,
         tokenizer: Any = None,
         initialize: bool = True,
     ) -> CrossPTModel:
-        """The T5 behind the prompts."""
+        """The language model behind the prompts."""
         return CrossPTModel(
             base_model, config, source_prompts=source_prompts, tokenizer=tokenizer, initialize=initialize
         )
@@ -83,8 +82,8 @@ class CrossPT(Method):
         check_state(folder, saved.state, bank.state_dict())
         bank.load_state_dict(saved.state)
 
-    def load(self, base_model: T5ForConditionalGeneration, folder: Path) -> CrossPTModel:
-        """The T5 behind saved prompts."""
+    def load(self, base_model: Any, folder: Path) -> CrossPTModel:
+        """The language model behind saved prompts."""
         return CrossPTModel.from_pretrained(base_model, folder)
 
     def is_saved(self, folder: Path) -> bool:
@@ -92,12 +91,12 @@ class CrossPT(Method):
         return (folder / CONFIG_NAME).is_file()  # the later one of the two files
 
     def read(self, folder: Path) -> tuple[CrossPTConfig, dict[str, Any]]:
-        """The configuration of saved prompts, and what they say of the T5."""
+        """The configuration of saved prompts, and what they say of the model."""
         saved = load_prompts(folder)
         return saved.config, saved.base_model
 
     def load_bank(self, folder: Path) -> PromptBank:
-        """The saved prompts without a T5."""
+        """The saved prompts without a model."""
         saved = load_prompts(folder)
         bank = PromptBank(saved.config, saved.prompts[0])
         check_state(folder, saved.state, bank.state_dict())

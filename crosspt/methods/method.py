@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
-from transformers import T5ForConditionalGeneration
 
 from crosspt.config.layout import SOURCES, TARGETS
 from crosspt.config.prompts import CrossPTConfig, Initialization
@@ -62,7 +61,7 @@ class Job:
 
 
 class Method(ABC):
-    """A way to learn tasks over a T5.
+    """A way to learn tasks over a language model.
 
     A model of it is an ``nn.Module`` with ``base_model``, the language model that answers; ``config``, a
     ``CrossPTConfig`` whose tasks the task ids count; ``device``; and ``forward``, ``encode``, ``generate``,
@@ -75,7 +74,7 @@ class Method(ABC):
         source: where its default settings come from, in one line.
         defaults: values of a run's settings where none are given, by name.
         uses: those of the ``OPTIONAL`` settings, and ``source_prompts``, that make a difference.
-        changes_backbone: whether what it learns lies inside the T5, and not only in front of it.
+        changes_backbone: whether what it learns lies inside the language model, and not only in front of it.
         sees_tasks: whether what a model makes of a row depends on the row's task.
     """
 
@@ -182,7 +181,7 @@ class Method(ABC):
     @abstractmethod
     def build(
         self,
-        base_model: T5ForConditionalGeneration,
+        base_model: Any,
         config: CrossPTConfig,
         *,
         source_prompts: Mapping[str, Tensor] | None = None,
@@ -192,10 +191,10 @@ class Method(ABC):
         """A model that is to be trained.
 
         Args:
-            base_model: the T5, which is frozen in place and whose weights stay as they are.
+            base_model: the language model, which is frozen in place and whose weights stay as they are.
             config: the tasks and prompts.
             source_prompts: encoded prompts (m, d) by source task, where any are needed.
-            tokenizer: the T5's, for initialisation from text.
+            tokenizer: its, for initialisation from text.
             initialize: False where weights are put in afterwards.
         """
 
@@ -221,8 +220,8 @@ class Method(ABC):
         """Put what was saved into a model. Raises ValueError where it is another model's."""
 
     @abstractmethod
-    def load(self, base_model: T5ForConditionalGeneration, folder: Path) -> Any:
-        """The saved model over a T5. Warns where it was trained over another one."""
+    def load(self, base_model: Any, folder: Path) -> Any:
+        """The saved model over a language model. Warns where it was trained over another one."""
 
     @abstractmethod
     def is_saved(self, folder: Path) -> bool:

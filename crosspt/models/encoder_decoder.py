@@ -13,9 +13,36 @@ from crosspt.functional import Backend
 from crosspt.models.family import Family
 from crosspt.tasks.collation import IGNORED_LABEL
 
+SCALED = "crosspt_scaled_embedding"
+"""The attribute of an encoder that keeps its embedding with its scale, so that hooks on it stay."""
+
+
+class ScaledEmbedding(nn.Module):
+    """A token embedding with the factor that its model puts on the rows it looks up, but not on ``inputs_embeds``.
+
+    Args:
+        embedding: ids (B, L) to (B, L, d).
+        scale: the factor.
+    """
+
+    def __init__(self, embedding: nn.Module, scale: float):
+        super().__init__()
+        self.embedding = embedding
+        self.scale = scale
+
+    @property
+    def weight(self) -> Tensor:
+        """The table (V, d), without the factor."""
+        weight: Any = self.embedding.weight
+        return weight
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """The rows (B, L, d)."""
+        return self.embedding(input_ids) * self.scale
+
 
 class EncoderDecoder(Family):
-    """BART, mBART, Marian, Pegasus, UMT5 and T5Gemma; T5 is a family of its own."""
+    """BART, mBART, M2M100, Marian, Pegasus and T5Gemma; T5 is a family of its own."""
 
     causal = False
 
@@ -23,15 +50,27 @@ class EncoderDecoder(Family):
         """Ready a model, in place, so that generation with beams leaves the encoder's output as it came."""
         if isolated:
             raise ValueError(
-                f"CrossPTModel: prefix_mode 'isolated' needs a T5, an mT5 or a causal model, "
+                f"CrossPTModel: prefix_mode 'isolated' needs a T5, mT5, UMT5 or a causal model, "
                 f"got {type(base_model).__name__}; use prefix_mode 'full'"
             )
         base_model._expand_inputs_for_generation = functools.partial(expand_a_copy, base_model)
 
     def text_embedding(self, base_model: Any) -> nn.Module:
-        """The encoder's token embedding."""
-        embedding: nn.Module = base_model.get_encoder().embed_tokens
-        return embedding
+        """The encoder's token embedding, with the factor that Marian and Pegasus put on rows which they embed alone."""
+        encoder = base_model.get_encoder()
+        embedding: nn.Module = encoder.embed_tokens
+        scale = getattr(encoder, "embed_scale", 1.0)
+        if scale == 1:
+            return embedding
+        known = vars(encoder).get(SCALED)
+        if known is None or known.embedding is not embedding:
+            known = vars(encoder)[SCALED] = ScaledEmbedding(embedding, scale)  # no part of the encoder, but found again
+        return known
+
+    def positions(self, base_model: Any) -> int | None:
+        """The rows of the encoder's table of positions, where it has one that ends."""
+        table = getattr(base_model.get_encoder(), "embed_positions", None)
+        return table.num_embeddings - getattr(table, "offset", 0) if isinstance(table, nn.Embedding) else None
 
     def prefix(self, base_model: Any, prompts: Tensor) -> Any:
         """No such model has isolated prefixes."""
@@ -63,9 +102,18 @@ class EncoderDecoder(Family):
         _, expanded = base_model._expand_inputs_for_generation(  # as beams are, whatever the encoder's output holds
             expand_size=count, is_encoder_decoder=True, encoder_outputs=states, attention_mask=mask
         )
-        decoder_input_ids = base_model.prepare_decoder_input_ids_from_labels(labels).repeat(rows, 1)
+        decoder_input_ids = shift_right(base_model, labels).repeat(rows, 1)
         logits = base_model(**expanded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
         return sum_log_probabilities(logits.view(rows, *labels.shape, -1), labels)
+
+
+def shift_right(base_model: Any, labels: Tensor) -> Tensor:
+    """What the decoder reads to tell the labels (C, L'), as the model makes it of labels itself."""
+    if hasattr(base_model, "prepare_decoder_input_ids_from_labels"):
+        return base_model.prepare_decoder_input_ids_from_labels(labels)
+    config = base_model.config  # of an M2M100
+    shifted = nn.functional.pad(labels[:, :-1], (1, 0), value=config.decoder_start_token_id)
+    return shifted.masked_fill(shifted == IGNORED_LABEL, config.pad_token_id)
 
 
 def sum_log_probabilities(logits: Tensor, labels: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import (
 from crosspt.functional import Backend
 
 T5 = ("t5", "mt5")
-ENCODER_DECODERS = ("umt5", "bart", "mbart", "marian", "pegasus", "t5gemma")
+ENCODER_DECODERS = ("bart", "mbart", "m2m_100", "marian", "pegasus", "t5gemma")
 CAUSAL = (
     "llama",
     "mistral",
@@ -34,7 +34,7 @@ CAUSAL = (
     "starcoder2",
 )
 FAMILIES = {
-    **dict.fromkeys(T5, "crosspt.models.t5.family:T5"),
+    **dict.fromkeys((*T5, "umt5"), "crosspt.models.t5.family:T5"),
     **dict.fromkeys(ENCODER_DECODERS, "crosspt.models.encoder_decoder:EncoderDecoder"),
     **dict.fromkeys(CAUSAL, "crosspt.models.causal.family:Causal"),
 }
@@ -61,6 +61,10 @@ class Family(ABC):
     @abstractmethod
     def text_embedding(self, base_model: Any) -> nn.Module:
         """The module that embeds the text at present, as the language model takes it in ``inputs_embeds``."""
+
+    def positions(self, base_model: Any) -> int | None:
+        """How many rows, prompt and text together, a table of positions holds; None where nothing ends."""
+        return None
 
     @abstractmethod
     def prefix(self, base_model: Any, prompts: Tensor) -> Any:
@@ -100,9 +104,9 @@ class Family(ABC):
 def find_family(base_model: Any, owner: str) -> Family:
     """The family of a language model. Raises TypeError, which begins with the owner, for another one."""
     model_type = getattr(getattr(base_model, "config", None), "model_type", None)
-    names = (MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    names = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES if model_type in CAUSAL else MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
     classes = {kind.__name__ for kind in type(base_model).__mro__}
-    if model_type not in FAMILIES or not classes & {known.get(model_type) for known in names}:
+    if model_type not in FAMILIES or names.get(model_type) not in classes:
         raise TypeError(
             f"{owner}: expected a language model with a head of one of {', '.join(FAMILIES)}, "
             f"got {type(base_model).__name__}"

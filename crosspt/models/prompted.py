@@ -93,7 +93,7 @@ class PromptedModel(nn.Module, ABC):
                 )
             if attention_mask is not None:
                 (labels,) = move_padding(attention_mask, labels)
-        inputs = self._inputs(input_ids, attention_mask, task_ids)
+        inputs = self._fitting_inputs(input_ids, attention_mask, task_ids)
         return self.family.forward(self.base_model, inputs, labels, **kwargs)
 
     @torch.no_grad()
@@ -152,8 +152,23 @@ class PromptedModel(nn.Module, ABC):
             What the family's ``answer`` and ``log_likelihoods`` take, and the attention mask: (B, m + L) or, isolated,
             (B, L). Where there is an encoder it has run, and its output is what a decoder takes as ``encoder_outputs``.
         """
-        inputs = self._inputs(input_ids, attention_mask, task_ids)
+        inputs = self._fitting_inputs(input_ids, attention_mask, task_ids)
         return self.family.encode(self.base_model, inputs, **kwargs), inputs["attention_mask"]
+
+    def _fitting_inputs(
+        self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None
+    ) -> dict[str, Any]:
+        """The same as :meth:`_inputs`; raises ValueError where they are longer than a table of positions."""
+        inputs = self._inputs(input_ids, attention_mask, task_ids)
+        limit = self.family.positions(self.base_model)
+        length, prefix = input_ids.shape[1], inputs.get("prefix")
+        rows = inputs["attention_mask"].shape[1] + (0 if prefix is None else prefix.length)
+        if limit is not None and rows > limit:
+            raise ValueError(
+                f"{type(self).__name__}: prompt and text must fit the {limit} positions of a "
+                f"{type(self.base_model).__name__}, got m + L = {rows - length} + {length} = {rows}"
+            )
+        return inputs
 
     @abstractmethod
     def _inputs(self, input_ids: Tensor, attention_mask: Tensor | None, task_ids: Tensor | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""CrossPTEmbedding: the drop-in module between token ids and a T5."""
+"""CrossPTEmbedding: the drop-in module between token ids and a language model."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +18,11 @@ class CrossPTEmbedding(nn.Module):
     """Embeds tokens and puts the prompt of each row's task in front of them.
 
     Args:
-        embedding: the model's token embedding, ids (B, L) to (B, L, d). It is shared, not copied, and called: what it
-            scales, adds or hooks is in the rows. A plain ``nn.Embedding`` takes the fused operation instead, which
-            gives the same rows. Whether it learns is left as it is.
+        embedding: the model's token embedding, ids (B, L) to (B, L, d), with a weight (V, d); another module raises
+            TypeError. It is shared, not copied, and called: what it scales, adds or hooks is in the rows. A plain
+            ``nn.Embedding`` takes the fused operation instead, which gives the same rows. Whether it learns is left as
+            it is. What a Marian or Pegasus multiplies its output by it does not know; :class:`crosspt.CrossPTModel`
+            does.
         config: the prompts.
         source_prompts: encoded stage-1 prompts (m, d) by task, for schemes that start from them.
         tokenizer: for initialisation from text.
@@ -43,15 +45,11 @@ class CrossPTEmbedding(nn.Module):
         initialize: bool = True,
     ):
         super().__init__()
-        if not isinstance(embedding, nn.Module) or not isinstance(getattr(embedding, "weight", None), Tensor):
-            raise TypeError(
-                f"CrossPTEmbedding: embedding must be a module with a weight (V, d), such as an nn.Embedding, "
-                f"got {type(embedding).__name__}"
-            )
+        row = _embed_one(embedding)
         self.token_embedding = embedding
         self.config = config
         self.backend = backend
-        self.bank = PromptBank(config, embed_ids(embedding, torch.zeros(1, dtype=torch.int64)))
+        self.bank = PromptBank(config, row)
         if initialize:
             self.bank.initialize(embedding, source_prompts=source_prompts, tokenizer=tokenizer)
         self._prompts: ScopedCache[Tensor] = ScopedCache()
@@ -107,3 +105,23 @@ class CrossPTEmbedding(nn.Module):
     def clear_cache(self) -> None:
         """Drop what is kept; needed only after an edit inside :meth:`keep_prompts`."""
         self._prompts.clear()
+
+
+def _embed_one(embedding: Any) -> Tensor:
+    """The row (1, d) of one token. Raises TypeError for a module that is no token embedding."""
+    weight = getattr(embedding, "weight", None)
+    found = type(embedding).__name__
+    if isinstance(embedding, nn.Module) and isinstance(weight, Tensor) and weight.dim() == 2:
+        found += f" with a weight {tuple(weight.shape)}"
+        try:
+            row = embed_ids(embedding, torch.zeros(1, 1, dtype=torch.int64))
+        except (TypeError, ValueError, RuntimeError) as error:
+            found += f", which raises {' '.join(str(error).split())}"
+        else:
+            if isinstance(row, Tensor) and row.is_floating_point() and row.shape == (1, 1, weight.shape[-1]):
+                return row[0]
+            found += f", which gives {tuple(row.shape) if isinstance(row, Tensor) else type(row).__name__} for (1, 1)"
+    raise TypeError(
+        f"CrossPTEmbedding: embedding must be a module with a weight (V, d) that maps ids (B, L) to rows (B, L, d), "
+        f"such as an nn.Embedding, got {found}"
+    )

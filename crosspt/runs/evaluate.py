@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import T5ForConditionalGeneration
-
 from crosspt.config.data import DataConfig
 from crosspt.config.layout import RUN_NAME
 from crosspt.config.run import Compute, Decode, DecodeChoice, RunConfig
@@ -32,7 +30,7 @@ def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
 
     Args:
         folder: the folder.
-        model: the T5 to use instead of the one that it was trained on.
+        model: the language model to use instead of the one that it was trained on.
 
     Raises:
         ValueError: the folder holds nothing that was saved.
@@ -51,13 +49,13 @@ def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
     config, base_model = method.read(folder)
     name = model or base_model.get("name")
     if not name:
-        raise ValueError(f"{folder} does not say which T5 its prompts were trained on; name it with --model")
+        raise ValueError(f"{folder} does not say which model its prompts were trained on; name it with --model")
     return RunConfig(name, {}, [], config, TrainingConfig(), DataConfig(), method=method.name)
 
 
 def evaluate_prompts(
     checkpoint: Path,
-    base_model: T5ForConditionalGeneration,
+    base_model: Any,
     tokenizer: Any,
     rows: Mapping[str, TaskRows],
     run: RunConfig,
@@ -67,7 +65,7 @@ def evaluate_prompts(
 
     Args:
         checkpoint: a run's folder, or one that ``save_pretrained`` wrote.
-        base_model: the T5, which is put on the device.
+        base_model: the language model, which is put on the device.
         tokenizer: its tokenizer.
         rows: test rows by task.
         run: the settings; how rows are encoded and answered is read.
@@ -81,7 +79,7 @@ def evaluate_prompts(
     for name, task_rows in rows.items():
         folder = method.folder_of(checkpoint, name)
         if folder != loaded:
-            model, loaded = None, folder  # one at a time: each may hold weights of the T5's size
+            model, loaded = None, folder  # one at a time: each may hold weights of its size
             model = method.load(base_model, folder).eval().to(device)
         task_id = model.config.tasks.index(name)
         with model.keep_prompts():
@@ -146,10 +144,10 @@ def evaluate_bare(
     compute: Compute,
     decode: DecodeChoice = "both",
 ) -> tuple[dict[str, Any], Predictions]:
-    """Score a T5 without any prompt on the test rows of tasks.
+    """Score a language model without any prompt on the test rows of tasks.
 
     Args:
-        model: folder or hub name of the T5, or ``embedded``.
+        model: folder or hub name of the language model, or ``embedded``.
         tasks: the tasks.
         data: the rows, and whether the input begins with the task's prefix.
         compute: how rows are answered.

@@ -17,7 +17,7 @@ def make_run(values: Mapping[str, Any], *, model: str, task_files: dict[str, str
     Args:
         values: those of method, prompts, training and data that are given, by name; of the others and of those that are
             None the method's default values count, then those of the dataclasses.
-        model: folder or hub name of the T5, or ``embedded``.
+        model: folder or hub name of the language model, or ``embedded``.
         task_files: the YAML file of each task that is not built in, by the task's name.
         settings: further fields of :class:`RunConfig`.
 

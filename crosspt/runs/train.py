@@ -90,8 +90,8 @@ class Preparation:
     def describe(self) -> list[dict[str, Any]]:
         """What each job would do: its folder, scheme, tasks, rows to train and select on, steps, parameters, rates.
 
-        ``added_bytes`` is what it takes beside the T5, without activations: the weights of its own, and of those that
-        learn their gradients and Adam's two moments.
+        ``added_bytes`` is what it takes beside the language model, without activations: the weights of its own, and of
+        those that learn their gradients and Adam's two moments.
         """
         frozen = {id(parameter) for parameter in self.base_model.parameters()}
         described = []

@@ -9,7 +9,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from benchmarks import models, prefix_modes
+from benchmarks import causal, models, prefix_modes
 from benchmarks.comparisons import Comparison, Outcome
 from benchmarks.peers import Peer, UnavailableError
 from benchmarks.prefix_modes import GOALS
@@ -112,10 +112,7 @@ def test_goals_are_judged_by_ratios_within_rounds() -> None:
 def test_modes_are_compared_with_their_peers() -> None:
     pytest.importorskip("peft")
     sizes = SHAPE.to_json()
-    outcomes = {
-        name: prefix_modes.comparison(name, 3, **sizes).measure("cpu")
-        for name in ("inference", "answers", "training_step")
-    }
+    outcomes = {name: prefix_modes.comparison(name, 3, **sizes).measure("cpu") for name in prefix_modes.OPERATIONS}
     rows, goals = [row for outcome in outcomes.values() for row in outcome.to_json()], prefix_modes.judge(outcomes)
     assert not [row for row in rows if "missing" in row]
     assert {(row["operation"], row["peer"]) for row in rows} == {
@@ -123,6 +120,9 @@ def test_modes_are_compared_with_their_peers() -> None:
         ("answers", "CrossPTModel isolated, warm cache"),
         ("answers", "PEFT prompt tuning"),
         ("answers", "plain"),
+        ("causal answer", "CrossPTModel isolated, warm cache"),
+        ("causal answer", "PEFT prompt tuning"),
+        ("causal answer", "plain"),
         ("inference", "CrossPTModel"),
         ("inference", "CrossPTModel isolated, warm cache"),
         ("inference", "PEFT prompt tuning"),
@@ -132,3 +132,12 @@ def test_modes_are_compared_with_their_peers() -> None:
         ("training_step", "PEFT prompt tuning"),
     }
     assert [goal["ratio"] > 0 for goal in goals] == [True] * len(GOALS)
+
+
+def test_wrong_causal_answers_are_noticed() -> None:
+    batch = causal.make_causal_batch(SHAPE)
+    for name, peer in causal.PEERS.items():
+        built = peer.build(batch)
+        assert built.check() is None, name
+        other = dataclasses.replace(built, rows=lambda rows=built.rows: rows() * 1.5)
+        assert "a logit is off" in str(other.check())

@@ -17,11 +17,13 @@ def test_an_unknown_command() -> None:
 def test_help_names_the_commands() -> None:
     outcome = crosspt("--help")
     assert outcome.status == 0
-    for command in ("train", "evaluate", "predict", "experiment", "report", "doctor"):
+    for command in ("train", "evaluate", "predict", "experiment", "report", "export", "import", "doctor"):
         assert f"    {command} " in outcome.stdout
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "experiment", "report", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "predict", "experiment", "report", "export", "import", "doctor"]
+)
 def test_help_is_plain(command: str) -> None:
     outcome = crosspt(command, "--help")
     assert outcome.status == 0

@@ -161,5 +161,9 @@ def test_what_causal_models_refuse() -> None:
     model, inputs = make_model("llama", "isolated"), batch()
     with pytest.raises(ValueError, match=r"labels of a causal model must have shape \(B, L\) = \(4, 6\), got \(4, 3\)"):
         model(**inputs, labels=LABELS[[0, 1, 2, 0]][:, :3])
+    for mode in ("full", "isolated"):
+        short = make_model("gpt2", mode, n_positions=M + 5)
+        with pytest.raises(ValueError, match=r"the 10 positions of a GPT2LMHeadModel, got m \+ L = 5 \+ 6 = 11"):
+            short(**inputs)
     with pytest.raises(ValueError, match="a draft model cannot read the prompts"):
         model.generate(**inputs, assistant_model=model.base_model)

@@ -11,6 +11,12 @@ import torch
 import torch.nn.utils.prune
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
+from transformers.models.bart.modeling_bart import BartScaledWordEmbedding
+from transformers.models.gemma.modeling_gemma import GemmaTextScaledWordEmbedding
+from transformers.models.gemma2.modeling_gemma2 import Gemma2TextScaledWordEmbedding
+from transformers.models.gemma3.modeling_gemma3 import Gemma3TextScaledWordEmbedding
+from transformers.models.m2m_100.modeling_m2m_100 import M2M100ScaledWordEmbedding
+from transformers.models.mbart.modeling_mbart import MBartScaledWordEmbedding
 
 from crosspt import CrossPTConfig, CrossPTEmbedding
 from crosspt.prompts.bank import PromptBank
@@ -145,15 +151,34 @@ def test_a_copy_keeps_nothing_of_the_original(embed: CrossPTEmbedding) -> None:
             torch.testing.assert_close(other.compose(), other.bank.compose())
 
 
-class Scaled(nn.Embedding):
+class Quantised(nn.Embedding):
+    def __init__(self, packed: int = 1) -> None:
+        super().__init__(48, 16)
+        self.weight = nn.Parameter(torch.randint(-9, 9, (48, 16 // packed), dtype=torch.int8), requires_grad=False)
+
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input) * 3
+        rows = self.weight[input] * 0.1
+        return rows.repeat_interleave(16 // rows.shape[-1], dim=-1)
 
 
-def altered(kind: str) -> Any:
+SCALED = [
+    GemmaTextScaledWordEmbedding,
+    Gemma2TextScaledWordEmbedding,
+    Gemma3TextScaledWordEmbedding,
+    BartScaledWordEmbedding,
+    MBartScaledWordEmbedding,
+    M2M100ScaledWordEmbedding,
+]
+
+
+def altered(kind: Any) -> Any:
+    if isinstance(kind, type):
+        return kind(48, 16, padding_idx=0, embed_scale=4.0)
     embedding: Any = nn.Embedding(48, 16)
-    if kind == "scaled":
-        return Scaled(48, 16)
+    if kind == "quantised":
+        return Quantised()
+    if kind == "scaled lora":
+        embedding, kind = altered(Gemma3TextScaledWordEmbedding), "lora"
     if kind == "hook":
         embedding.register_forward_hook(lambda _, inputs, output: output + 1)
     elif kind == "forward":
@@ -171,8 +196,11 @@ def altered(kind: str) -> Any:
     return embedding
 
 
-@pytest.mark.parametrize("kind", ["plain", "scaled", "hook", "forward", "max_norm", "parametrized", "lora"])
-def test_token_rows_are_what_the_embedding_gives(kind: str, batch: Batch) -> None:
+KINDS = ["plain", "hook", "forward", "max_norm", "parametrized", "lora", "scaled lora", "quantised", *SCALED]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_token_rows_are_what_the_embedding_gives(kind: Any, batch: Batch) -> None:
     torch.manual_seed(0)
     rows, embedding = batch(), altered(kind)
     embed = CrossPTEmbedding(embedding, CrossPTConfig(tasks=TASKS, prompt_length=3))
@@ -215,7 +243,21 @@ def test_errors(embed: CrossPTEmbedding, batch: Batch) -> None:
         embed(rows["input_ids"])
     with pytest.raises(ValueError, match=r"attention_mask must have shape \(B, L\) = \(4, 7\), got \(4, 6\)"):
         embed(rows["input_ids"], rows["attention_mask"][:, 1:], rows["task_ids"])
-    with pytest.raises(TypeError, match=r"must be a module with a weight \(V, d\), such as an nn.Embedding, got ReLU"):
-        CrossPTEmbedding(nn.ReLU(), CrossPTConfig(tasks=TASKS))
     with pytest.raises(TypeError, match=r"^CrossPTEmbedding: task_ids must be integers, got torch.float32"):
         embed(rows["input_ids"], rows["attention_mask"], rows["task_ids"].float())
+
+
+NO_EMBEDDINGS = [
+    (nn.ReLU(), "ReLU$"),
+    (nn.EmbeddingBag(48, 16), r"EmbeddingBag with a weight \(48, 16\), which gives \(1, 16\) for \(1, 1\)$"),
+    (nn.Linear(16, 48), r"Linear with a weight \(48, 16\), which raises .* dtype"),
+    (Quantised(packed=2), r"Quantised with a weight \(48, 8\), which gives \(1, 1, 16\) for \(1, 1\)$"),
+]
+
+
+@pytest.mark.parametrize(("module", "found"), NO_EMBEDDINGS)
+def test_what_is_no_token_embedding(module: nn.Module, found: str) -> None:
+    with pytest.raises(
+        TypeError, match=rf"^CrossPTEmbedding: embedding must be a module .* rows \(B, L, d\).* got {found}"
+    ):
+        CrossPTEmbedding(module, CrossPTConfig(tasks=TASKS))

@@ -31,6 +31,11 @@ class Causal(Family):
         embedding: nn.Module = base_model.get_input_embeddings()
         return embedding
 
+    def positions(self, base_model: Any) -> int | None:
+        """The rows of the table of learned positions, which GPT-2 has."""
+        table = getattr(getattr(base_model, "transformer", None), "wpe", None)
+        return None if table is None else table.num_embeddings
+
     def prefix(self, base_model: Any, prompts: Tensor) -> CausalPrefix:
         """The keys and values that prompts (T, m, d) leave in the layers."""
         return compute_prefix(base_model, prompts)

@@ -26,6 +26,11 @@ class CausalPrefix(NamedTuple):
     logits: Any
 
     @property
+    def length(self) -> int:
+        """Number m of prompt tokens."""
+        return self.prompts.shape[1]
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory that all tensors take."""
         layers = [tensor for layer in self.layers or () for tensor in layer]

@@ -92,12 +92,14 @@ def attention_forward(
         record.layers.setdefault(module.layer_idx, KeysAndValues(key.contiguous(), value.contiguous()))
     if position_bias is not None and position_bias.dim() == 4:
         _hand_vectors_to(module)
-    prefix_key, prefix_value = (None, None) if prefix is None else prefix.of(module)
     # Transformers 5.17 sets no is_causal in UMT5, but there only self-attention has a table.
     causal = module.is_causal or (module.is_decoder and module.has_relative_attention_bias)
+    prefix_key, prefix_value = (None, None) if prefix is None or causal else prefix.of(module)
+    queries, keys = query.shape[2], key.shape[2]
+    if prefix is not None and isinstance(module, UMT5Attention) and not module.is_decoder:  # it knows of no prefix
+        position_bias = module.compute_bias(queries, prefix.length + keys, query.device, prefix.length)
     bias = None if module.is_decoder and not causal else _vector(position_bias)
     mask = attention_mask
-    queries, keys = query.shape[2], key.shape[2]
     past: int | Tensor = keys - queries
     if causal and mask is not None and mask.dtype == torch.int64:
         past, mask = mask.amax() - 1, mask > 0

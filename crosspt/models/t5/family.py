@@ -1,4 +1,4 @@
-"""What a :class:`crosspt.CrossPTModel` asks of a T5 (1.0, 1.1, flan) or mT5."""
+"""What a :class:`crosspt.CrossPTModel` asks of a T5 (1.0, 1.1, flan), mT5 or UMT5."""
 
 import warnings
 from typing import Any
@@ -14,13 +14,15 @@ from crosspt.models.t5.prefix import Prefix, PrefixedEncoderOutput, compute_pref
 
 
 class T5(EncoderDecoder):
-    """A T5 or mT5, which can read isolated prefixes."""
+    """A T5, mT5 or UMT5, which can read isolated prefixes."""
 
     def prepare(self, base_model: Any, backend: Backend, *, isolated: bool) -> None:
         """Ready a T5, in place, to be prompted; with isolated prefixes its attention becomes one that reads them."""
         if base_model.dtype == torch.float16:
             warnings.warn("CrossPTModel: T5 overflows in float16; use bfloat16 or float32", stacklevel=4)
         super().prepare(base_model, backend, isolated=False)
+        for block in base_model.decoder.block:  # transformers 5.17 lets the tokens of a UMT5's answer see later ones
+            block.layer[0].SelfAttention.is_causal = True
         if isolated:
             use_attention(base_model, next(name for name, value in IMPLEMENTATIONS.items() if value == backend))
             if hand_on_prefix not in base_model._forward_pre_hooks.values():

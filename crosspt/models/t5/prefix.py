@@ -42,10 +42,8 @@ class Prefix(NamedTuple):
         """Bytes of memory that all tensors take."""
         return sum(tensor.nbytes for layer in self.encoder + self.cross for tensor in layer)
 
-    def of(self, module: Any) -> KeysAndValues | tuple[None, None]:
-        """What an attention module of the T5 reads beside its own keys: none in a decoder's self-attention."""
-        if module.is_causal:
-            return None, None
+    def of(self, module: Any) -> KeysAndValues:
+        """What an attention module of the T5 reads beside its own keys, which is no decoder's self-attention."""
         return (self.cross if module.is_decoder else self.encoder)[module.layer_idx]
 
 
