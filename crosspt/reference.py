@@ -127,19 +127,25 @@ def compose_prompts(
     return prompts if added is None else prompts + added
 
 
-def prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:
-    """``X_b = [P_{task_ids[b]} ; table[input_ids[b]]]``.
+def prepend_prompts(
+    prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor, *, offsets: Tensor | None = None
+) -> Tensor:
+    """``X_b = [P_{task_ids[b]} ; table[input_ids[b]] + O_{task_ids[b]}]``.
 
     Args:
         prompts: P (T, m, d).
         task_ids: (B,) int64.
         input_ids: (B, L) int64.
         table: the token embeddings (V, d).
+        offsets: O (T, L', d), of which a row takes its first L; None adds nothing.
 
     Returns:
         X (B, m + L, d) in the table's dtype.
     """
-    return torch.cat([prompts[task_ids].to(table.dtype), table[input_ids]], dim=1)
+    tokens = table[input_ids]
+    if offsets is not None:
+        tokens = tokens + offsets[task_ids, : input_ids.shape[1]]
+    return torch.cat([prompts[task_ids].to(table.dtype), tokens.to(table.dtype)], dim=1)
 
 
 def prompted_embedding(

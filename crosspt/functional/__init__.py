@@ -18,6 +18,7 @@ from crosspt.functional.validation import (
     check_batch,
     check_floating,
     check_mixture,
+    check_offsets,
     check_rows,
     check_weights,
 )
@@ -106,15 +107,26 @@ def compose_prompts(
 
 
 def prepend_prompts(
-    prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor, *, backend: Backend = "auto"
+    prompts: Tensor,
+    task_ids: Tensor,
+    input_ids: Tensor,
+    table: Tensor,
+    *,
+    offsets: Tensor | None = None,
+    backend: Backend = "auto",
 ) -> Tensor:
     """Put each row's task prompt in front of its token embeddings: ``X_b = [P_{task_ids[b]} ; table[input_ids[b]]]``.
+
+    With offsets O, such as the low-rank ``O_t = A_t B_t`` of DePT (Shi and Lipani, 2024), token l of a row gets
+    ``O_{task_ids[b], l}`` added.
 
     Args:
         prompts: P (T, m, d).
         task_ids: (B,) int64 or int32 in [0, T).
         input_ids: (B, L) int64 or int32 in [0, V).
         table: token embeddings (V, d).
+        offsets: O (T, L', d) with L' >= L, of any floating-point type, or None. They are added in float32, in float64
+            beside float64, and rounded once.
         backend: see :func:`compose_prompts`.
 
     Returns:
@@ -122,9 +134,11 @@ def prepend_prompts(
     """
     check_floating("prepend_prompts", "prompts", prompts, "(T, m, d)")
     input_ids, task_ids = check_batch("prepend_prompts", input_ids, task_ids, table, prompts.shape[0], prompts)
+    if offsets is not None:
+        check_offsets("prepend_prompts", offsets, prompts, input_ids.shape[1])
     if runs_triton("prepend_prompts", backend, table):
-        return operators.prepend_prompts(prompts, task_ids, input_ids, table)
-    return torch_composition.prepend_prompts(prompts, task_ids, input_ids, table)
+        return operators.prepend_prompts(prompts, task_ids, input_ids, table, offsets)
+    return torch_composition.prepend_prompts(prompts, task_ids, input_ids, table, offsets)
 
 
 def prompted_embedding(

@@ -19,7 +19,9 @@ def _like_prompts(*mixture: Any) -> Tensor:
     return x.weights.new_empty((x.weights.shape[0], *x.prompts.shape[1:]))
 
 
-def _like_rows(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:
+def _like_rows(
+    prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor, offsets: Tensor | None = None
+) -> Tensor:
     return table.new_empty((input_ids.shape[0], prompts.shape[1] + input_ids.shape[1], prompts.shape[2]))
 
 
@@ -27,8 +29,20 @@ def _like_prompted_rows(input_ids: Tensor, task_ids: Tensor, table: Tensor, *mix
     return _like_rows(Mixture(*mixture).prompts, task_ids, input_ids, table)
 
 
-def _like_composed(grad: Tensor, task_ids: Tensor, tasks: int, length: int, dtype: torch.dtype) -> Tensor:
-    return grad.new_empty((tasks, length, grad.shape[2]), dtype=dtype)
+def _like_sums(
+    grad: Tensor,
+    task_ids: Tensor,
+    tasks: int,
+    length: int,
+    dtype: torch.dtype | None,
+    n_offsets: int,
+    offsets_dtype: torch.dtype | None,
+) -> list[Tensor]:
+    return [
+        grad.new_empty((tasks, size, grad.shape[2]), dtype=kind)
+        for size, kind in ((length, dtype), (n_offsets, offsets_dtype))
+        if kind is not None
+    ]
 
 
 def _like_parameters(*arguments: Any) -> list[Tensor]:
@@ -101,18 +115,25 @@ class _ComposePrompts(torch.autograd.Function):
 
 class _PrependPrompts(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        prompts, task_ids, input_ids, table, offsets = arguments
         ctx.save_for_backward(task_ids, input_ids)
         ctx.prompts = (*prompts.shape[:2], prompts.dtype)
+        ctx.offsets = (0, None) if offsets is None else (offsets.shape[1], offsets.dtype)
         ctx.vocabulary = table.shape[0]
-        return below_autograd(OPS.prepend_prompts, prompts, task_ids, input_ids, table)
+        return below_autograd(OPS.prepend_prompts, *arguments)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         task_ids, input_ids = ctx.saved_tensors
-        dprompts = prepend_prompts_backward(grad, task_ids, *ctx.prompts) if ctx.needs_input_grad[0] else None
+        tasks, length, dtype = ctx.prompts
+        positions, offsets_dtype = ctx.offsets
+        needs = ctx.needs_input_grad[0], ctx.needs_input_grad[4]
+        kinds = dtype if needs[0] else None, positions, offsets_dtype if needs[1] else None
+        gradients = prepend_prompts_backward(grad, task_ids, tasks, length, *kinds) if any(needs) else ()
+        dprompts, doffsets = _spread(gradients, needs)
         dtable = _table_gradient(grad, input_ids, ctx.vocabulary) if ctx.needs_input_grad[3] else None
-        return dprompts, None, None, dtable
+        return dprompts, None, None, dtable, doffsets
 
 
 class _PromptedEmbedding(torch.autograd.Function):
@@ -170,15 +191,16 @@ compose_prompts_backward = operator(
 
 prepend_prompts = operator(
     "prepend_prompts",
-    "(Tensor prompts, Tensor task_ids, Tensor input_ids, Tensor table) -> Tensor",
+    "(Tensor prompts, Tensor task_ids, Tensor input_ids, Tensor table, Tensor? offsets) -> Tensor",
     _like_rows,
     _PrependPrompts,
-    checked=(0, 3),
+    checked=(0, 3, 4),
 )
 prepend_prompts_backward = operator(
     "prepend_prompts_backward",
-    "(Tensor grad, Tensor task_ids, SymInt tasks, SymInt length, ScalarType dtype) -> Tensor",
-    _like_composed,
+    "(Tensor grad, Tensor task_ids, SymInt tasks, SymInt length, ScalarType? dtype, SymInt n_offsets, "
+    "ScalarType? offsets_dtype) -> Tensor[]",
+    _like_sums,
 )
 
 prompted_embedding = operator(

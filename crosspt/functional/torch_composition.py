@@ -68,9 +68,19 @@ def gather_prompts(prompts: Tensor, rows: Tensor) -> Tensor:
     return F.embedding(rows, prompts.flatten(1)).unflatten(1, prompts.shape[1:])
 
 
-def prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:
+def add_offsets(tokens: Tensor, offsets: Tensor | None, task_ids: Tensor) -> Tensor:
+    """Token rows (B, L, d) plus the first L offsets (T, L', d) of their tasks, in the tokens' dtype."""
+    if offsets is None:
+        return tokens
+    return (tokens + gather_prompts(offsets[:, : tokens.shape[1]], task_ids)).to(tokens.dtype)
+
+
+def prepend_prompts(
+    prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor, offsets: Tensor | None = None
+) -> Tensor:
     """X (B, m + L, d) in the table's dtype."""
-    return torch.cat([gather_prompts(prompts.to(table.dtype), task_ids), F.embedding(input_ids, table)], dim=1)
+    tokens = add_offsets(F.embedding(input_ids, table), offsets, task_ids)
+    return torch.cat([gather_prompts(prompts.to(table.dtype), task_ids), tokens], dim=1)
 
 
 def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixture: Mixture) -> Tensor:

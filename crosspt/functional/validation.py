@@ -224,6 +224,18 @@ def check_batch(
     return input_ids, task_ids
 
 
+def check_offsets(operation: str, offsets: Tensor, prompts: Tensor, tokens: int) -> None:
+    """Raise unless the offsets (T, L', d) are for the tasks and width of the prompts (T, m, d) and L tokens or more."""
+    tasks, _, width = prompts.shape
+    shape = check_floating(operation, "offsets", offsets, "(T, L', d)")
+    if (shape[0], shape[2]) != (tasks, width) or shape[1] < tokens:
+        raise ValueError(
+            f"{operation}: offsets must have shape (T, L', d) = ({tasks}, L', {width}) with L' >= L = {tokens}, "
+            f"got {tuple(shape)}"
+        )
+    check_devices(operation, prompts=prompts, offsets=offsets)
+
+
 def check_attention(
     query: Tensor,
     key: Tensor,

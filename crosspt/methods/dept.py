@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
@@ -12,6 +11,7 @@ from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.methods.method import baseline
 from crosspt.methods.prompts import RowsMethod, TaskPrompts, from_vocabulary
+from crosspt.prompts.rows import put_in_front
 
 RANK, POSITIONS = 45, 256
 OFFSET_LEARNING_RATE = 5e-3
@@ -40,10 +40,8 @@ class OffsetPrompts(TaskPrompts):
         length = input_ids.shape[1]
         if length > POSITIONS:
             raise ValueError(f"dept: rows must have at most {POSITIONS} tokens, got {length}; set max_length to fewer")
-        embeds = super().forward(input_ids, attention_mask, task_ids, embedding)
-        offsets = self.left[task_ids, :length] @ self.right[task_ids]  # (B, L, d)
-        own = embeds.shape[1] - length
-        return torch.cat((embeds[:, :own], embeds[:, own:] + offsets.to(embeds.dtype)), dim=1)
+        offsets = self.left[:, :length] @ self.right  # (T, L, d)
+        return put_in_front(self.compose(), task_ids, input_ids, embedding, offsets=offsets)
 
 
 class Dept(RowsMethod):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from crosspt.functional import Backend, prepend_prompts
-from crosspt.functional.torch_composition import gather_prompts
+from crosspt.functional.torch_composition import add_offsets, gather_prompts
 
 
 def arrange_rows(
@@ -46,7 +46,13 @@ def arrange_rows(
 
 
 def put_in_front(
-    prompts: Tensor, task_ids: Tensor, input_ids: Tensor, embedding: Any, backend: Backend = "auto"
+    prompts: Tensor,
+    task_ids: Tensor,
+    input_ids: Tensor,
+    embedding: Any,
+    backend: Backend = "auto",
+    *,
+    offsets: Tensor | None = None,
 ) -> Tensor:
     """Embedded rows (B, m + L, d), in the embedding's dtype, each with the prompt of its task in front of it.
 
@@ -56,10 +62,11 @@ def put_in_front(
         input_ids: (B, L).
         embedding: of tokens, called unless it is a plain lookup.
         backend: see :func:`crosspt.functional.compose_prompts`.
+        offsets: (T, L or more, d), added to the tokens by task and position, or None.
     """
     if is_plain_lookup(embedding):
-        return prepend_prompts(prompts, task_ids, input_ids, embedding.weight, backend=backend)
-    tokens = embedding(input_ids)
+        return prepend_prompts(prompts, task_ids, input_ids, embedding.weight, offsets=offsets, backend=backend)
+    tokens = add_offsets(embedding(input_ids), offsets, task_ids)
     return torch.cat([gather_prompts(prompts, task_ids).to(tokens.dtype), tokens], dim=1)
 
 

@@ -3,6 +3,8 @@
 The row programs are shared with prompted_embedding, and so is the sum over the rows of a task.
 """
 
+from typing import Any, NamedTuple
+
 import torch
 import triton
 import triton.language as tl
@@ -12,9 +14,18 @@ from crosspt.kernels.launch import launch
 from crosspt.kernels.tiles import copy_tiles, row_sum_tiles
 
 
+class Offsets(NamedTuple):
+    """What is added to token rows, by the task of the batch row and the position in it."""
+
+    p_offsets: Any  # O (T, n_offsets, d)
+    p_task_ids: Any  # (B,)
+    T: Any  # tasks
+    n_offsets: Any  # positions L' that have one, L or more
+
+
 @triton.jit
 def copy_rows(
-    p_out, p_in, o_out, o_in, m_row, m_valid, d, stride_d, BC: tl.constexpr,
+    p_out, p_in, o_out, o_in, m_row, m_valid, d, stride_d, BC: tl.constexpr, p_more=None, o_more=None,
 ):  # fmt: skip
     """Copy rows of d elements; a row whose id was out of range is filled with NaN.
 
@@ -28,12 +39,19 @@ def copy_rows(
         d: width.
         stride_d: stride of the input along a row.
         BC: columns a step.
+        p_more: rows that are added to them, or None.
+        o_more: element at which each of those starts [BR].
     """
     for i_c in range(0, d, BC):
         o_c = (i_c + tl.arange(0, BC)).to(tl.int64)  # [BC]
         m_c = o_c < d  # [BC]
         m_in = (m_row & m_valid)[:, None] & m_c[None, :]  # [BR, BC]
         b_x = tl.load(p_in + o_in[:, None] + o_c[None, :] * stride_d, mask=m_in, other=float("nan"))  # [BR, BC]
+        if p_more is not None:
+            b_more = tl.load(p_more + o_more[:, None] + o_c[None, :], mask=m_in, other=0.0)  # [BR, BC]
+            WIDE: tl.constexpr = b_x.dtype == tl.float64 or b_more.dtype == tl.float64
+            ACC: tl.constexpr = tl.float64 if WIDE else tl.float32
+            b_x = b_x.to(ACC) + b_more.to(ACC)
         tl.store(
             p_out + o_out[:, None] + o_c[None, :], b_x.to(p_out.dtype.element_ty), mask=m_row[:, None] & m_c[None, :]
         )
@@ -41,9 +59,10 @@ def copy_rows(
 
 @triton.jit
 def copy_tokens(
-    p_out, p_input_ids, p_table, i_tile, B, L, m, d, V, stride_v, stride_d, BR: tl.constexpr, BC: tl.constexpr
-):
-    """Token rows ``i_tile * BR ...`` of B * L: ``X[b, m + l] = table[input_ids[b, l]]``."""
+    p_out, p_input_ids, p_table, i_tile, B, L, m, d, V, stride_v, stride_d, BR: tl.constexpr, BC: tl.constexpr,
+    offsets=None,
+):  # fmt: skip
+    """Token rows ``i_tile * BR ...`` of B * L: ``X[b, m + l] = table[input_ids[b, l]] (+ O[task_ids[b], l])``."""
     o_r = i_tile.to(tl.int64) * BR + tl.arange(0, BR)  # [BR]
     m_r = o_r < B.to(tl.int64) * L  # [BR]
     o_v = tl.load(p_input_ids + o_r, mask=m_r, other=0)  # [BR]
@@ -51,7 +70,14 @@ def copy_tokens(
     tl.device_assert(m_v, "crosspt: input_ids must lie in [0, V)")
     o_b = o_r // L  # [BR]
     o_out = (o_b * (m + L) + m + o_r % L) * d  # [BR]
-    copy_rows(p_out, p_table, o_out, o_v * stride_v, m_r, m_v, d, stride_d, BC)
+    if offsets is None:
+        copy_rows(p_out, p_table, o_out, o_v * stride_v, m_r, m_v, d, stride_d, BC)
+    else:
+        o_t = tl.load(offsets.p_task_ids + o_b, mask=m_r, other=0)  # [BR]
+        m_t = (o_t >= 0) & (o_t < offsets.T)  # [BR]
+        tl.device_assert(m_t, "crosspt: task_ids must lie in [0, T)")
+        o_o = (o_t * offsets.n_offsets + o_r % L) * d  # [BR]
+        copy_rows(p_out, p_table, o_out, o_v * stride_v, m_r, m_v & m_t, d, stride_d, BC, offsets.p_offsets, o_o)
 
 
 AT_ONCE = tl.constexpr(16)
@@ -86,10 +112,10 @@ def fill_bad_rows(p_out, p_task_ids, B, T, stride_b, o_in, m_in):
             bits &= bits - 1
 
 
-@triton.jit(do_not_specialize=["B", "L", "T", "m", "V"])
+@triton.jit(do_not_specialize=["B", "L", "T", "m", "V", "n_offsets"])
 def prepend_prompts_kernel(
-    p_out, p_prompts, p_task_ids, p_input_ids, p_table, B, L, T, m, d, V, stride_v, stride_d,
-    BR: tl.constexpr, BC: tl.constexpr,
+    p_out, p_prompts, p_task_ids, p_input_ids, p_table, p_offsets,
+    B, L, T, m, d, V, stride_v, stride_d, n_offsets, BR: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """BR rows of the output a program: first the B * m prompt rows, then the B * L token rows.
 
@@ -99,6 +125,7 @@ def prepend_prompts_kernel(
         p_task_ids: (B,).
         p_input_ids: (B, L).
         p_table: (V, d), strided.
+        p_offsets: O (T, n_offsets, d), or None.
         B: batch.
         L: input length.
         T: tasks.
@@ -107,6 +134,7 @@ def prepend_prompts_kernel(
         V: vocabulary.
         stride_v: stride of the table between tokens.
         stride_d: stride of the table along a row.
+        n_offsets: L', or None.
         BR: rows of a program.
         BC: columns a step.
     """
@@ -123,10 +151,15 @@ def prepend_prompts_kernel(
         o_out = (o_b * (m + L) + o_r % m) * d  # [BR]
         copy_rows(p_out, p_prompts, o_out, (o_t * m + o_r % m) * d, m_r, m_t, d, 1, BC)
     else:
-        copy_tokens(p_out, p_input_ids, p_table, i_tile - n_prompt, B, L, m, d, V, stride_v, stride_d, BR, BC)
+        copy_tokens(
+            p_out, p_input_ids, p_table, i_tile - n_prompt, B, L, m, d, V, stride_v, stride_d, BR, BC,
+            None if p_offsets is None else Offsets(p_offsets, p_task_ids, T, n_offsets),
+        )  # fmt: skip
 
 
-def prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor) -> Tensor:
+def prepend_prompts(
+    prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor, offsets: Tensor | None = None
+) -> Tensor:
     """X (B, m + L, d) in the table's dtype."""
     (batch, tokens), (tasks, length, width) = input_ids.shape, prompts.shape
     out = torch.empty((batch, length + tokens, width), dtype=table.dtype, device=table.device)
@@ -136,24 +169,35 @@ def prepend_prompts(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table:
         launch(
             prepend_prompts_kernel, grid, out,
             out, prompts.contiguous(), task_ids.contiguous(), input_ids.contiguous(), table,
+            None if offsets is None else offsets.contiguous(),
             batch, tokens, tasks, length, width, *table.shape[:1], *table.stride(),
-            tiles.BR, tiles.BC, num_warps=tiles.num_warps,
+            None if offsets is None else offsets.shape[1], tiles.BR, tiles.BC, num_warps=tiles.num_warps,
         )  # fmt: skip
     return out
 
 
-@triton.jit(do_not_specialize=["B", "m"])
+@triton.jit
+def store_sum(p_out, b_sum, i_t, n, d, o_i, o_c):
+    """Write sums to positions ``o_i`` [BI, 1] and columns ``o_c`` [1, BC] of task ``i_t`` in (T, n, d)."""
+    tl.store(p_out + (i_t * n + o_i) * d + o_c, b_sum.to(p_out.dtype.element_ty), mask=(o_i < n) & (o_c < d))
+
+
+@triton.jit(do_not_specialize=["B", "L", "m", "n_offsets"])
 def sum_task_rows_kernel(
-    p_out, p_grad, p_task_ids, B, m, d, stride_b, stride_i, stride_d, BI: tl.constexpr, BC: tl.constexpr
-):
-    """``dP_t = sum of dX_b[:m] over the rows b of task t``: BI positions of a task and BC columns a program.
+    p_out, p_offsets, p_grad, p_task_ids, B, L, m, n_offsets, d, stride_b, stride_i, stride_d,
+    BI: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """``[dP_t ; dO_t] = sum of dX_b over the rows b of task t``: BI positions of a task and BC columns a program.
 
     Args:
-        p_out: dP (T, m, d), written.
-        p_grad: dX (B, m or more, d), strided; only the first m rows are read.
+        p_out: dP (T, m, d), written; or None, and m is 0.
+        p_offsets: dO (T, n_offsets, d), written, zeros from position L on; or None, and only m rows of dX are read.
+        p_grad: dX (B, m + L, d), strided.
         p_task_ids: (B,).
         B: batch.
+        L: input length, or None without offsets.
         m: prompt length.
+        n_offsets: L', or None.
         d: width.
         stride_b: stride of dX between batch rows.
         stride_i: stride of dX between positions.
@@ -161,12 +205,21 @@ def sum_task_rows_kernel(
         BI: positions of a program.
         BC: columns of a program.
     """
-    ACC: tl.constexpr = tl.float64 if p_out.dtype.element_ty == tl.float64 else tl.float32
-    n_i = tl.cdiv(m, BI)
+    FIRST: tl.constexpr = p_offsets.dtype.element_ty if p_out is None else p_out.dtype.element_ty
+    LAST: tl.constexpr = FIRST if p_offsets is None else p_offsets.dtype.element_ty
+    ACC: tl.constexpr = tl.float64 if tl.float64 == FIRST or tl.float64 == LAST else tl.float32
+    n_prompt = tl.cdiv(m, BI)
+    n_i = n_prompt if p_offsets is None else n_prompt + tl.cdiv(n_offsets, BI)
     i_t = (tl.program_id(0) // n_i).to(tl.int64)
-    o_i = (tl.program_id(0) % n_i * BI + tl.arange(0, BI)).to(tl.int64)[:, None]  # [BI, 1]
+    i_tile = tl.program_id(0) % n_i
+    i_i = i_tile * BI
+    n_read = m
+    if p_offsets is not None:  # a tile is the prompts' or the offsets', never both
+        i_i = tl.where(i_tile < n_prompt, i_i, m + (i_tile - n_prompt) * BI)
+        n_read = tl.where(i_tile < n_prompt, m, m + L)
+    o_i = (i_i + tl.arange(0, BI)).to(tl.int64)[:, None]  # [BI, 1]
     o_c = (tl.program_id(1) * BC + tl.arange(0, BC)).to(tl.int64)[None, :]  # [1, BC]
-    m_ic = (o_i < m) & (o_c < d)  # [BI, BC]
+    m_ic = (o_i < n_read) & (o_c < d)  # [BI, BC]
     b_sum = tl.zeros([BI, BC], ACC)  # [BI, BC]
     for i_b in range(0, B, AT_ONCE):
         bits = rows_of_tasks(p_task_ids, i_b, B, i_t, i_t)
@@ -174,17 +227,47 @@ def sum_task_rows_kernel(
             p_g = p_grad + (i_b + first_bit(bits)).to(tl.int64) * stride_b + o_i * stride_i + o_c * stride_d  # [BI, BC]
             b_sum += tl.load(p_g, mask=m_ic, other=0.0).to(ACC)  # [BI, BC]
             bits &= bits - 1
-    tl.store(p_out + (i_t * m + o_i) * d + o_c, b_sum.to(p_out.dtype.element_ty), mask=m_ic)
+    if p_offsets is None:
+        store_sum(p_out, b_sum, i_t, m, d, o_i, o_c)
+    elif i_tile >= n_prompt:
+        store_sum(p_offsets, b_sum, i_t, n_offsets, d, o_i - m, o_c)
+    elif p_out is not None:
+        store_sum(p_out, b_sum, i_t, m, d, o_i, o_c)
 
 
-def sum_task_rows(grad: Tensor, task_ids: Tensor, tasks: int, length: int, dtype: torch.dtype) -> Tensor:
-    """The prompts' gradient (tasks, length, d) in ``dtype`` from the output's (B, length + L, d)."""
-    batch, _, width = grad.shape
-    out = torch.empty((tasks, length, width), dtype=dtype, device=grad.device)
-    tiles = row_sum_tiles(length, width, grad.dtype)
+def sum_task_rows(
+    grad: Tensor,
+    task_ids: Tensor,
+    tasks: int,
+    length: int,
+    dtype: torch.dtype | None,
+    n_offsets: int = 0,
+    offsets_dtype: torch.dtype | None = None,
+) -> list[Tensor]:
+    """Gradients from the output's (B, length + L, d): of the prompts and of the offsets, those that have a dtype.
+
+    Args:
+        grad: dX, any strides.
+        task_ids: (B,).
+        tasks: T.
+        length: m.
+        dtype: of the prompts' (T, m, d), or None.
+        n_offsets: L'.
+        offsets_dtype: of the offsets' (T, L', d), or None.
+    """
+    batch, rows, width = grad.shape
+    dprompts = None if dtype is None else grad.new_empty((tasks, length, width), dtype=dtype)
+    doffsets = None if offsets_dtype is None else grad.new_empty((tasks, n_offsets, width), dtype=offsets_dtype)
+    found = [gradient for gradient in (dprompts, doffsets) if gradient is not None]
+    if dprompts is None:
+        grad, rows, length = grad[:, length:], rows - length, 0
+    shifted = doffsets is not None
+    tiles = row_sum_tiles(2 if shifted else length, width, grad.dtype)  # L' chooses none, as L does not
+    positions = -(-length // tiles.BI) + (-(-n_offsets // tiles.BI) if shifted else 0)
     launch(
-        sum_task_rows_kernel, (tasks * -(-length // tiles.BI), -(-width // tiles.BC)), out,
-        out, grad, task_ids.contiguous(), batch, length, width, *grad.stride(),
+        sum_task_rows_kernel, (tasks * positions, -(-width // tiles.BC)), found[0],
+        dprompts, doffsets, grad, task_ids.contiguous(),
+        batch, rows - length if shifted else None, length, n_offsets if shifted else None, width, *grad.stride(),
         tiles.BI, tiles.BC, num_warps=tiles.num_warps,
     )  # fmt: skip
-    return out
+    return found

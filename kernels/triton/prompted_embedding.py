@@ -136,5 +136,5 @@ def prompted_embedding_backward(grad: Tensor, task_ids: Tensor, mixture: Composi
     accumulator = torch.float64 if mixture.operand is torch.float64 else torch.float32
     if mixed_once(mixture.length, mixture.num_sources, mixture.operand):
         accumulator = mixture.operand  # what the products would round it to
-    summed = sum_task_rows(grad, task_ids, mixture.tasks, mixture.length, accumulator)
+    (summed,) = sum_task_rows(grad, task_ids, mixture.tasks, mixture.length, accumulator)
     return compose_prompts_backward(summed, mixture, needs)

@@ -128,6 +128,24 @@ def test_bad_rows(change: dict[str, Any], error: type[Exception], message: str) 
         functional.prepend_prompts(operands["privates"], **rows)
 
 
+BAD_OFFSETS: list[tuple[Any, type[Exception], str]] = [
+    ([[0.0]], TypeError, r"offsets must be a tensor of shape \(T, L', d\), got list"),
+    (torch.zeros(3, 3, 4, dtype=torch.int64), TypeError, "offsets must be floating-point, got torch.int64"),
+    (torch.zeros(3, 4), ValueError, r"offsets must have shape \(T, L', d\), got \(3, 4\)"),
+    (torch.zeros(2, 3, 4), ValueError, r"\(T, L', d\) = \(3, L', 4\) with L' >= L = 3, got \(2, 3, 4\)"),
+    (torch.zeros(3, 3, 5), ValueError, r"\(T, L', d\) = \(3, L', 4\) with L' >= L = 3, got \(3, 3, 5\)"),
+    (torch.zeros(3, 2, 4), ValueError, r"\(T, L', d\) = \(3, L', 4\) with L' >= L = 3, got \(3, 2, 4\)"),
+    (torch.zeros(3, 3, 4, device="meta"), ValueError, "all tensors must be on one device, got .*offsets on meta"),
+]
+
+
+@pytest.mark.parametrize(("offsets", "error", "message"), BAD_OFFSETS)
+def test_bad_offsets(offsets: Any, error: type[Exception], message: str) -> None:
+    operands = make_operands(dtype=torch.float32)
+    with pytest.raises(error, match=f"^prepend_prompts: .*{message}"):
+        functional.prepend_prompts(operands["privates"], **make_rows(operands), offsets=offsets)
+
+
 VALUES = ("got none for tasks", "must lie in")
 """What only a look at values tells, which a GPU is spared."""
 

@@ -1,5 +1,6 @@
 """The operations against the reference, and their gradients."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -107,14 +108,36 @@ def test_gradcheck_mixing_weights(masked: bool) -> None:
         assert gradcheck(lambda logits, m=module: m.mixing_weights(logits, 0.3, operands["mask"]), [operands["logits"]])
 
 
-def test_gradcheck_prepend_prompts() -> None:
-    operands = make_operands()
+@pytest.mark.parametrize("positions", [0, 3, 5], ids=lambda positions: f"{positions} offsets")
+def test_prepend_prompts_and_its_gradients(positions: int) -> None:
+    """Against the equation, and by gradcheck; of more offsets than the 3 tokens of a row the first count."""
+    operands = make_operands(length=positions or 2, added=True)
     rows = make_rows(operands)
+    arguments = {"prompts": operands["privates"], "table": rows["table"]} | (
+        {"offsets": operands["added"]} if positions else {}
+    )
+
+    def operation(module: Any, *tensors: Tensor) -> Tensor:
+        given = dict(zip(arguments, tensors, strict=True))
+        return module.prepend_prompts(task_ids=rows["task_ids"], input_ids=rows["input_ids"], **given)
+
     for module in (functional, reference):
-        assert gradcheck(
-            lambda prompts, table, m=module: m.prepend_prompts(prompts, rows["task_ids"], rows["input_ids"], table),
-            [operands["privates"], rows["table"]],
-        )
+        assert gradcheck(partial(operation, module), list(arguments.values()))
+    found = operation(functional, *arguments.values())
+    for row, (task, ids) in enumerate(zip(rows["task_ids"], rows["input_ids"], strict=True)):
+        tokens = rows["table"][ids] + (operands["added"][task][:3] if positions else 0)
+        torch.testing.assert_close(found[row], torch.cat((operands["privates"][task], tokens)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_offsets_are_added_before_the_sum_is_rounded(dtype: torch.dtype) -> None:
+    more_than_half = torch.finfo(dtype).eps / 2 * (1 + 2**-12)  # of the last place; half of it once rounded itself
+    table, offsets = torch.ones(1, 1, dtype=dtype), torch.full((1, 1, 1), more_than_half)
+    ids = torch.zeros(1, 1, dtype=torch.int64)
+    for module in (functional, reference):
+        out = module.prepend_prompts(torch.zeros(1, 1, 1), ids[0], ids, table, offsets=offsets)
+        assert out.dtype == dtype
+        assert out[0, 1].item() == 1 + torch.finfo(dtype).eps
 
 
 @pytest.mark.parametrize("variant", ["shared encoder", "masked", "more tasks than rows", "rows"])

@@ -127,7 +127,7 @@ FAULTS: list[Fault] = [
         "b_sum += tl.load(p_g, mask=m_ic, other=0.0).to(ACC)",
         "b_sum = tl.load(p_g, mask=m_ic, other=0.0).to(ACC)", VARIANTS),
     Fault(PREPEND, "sum_task_rows_kernel", "o_i * stride_i", "o_i * d", STRIDES),
-    Fault(PREPEND, "sum_task_rows_kernel", "(o_i < m) & (o_c < d)", "o_c < d", ADDRESSES),
+    Fault(PREPEND, "store_sum", "(o_i < n) & (o_c < d)", "o_c < d", ADDRESSES),
     # The backward of a composition.
     Fault(MIXING, "load_gradient",
         "at.o_i * g.stride_i + at.o_c * g.stride_d",

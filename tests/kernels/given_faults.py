@@ -1,10 +1,11 @@
-"""Small faults of weights that are given and of added prompts, for ``tests.kernels.faults``."""
+"""Small faults of weights that are given, of added prompts and of offsets, for ``tests.kernels.faults``."""
 
 from tests.kernels.planting import Fault
 
 MIXING = "kernels/triton/mixing.py"
 COMPOSE = "kernels/triton/compose_prompts.py"
 PROMPTED = "kernels/triton/prompted_embedding.py"
+PREPEND = "kernels/triton/prepend_prompts.py"
 SPREAD = "kernels/triton/compose_spread.py"
 SHARES = "kernels/triton/compose_shares.py"
 SUMS = "kernels/triton/compose_sums.py"
@@ -29,6 +30,11 @@ ONCE_FROZEN = (f"{ONCE}::test_frozen_parameters_cost_nothing",)
 REFERENCE = ("tests/functional/test_functional.py::test_prompted_embedding_equals_the_reference",)
 BAD = ("tests/functional/test_arguments.py::test_bad_mixtures",)
 ROUTED = ("tests/functional/test_routing.py",)
+OFFSETS = "tests/kernels/test_offsets.py"
+OFFSET_SIZES = (f"{OFFSETS}::test_sizes",)
+OFFSET_ADDRESSES = (f"{OFFSETS}::test_recorded_addresses",)
+OFFSET_IDS = (f"{OFFSETS}::test_ids_out_of_range",)
+OFFSET_DTYPES = (f"{OFFSETS}::test_dtypes",)
 
 GIVEN_FAULTS: list[Fault] = [
     Fault(MIXING, "given_weights", "s.o_a[:, None] * x.N", "s.o_t[:, None] * x.N", VARIANTS),
@@ -71,4 +77,28 @@ GIVEN_FAULTS: list[Fault] = [
         "0 * mixture.added if rows is None else gather_prompts(mixture.added, rows)", REFERENCE),
     Fault("crosspt/functional/validation.py", "_check_given_weights", "mixture.temperature != 1", "False", BAD),
     Fault(ROUTING, "suits_composition", "mixture.tasks if mixture.row_alpha is None else TYPICAL_ROWS", "1", ROUTED),
+    # Offsets of token rows.
+    Fault(PREPEND, "copy_rows", "b_x.to(ACC) + b_more.to(ACC)", "b_x + b_more.to(b_x.dtype)", OFFSET_DTYPES),
+    Fault(PREPEND, "copy_rows", "b_x.dtype == tl.float64 or b_more.dtype == tl.float64", "False", OFFSET_SIZES),
+    Fault(PREPEND, "copy_rows", "tl.load(p_more + o_more[:, None] + o_c[None, :], mask=m_in, other=0.0)",
+        "tl.load(p_more + o_more[:, None] + o_c[None, :], mask=m_c[None, :], other=0.0)", OFFSET_IDS),
+    Fault(PREPEND, "copy_tokens", "(o_t * offsets.n_offsets + o_r % L) * d", "(o_t * L + o_r % L) * d", OFFSET_SIZES),
+    Fault(PREPEND, "copy_tokens", "(o_t >= 0) & (o_t < offsets.T)", "m_r", OFFSET_IDS),
+    Fault(PREPEND, "prepend_prompts", "offsets.contiguous()", "offsets",
+        (f"{OFFSETS}::test_strided_arguments",)),
+    Fault(PREPEND, "sum_task_rows_kernel", "(o_i < n_read) & (o_c < d)", "o_c < d", OFFSET_ADDRESSES),
+    Fault(PREPEND, "sum_task_rows_kernel", "tl.where(i_tile < n_prompt, m, m + L)", "m + n_offsets", OFFSET_ADDRESSES),
+    Fault(PREPEND, "sum_task_rows_kernel", "m + (i_tile - n_prompt) * BI", "i_i", OFFSET_SIZES),
+    Fault(PREPEND, "sum_task_rows_kernel", "store_sum(p_offsets, b_sum, i_t, n_offsets, d, o_i - m, o_c)",
+        "store_sum(p_offsets, b_sum, i_t, L, d, o_i - m, o_c)", OFFSET_ADDRESSES),
+    Fault(PREPEND, "sum_task_rows_kernel", "tl.float64 == FIRST or tl.float64 == LAST", "False", OFFSET_SIZES),
+    Fault(PREPEND, "sum_task_rows", "grad[:, length:]", "grad", (f"{OFFSETS}::test_launches_of_what_learns",)),
+    Fault("crosspt/functional/operators.py", "_PrependPrompts.backward", "offsets_dtype if needs[1] else None",
+        "offsets_dtype", (f"{OFFSETS}::test_launches_of_what_learns",)),
+    Fault(COMPOSITION, "add_offsets",
+        "(tokens + gather_prompts(offsets[:, : tokens.shape[1]], task_ids)).to(tokens.dtype)",
+        "tokens + gather_prompts(offsets[:, : tokens.shape[1]], task_ids).to(tokens.dtype)",
+        ("tests/functional/test_functional.py::test_offsets_are_added_before_the_sum_is_rounded",)),
+    Fault("crosspt/functional/validation.py", "check_offsets", "shape[1] < tokens", "False",
+        ("tests/functional/test_arguments.py::test_bad_offsets",)),
 ]  # fmt: skip

@@ -201,7 +201,7 @@ def test_sizes_of_the_batch_are_never_compiled_in() -> None:
         prompted_embedding,
     )
 
-    run_time = {"B", "L", "T", "n", "m", "V", "n_patches", "n_splits"}
+    run_time = {"B", "L", "T", "n", "m", "V", "n_offsets", "n_patches", "n_splits"}
     mixing_inside = (compose_products, compose_prompts, compose_spread, prepend_prompts, prompted_embedding)
     mixed_once = (compose_mixture, compose_encode, compose_encode_backward, compose_shares, compose_sums)
     kernels = {

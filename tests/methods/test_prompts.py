@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from crosspt import CrossPTConfig
 from crosspt.config.training import TrainingConfig
+from crosspt.functional import prepend_prompts
 from crosspt.methods import METHODS, find_method
 from crosspt.methods.mpt import COLUMNS, POSITIONS, SHARED, DistilledModel
 from crosspt.methods.prompts import RowsMethod
@@ -221,6 +223,23 @@ def test_sources_that_are_missing_or_do_not_fit(name: str) -> None:
     short = dict.fromkeys(TASKS, torch.zeros(LENGTH + 1, WIDTH))
     with pytest.raises(ValueError, match=f"method {name}: the source prompt of mrpc must have m = 3 rows, got 4"):
         find_method(name).build(make_t5(), config, source_prompts=short)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_dept_takes_the_operation_where_the_embedding_is_a_lookup(plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("dept", make_t5())
+    embedding = model.base_model.get_input_embeddings()
+    if not plain:
+        embedding.register_forward_hook(lambda module, arguments, output: 2 * output)
+    spy = mock.Mock(wraps=prepend_prompts)
+    monkeypatch.setattr("crosspt.prompts.rows.prepend_prompts", spy)
+    ids, tasks = torch.tensor([[5, 6, 1], [7, 1, 0]]), torch.tensor([1, 0])
+    found = model.rows(ids, ids != 0, tasks, embedding)
+    assert spy.called == plain
+    known = model.rows.state_dict()
+    for row, task, tokens in zip(found, tasks.tolist(), ids, strict=True):
+        wanted = torch.cat(shifted((2 - plain) * embedding.weight[tokens], task, known))
+        torch.testing.assert_close(row, wanted)
 
 
 def test_dept_refuses_rows_that_are_longer_than_its_offsets() -> None:

@@ -122,9 +122,13 @@ def _launched(dtypes: Sequence[torch.dtype], widths: Sequence[int]) -> Iterator[
                 for rows, task_ids in ((T, None), (T - 1, _ids(T - 1)))[mixture.row_alpha is not None :]:
                     grad = without_storage(rows, inputs.length + L, WIDTH, dtype=inputs.operand)
                     yield from compiled(compose_prompts_backward, grad, inputs, Needs(*asked), task_ids)
-        yield from compiled(sum_task_rows, without_storage(B, L, WIDTH, dtype=table), _ids(B), T, LENGTH, dtype)
         prompts = without_storage(T, LENGTH, WIDTH, dtype=dtype)
-        yield from compiled(prepend_prompts, prompts, _ids(B), _ids(B, L), embedding)
+        grad = without_storage(B, LENGTH + L, WIDTH, dtype=table)
+        for kind in (None, FLOAT32, table):
+            offsets = None if kind is None else without_storage(T, L, WIDTH, dtype=kind)
+            yield from compiled(prepend_prompts, prompts, _ids(B), _ids(B, L), embedding, offsets)
+            for learned in (dtype,) if kind is None else (dtype, None):
+                yield from compiled(sum_task_rows, grad, _ids(B), T, LENGTH, learned, L, kind)
         for width, there in product(widths, product(BOTH, repeat=5)):  # the bias is a parameter, the table the rest
             yield from record(f"bias of {_name(dtype)}", table, _attend, table, dtype, width, *there)
 

@@ -108,6 +108,10 @@ def _launched() -> Iterator[Variant]:
     yield from record("32 sources, float32 parameters", half, _backward, _mixture(FLOAT32, sources=32, table=half))
     yield from _mixed_once()
     yield from _given()
+    for dtype, table in ((half, half), (FLOAT32, half), (FLOAT32, FLOAT32)):
+        name = "offsets" if dtype is table else "float32 parameters, offsets"
+        yield from record(name, table, _prepended, table, dtype)
+        yield from record(name, table, sum_task_rows, _rows(table), _ids(B), T, LENGTH, dtype, L, dtype)
     for dtype in (half, FLOAT32):
         yield from record("prefix, mask, dropout", dtype, attended, dtype)
     yield from record("prefix, mask, dropout, no bias", half, attended, half, bias=False)
@@ -196,12 +200,14 @@ def _prompted(mixture: Composition, dtype: torch.dtype | None = None) -> None:
     prompted_embedding(_ids(B, L), _ids(B), table, mixture)
 
 
-def _prepended(dtype: torch.dtype) -> None:
+def _prepended(table: torch.dtype, offsets: torch.dtype | None = None) -> None:
+    """With ``offsets``, prompts and offsets are of that dtype."""
     prepend_prompts(
-        without_storage(T, LENGTH, WIDTH, dtype=dtype),
+        without_storage(T, LENGTH, WIDTH, dtype=offsets or table),
         _ids(B),
         _ids(B, L),
-        without_storage(VOCABULARY, WIDTH, dtype=dtype),
+        without_storage(VOCABULARY, WIDTH, dtype=table),
+        None if offsets is None else without_storage(T, L, WIDTH, dtype=offsets),
     )
 
 
