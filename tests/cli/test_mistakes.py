@@ -126,7 +126,7 @@ def break_model(folder: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("bert", "expected a T5, got model type 'bert'"),
+        ("bert", "cannot be loaded: expected a model of type t5, "),
         ("config", "not a valid JSON file"),
         ("no tokenizer", "has no tokenizer beside its weights"),
         ("broken tokenizer", "cannot be loaded: "),

@@ -27,11 +27,12 @@ class Causal(Family):
         {
             "initialization": "vocabulary",
             "prefix_mode": "isolated",
-            "source_learning_rate": 0.1,
-            "private_learning_rate": 0.1,
+            "source_learning_rate": 0.3,
+            "private_learning_rate": 0.3,
+            "encoder_learning_rate": 0.001,
         }
     )
-    defaults_source = "initialisation, prefix mode and rates chosen on SmolLM2-135M-Instruct with 32 rows of SST-2"
+    defaults_source = "over a causal model initialisation and rates by SmolLM2-135M-Instruct, 32 rows of SST-2"
 
     def prepare(self, base_model: Any, backend: Backend, *, isolated: bool) -> None:
         """A causal language model is ready as it is."""
