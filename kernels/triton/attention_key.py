@@ -256,8 +256,8 @@ def attention_key(
     """
     batch, heads, _, width = x.query.shape
     _, _, keys, tasks, length = x.counts
-    gpu, dropout = tile_class(grad.device), x.seed is not None
-    tiles = attention_tiles("attention_key", width, grad.dtype, gpu, dropout)
+    gpu = tile_class(grad.device)
+    tiles = attention_tiles("attention_key", width, grad.dtype, gpu, x.seed is not None)
     programs = 0
     if dprefix_key is not None or dprefix_value is not None:
         programs += tasks * heads * -(-length // tiles.BN)
@@ -267,6 +267,6 @@ def attention_key(
         launch(
             attention_key_kernel, (programs,), grad,
             dkey, dvalue, dprefix_key, dprefix_value, grad, stats, delta, *x.operands, batch, *x.counts, *x.strides,
-            *grad.stride(), x.causal, whole_steps_apart(tiles.BD, gpu, dropout), width, *tiles[:3],
+            *grad.stride(), x.causal, whole_steps_apart(tiles.BD, gpu), width, *tiles[:3],
             precision(grad.dtype), num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip
