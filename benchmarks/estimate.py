@@ -28,8 +28,10 @@ import torch
 from benchmarks.gpus import Gpu
 from crosspt.kernels import architecture, launch
 
-PROGRAMS = 48
-"""Programs of a launch that are interpreted, each from the middle of as many."""
+PROGRAMS = (16, 48)
+"""Fewest and most programs of a launch that are interpreted, each from the middle of as many."""
+LINES = 40_000
+"""Lines that they are to run, by those of the program in the middle."""
 KERNELS = Path(launch.__file__).parent
 Place = tuple[str, int]
 Runs = dict[Place, Counter[tuple[Place, ...]]]
@@ -59,8 +61,13 @@ class Followed(NamedTuple):
 
 
 @contextmanager
-def sample_launches(gpu: Gpu, programs: int = PROGRAMS) -> Iterator[list[Sampled]]:
-    """Interpret a few programs of each launch of the block, and no more: what it computes is not to be used."""
+def sample_launches(gpu: Gpu, programs: int | None = None) -> Iterator[list[Sampled]]:
+    """Interpret a few programs of each launch of the block, and no more: what it computes is not to be used.
+
+    Args:
+        gpu: whose tiles are taken.
+        programs: how many of each launch at most; None: between ``PROGRAMS``, fewer where they are long.
+    """
     from triton.runtime.interpreter import InterpreterBuilder
 
     from crosspt.kernels.tools.inspection import TARGETS
@@ -72,8 +79,7 @@ def sample_launches(gpu: Gpu, programs: int = PROGRAMS) -> Iterator[list[Sampled
     def sample(kernel: Any, grid: tuple[int, ...], args: tuple[Any, ...], warps: int, stages: int) -> None:
         whole = (*grid, 1, 1)[:3]
         total = math.prod(whole)
-        few = min(programs, total)
-        picks = [(2 * number + 1) * total // (2 * few) for number in range(few)]
+        picks: list[int] = []
         runs: list[Runs] = []
 
         def grid_dim(self: Any, *_: int) -> None:
@@ -83,12 +89,22 @@ def sample_launches(gpu: Gpu, programs: int = PROGRAMS) -> Iterator[list[Sampled
             runs.append(defaultdict(Counter))
             set_idx(self, *(int(i) for i in np.unravel_index(picks[number], whole)))
 
+        def interpret(few: int) -> None:
+            picks[:] = [(2 * number + 1) * total // (2 * few) for number in range(few)]
+            runs.clear()
+            start(kernel, (few,), args, warps, stages)
+
         with (
             mock.patch.object(InterpreterBuilder, "set_grid_dim", grid_dim),
             mock.patch.object(InterpreterBuilder, "set_grid_idx", grid_idx),
             _count_lines(runs),
         ):
-            start(kernel, (len(picks),), args, warps, stages)
+            few = programs
+            if few is None:
+                interpret(1)
+                recording.launches.pop()
+                few = min(max(LINES // sum(times.total() for times in runs[0].values()), PROGRAMS[0]), PROGRAMS[1])
+            interpret(min(few, total))
         share, done = total / len(picks), recording.launches.pop()
         unique = sum(
             min(float(np.count_nonzero(users)) * storage.unit * share, storage.size)

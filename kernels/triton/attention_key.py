@@ -10,8 +10,18 @@ from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.attention import Attention
 from crosspt.kernels.launch import launch, precision
 from crosspt.kernels.mixing import dot
-from crosspt.kernels.scores import Head, Keys, exp_difference, kept, load_rows, offset, scores, store_rows
-from crosspt.kernels.tiles import attention_tiles
+from crosspt.kernels.scores import (
+    Head,
+    Keys,
+    exp_difference,
+    kept,
+    load_numbers,
+    load_rows,
+    offset,
+    scores,
+    store_rows,
+)
+from crosspt.kernels.tiles import attention_tiles, whole_steps_apart
 
 
 class Rows(NamedTuple):
@@ -48,9 +58,53 @@ class Block(NamedTuple):
 
 
 @triton.jit
+def key_step(
+    x, keys, block, b_dk, b_dv, i_b, i_i, KEYS: tl.constexpr, VALUES: tl.constexpr,
+    CAUSAL: tl.constexpr, WHOLE: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """What BM queries from ``i_i`` on add to the gradients, all of which exist if WHOLE; see ``key_gradients``."""
+    ACC: tl.constexpr = b_dk.dtype
+    BN: tl.constexpr = block.b_k.shape[0]
+    BD: tl.constexpr = block.b_k.shape[1]
+    EARLY: tl.constexpr = BD <= 64  # dO is loaded beside Q, not behind the scores; of wider heads it would spill
+    Lq = x.Lq
+    i_h = block.i_h
+    i_row = i_b * x.H + i_h
+    head = Head(i_row, offset(x.p_bias, i_h * (Lq + x.n_keys - 1)), x.p_seed, x.dropout, Lq, x.n_keys)
+    p_query = x.p_query + i_b * x.stride_qb + i_h * x.stride_qh
+    p_grad = x.p_grad + i_b * x.stride_gb + i_h * x.stride_gh
+    p_stats = x.p_stats + i_row * 2 * Lq
+    o_j = block.i_j + tl.arange(0, BN)  # [BN]
+    o_i = i_i + tl.arange(0, BM)  # [BM]
+    b_q = load_rows(p_query, o_i, Lq, x.stride_qi, 1, D, BD, WHOLE)  # [BM, BD]
+    if EARLY:
+        b_do = load_rows(p_grad, o_i, Lq, x.stride_gi, x.stride_gd, D, BD, WHOLE)  # [BM, BD]
+    b_s = scores(block.b_k, b_q, head, keys, o_i[None, :], o_j[:, None], CAUSAL, ACC, PRECISION, WHOLE)  # [BN, BM]
+    if not EARLY:
+        b_do = load_rows(p_grad, o_i, Lq, x.stride_gi, x.stride_gd, D, BD, WHOLE)  # [BM, BD]
+    b_max = load_numbers(p_stats, o_i, Lq, float("inf"), WHOLE)  # no query, no weight [BM]
+    b_inv = load_numbers(p_stats + Lq, o_i, Lq, 0.0, WHOLE)  # [BM]
+    b_p = exp_difference(b_s, b_max[None, :]) * b_inv[None, :]  # [BN, BM]
+    b_zp = b_p  # [BN, BM]
+    if head.p_seed is not None:
+        m_kept = tl.trans(kept(head, keys.i_place, o_i, block.i_j, BN))  # [BN, BM]
+        b_zp = tl.where(m_kept, b_p, 0.0)
+    if VALUES:
+        b_dv = dot(b_zp.to(b_do.dtype), b_do, b_dv, PRECISION)
+    if KEYS:
+        b_delta = load_numbers(x.p_delta + i_row * Lq, o_i, Lq, 0.0, WHOLE)  # [BM]
+        b_dp = dot(block.b_v, tl.trans(b_do), tl.zeros_like(b_p), PRECISION)  # [BN, BM]
+        if head.p_seed is not None:
+            b_dp = tl.where(m_kept, b_dp * tl.full([1, 1], 1.0 / (1.0 - head.dropout), ACC), 0.0)
+        b_ds = b_p * (b_dp - b_delta[None, :])  # [BN, BM]
+        b_dk = dot(b_ds.to(b_q.dtype), b_q, b_dk, PRECISION)
+    return b_dk, b_dv
+
+
+@triton.jit
 def key_gradients(
     x, keys, block, b_dk, b_dv, i_b, i_lo, i_hi, KEYS: tl.constexpr, VALUES: tl.constexpr,
-    CAUSAL: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, PRECISION: tl.constexpr,
+    CAUSAL: tl.constexpr, APART: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """``b_dk + dS^T Q`` and ``b_dv + (Z * P)^T dO`` over the queries ``i_lo ... i_hi`` of one row [BN, BD].
 
@@ -66,46 +120,20 @@ def key_gradients(
         KEYS: whether the keys' gradient is asked for.
         VALUES: whether the values' is.
         CAUSAL: whether later keys are hidden.
+        APART: whether steps whose queries all exist are a loop of their own, which asks for none of them.
         D: width of the head.
         BM: queries a step.
         PRECISION: how float32 operands are multiplied.
     """
-    ACC: tl.constexpr = b_dk.dtype
-    BN: tl.constexpr = block.b_k.shape[0]
-    BD: tl.constexpr = block.b_k.shape[1]
-    EARLY: tl.constexpr = BD <= 64  # dO is loaded beside Q, not behind the scores; of wider heads it would spill
-    Lq = x.Lq
-    i_h = block.i_h
-    i_row = i_b * x.H + i_h
-    head = Head(i_row, offset(x.p_bias, i_h * (Lq + x.n_keys - 1)), x.p_seed, x.dropout, Lq, x.n_keys)
-    p_query = x.p_query + i_b * x.stride_qb + i_h * x.stride_qh
-    p_grad = x.p_grad + i_b * x.stride_gb + i_h * x.stride_gh
-    p_stats = x.p_stats + i_row * 2 * Lq
-    o_j = block.i_j + tl.arange(0, BN)  # [BN]
-    for i_i in range(i_lo, i_hi, BM):
-        o_i = i_i + tl.arange(0, BM)  # [BM]
-        b_q = load_rows(p_query, o_i, Lq, x.stride_qi, 1, D, BD)  # [BM, BD]
-        if EARLY:
-            b_do = load_rows(p_grad, o_i, Lq, x.stride_gi, x.stride_gd, D, BD)  # [BM, BD]
-        b_s = scores(block.b_k, b_q, head, keys, o_i[None, :], o_j[:, None], CAUSAL, ACC, PRECISION)  # [BN, BM]
-        if not EARLY:
-            b_do = load_rows(p_grad, o_i, Lq, x.stride_gi, x.stride_gd, D, BD)  # [BM, BD]
-        b_max = tl.load(p_stats + o_i, mask=o_i < Lq, other=float("inf"))  # no query, no weight [BM]
-        b_inv = tl.load(p_stats + Lq + o_i, mask=o_i < Lq, other=0.0)  # [BM]
-        b_p = exp_difference(b_s, b_max[None, :]) * b_inv[None, :]  # [BN, BM]
-        b_zp = b_p  # [BN, BM]
-        if head.p_seed is not None:
-            m_kept = tl.trans(kept(head, keys.i_place, o_i, block.i_j, BN))  # [BN, BM]
-            b_zp = tl.where(m_kept, b_p, 0.0)
-        if VALUES:
-            b_dv = dot(b_zp.to(b_do.dtype), b_do, b_dv, PRECISION)
-        if KEYS:
-            b_delta = tl.load(x.p_delta + i_row * Lq + o_i, mask=o_i < Lq, other=0.0)  # [BM]
-            b_dp = dot(block.b_v, tl.trans(b_do), tl.zeros_like(b_p), PRECISION)  # [BN, BM]
-            if head.p_seed is not None:
-                b_dp = tl.where(m_kept, b_dp * tl.full([1, 1], 1.0 / (1.0 - head.dropout), ACC), 0.0)
-            b_ds = b_p * (b_dp - b_delta[None, :])  # [BN, BM]
-            b_dk = dot(b_ds.to(b_q.dtype), b_q, b_dk, PRECISION)
+    if APART:
+        i_end = i_lo + tl.maximum(i_hi - i_lo, 0) // BM * BM
+        for i_i in range(i_lo, i_end, BM):
+            b_dk, b_dv = key_step(x, keys, block, b_dk, b_dv, i_b, i_i, KEYS, VALUES, CAUSAL, True, D, BM, PRECISION)
+        if i_end < i_hi:
+            b_dk, b_dv = key_step(x, keys, block, b_dk, b_dv, i_b, i_end, KEYS, VALUES, CAUSAL, False, D, BM, PRECISION)
+    else:
+        for i_i in range(i_lo, i_hi, BM):
+            b_dk, b_dv = key_step(x, keys, block, b_dk, b_dv, i_b, i_i, KEYS, VALUES, CAUSAL, False, D, BM, PRECISION)
     return b_dk, b_dv
 
 
@@ -120,8 +148,8 @@ def first_query(x, keys, i_j, CAUSAL: tl.constexpr):
 
 @triton.jit
 def key_tile(
-    x, keys, p_dkey, p_dvalue, i_x, i_h, i_j, PREFIX: tl.constexpr, CAUSAL: tl.constexpr, D: tl.constexpr,
-    BM: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
+    x, keys, p_dkey, p_dvalue, i_x, i_h, i_j, PREFIX: tl.constexpr, CAUSAL: tl.constexpr, APART: tl.constexpr,
+    D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradients of BN keys and values of head ``i_h`` from ``i_j`` on: of task ``i_x``, PREFIX, or of row ``i_x``."""
     ACC: tl.constexpr = x.p_stats.dtype.element_ty
@@ -139,10 +167,12 @@ def key_tile(
             i_b = tl.full([], 0, tl.int64) + i
             i_hi = tl.where(tl.load(x.p_task_ids + i_b) == i_x, x.Lq, 0)
             b_dk, b_dv = key_gradients(
-                x, keys, block, b_dk, b_dv, i_b, i_lo, i_hi, KEYS, VALUES, CAUSAL, D, BM, PRECISION
+                x, keys, block, b_dk, b_dv, i_b, i_lo, i_hi, KEYS, VALUES, CAUSAL, APART, D, BM, PRECISION
             )
     else:
-        b_dk, b_dv = key_gradients(x, keys, block, b_dk, b_dv, i_x, i_lo, x.Lq, KEYS, VALUES, CAUSAL, D, BM, PRECISION)
+        b_dk, b_dv = key_gradients(
+            x, keys, block, b_dk, b_dv, i_x, i_lo, x.Lq, KEYS, VALUES, CAUSAL, APART, D, BM, PRECISION
+        )
     p_first = (i_x * keys.count * x.H + i_h) * D
     if KEYS:
         store_rows(p_dkey + p_first, o_j, keys.count, x.H * D, b_dk, D, BD)
@@ -158,14 +188,15 @@ def attention_key_kernel(
     p_prefix_key, p_prefix_value, p_task_ids, p_seed, dropout: tl.float64, B, H, Lq, Lk, T, m,
     stride_qb, stride_qh, stride_qi, stride_kb, stride_kh, stride_kj, stride_vb, stride_vh, stride_vj,
     stride_pt, stride_ph, stride_pj, stride_rt, stride_rh, stride_rj, stride_gb, stride_gi, stride_gh, stride_gd,
-    CAUSAL: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr,
+    CAUSAL: tl.constexpr, APART: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BD: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """First the programs over prefixes, BN keys of one task and head each, then those over the rows' own keys.
 
     Arguments that are not named here are those of ``attention_kernel`` and ``attention_query_kernel``. Written, unless
     None: ``p_dkey`` and ``p_dvalue`` (B, Lk, H, D), ``p_dprefix_key`` and ``p_dprefix_value`` (T, m, H, D). Read:
-    ``p_delta`` (B, H, Lq), or None when no keys need a gradient. ``B`` is the batch.
+    ``p_delta`` (B, H, Lq), or None when no keys need a gradient. ``B`` is the batch. With ``APART`` steps whose queries
+    all exist are a loop of their own.
     """
     n_keys = m + Lk
     x = Rows(
@@ -185,7 +216,9 @@ def attention_key_kernel(
             p_k = p_prefix_key + i_t * stride_pt + i_h * stride_ph
             p_v = p_prefix_value + i_t * stride_rt + i_h * stride_rh
             prefix = Keys(p_k, p_v, None, stride_pj, stride_rj, 0, 0, m)
-            key_tile(x, prefix, p_dprefix_key, p_dprefix_value, i_t, i_h, i_j, True, CAUSAL, D, BM, BN, BD, PRECISION)
+            key_tile(
+                x, prefix, p_dprefix_key, p_dprefix_value, i_t, i_h, i_j, True, CAUSAL, APART, D, BM, BN, BD, PRECISION
+            )
     elif p_dkey is not None or p_dvalue is not None:
         i_tile -= n_prefix
         n_j = tl.cdiv(Lk, BN)
@@ -196,7 +229,7 @@ def attention_key_kernel(
         p_k = p_key + i_b * stride_kb + i_h * stride_kh
         p_v = p_value + i_b * stride_vb + i_h * stride_vh
         own = Keys(p_k, p_v, offset(p_mask, i_b * Lk), stride_kj, stride_vj, 1, m, Lk)
-        key_tile(x, own, p_dkey, p_dvalue, i_b, i_h, i_j, False, CAUSAL, D, BM, BN, BD, PRECISION)
+        key_tile(x, own, p_dkey, p_dvalue, i_b, i_h, i_j, False, CAUSAL, APART, D, BM, BN, BD, PRECISION)
 
 
 def attention_key(
@@ -223,7 +256,8 @@ def attention_key(
     """
     batch, heads, _, width = x.query.shape
     _, _, keys, tasks, length = x.counts
-    tiles = attention_tiles("attention_key", width, grad.dtype, tile_class(grad.device), x.seed is not None)
+    gpu = tile_class(grad.device)
+    tiles = attention_tiles("attention_key", width, grad.dtype, gpu, x.seed is not None)
     programs = 0
     if dprefix_key is not None or dprefix_value is not None:
         programs += tasks * heads * -(-length // tiles.BN)
@@ -233,6 +267,6 @@ def attention_key(
         launch(
             attention_key_kernel, (programs,), grad,
             dkey, dvalue, dprefix_key, dprefix_value, grad, stats, delta, *x.operands, batch, *x.counts, *x.strides,
-            *grad.stride(), x.causal, width, *tiles[:3], precision(grad.dtype),
-            num_warps=tiles.num_warps, num_stages=tiles.num_stages,
+            *grad.stride(), x.causal, whole_steps_apart(tiles.BD, gpu), width, *tiles[:3],
+            precision(grad.dtype), num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip

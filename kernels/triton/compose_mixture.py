@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixed_tiles import mixture_tiles
 from crosspt.kernels.mixing import (
@@ -161,7 +162,7 @@ def compose_mixture(
         weight: whether the encoder is, in the operands' dtype.
     """
     x = mixture
-    tiles = mixture_tiles(x.width, x.num_sources, x.weights.dtype)
+    tiles = mixture_tiles(x.width, x.num_sources, x.weights.dtype, tile_class(x.weights.device), x.by_row)
     accumulator = torch.float64 if x.operand is torch.float64 else torch.float32
     columns = -(-x.width // tiles.BN)
 

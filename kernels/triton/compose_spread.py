@@ -4,6 +4,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosspt.kernels.architecture import tile_class
 from crosspt.kernels.launch import Composition, launch
 from crosspt.kernels.mixing import (
     Gradient,
@@ -227,7 +228,7 @@ def compose_spread(
         dots: shares of dalpha (patches, G, N); None without ``dlogits``.
     """
     x = mixture
-    tiles = spread_tiles(x.length, x.width, x.operand)
+    tiles = spread_tiles(x.length, x.width, x.operand, tile_class(grad.device), x.by_row)
     plane = -(-x.length // tiles.BI) * -(-x.width // tiles.BN)
     programs = 0
     if dsources is not None:

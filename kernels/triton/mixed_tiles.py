@@ -22,14 +22,15 @@ class MixtureTiles(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def mixture_tiles(width: int, sources: int, dtype: torch.dtype) -> MixtureTiles:
+def mixture_tiles(width: int, sources: int, dtype: torch.dtype, architecture: str, by_row: bool) -> MixtureTiles:
     """Tiles of the launch that mixes once, for n sources of a dtype and prompts of d columns.
 
     A program waits for each 16 sources and takes its weights anew: where they are many, few wide programs take less.
-    In float32 those would spill.
+    In float32 those would spill, and on sm_86 programs of 8 warps where each row has weights of its own.
     """
-    wide = sources > 16 and dtype.itemsize == 2
-    return MixtureTiles(64, fit(width, 256 if wide else 128, 16), 16, 8, 3)
+    columns = fit(width, 256 if sources > 16 and dtype.itemsize == 2 else 128, 16)
+    groups, warps = (32, 4) if by_row and architecture == "sm_86" else (64, 8)
+    return MixtureTiles(groups, columns, 16, warps, 3)
 
 
 class EncodeTiles(NamedTuple):

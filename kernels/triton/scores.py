@@ -49,11 +49,21 @@ def offset(p_x, o_x):
 
 
 @triton.jit
-def load_rows(p_x, o_r, n_rows, stride_r, stride_d, D: tl.constexpr, BD: tl.constexpr):
-    """Rows ``o_r`` of one head [BR, BD]; 0 beyond ``n_rows`` rows and D columns."""
+def load_rows(p_x, o_r, n_rows, stride_r, stride_d, D: tl.constexpr, BD: tl.constexpr, WHOLE: tl.constexpr = False):
+    """Rows ``o_r`` of one head [BR, BD], all there if WHOLE; 0 beyond D columns, else beyond ``n_rows`` rows too."""
     o_d = tl.arange(0, BD)  # [BD]
     p_r = p_x + o_r.to(tl.int64)[:, None] * stride_r + o_d[None, :] * stride_d  # [BR, BD]
+    if WHOLE:
+        return tl.load(p_r, mask=(o_d < D)[None, :], other=0.0)
     return tl.load(p_r, mask=(o_r < n_rows)[:, None] & (o_d < D)[None, :], other=0.0)
+
+
+@triton.jit
+def load_numbers(p_x, o_x, n, other, WHOLE: tl.constexpr):
+    """The numbers ``o_x``; ``other`` beyond n, of which there are enough if WHOLE."""
+    if WHOLE:
+        return tl.load(p_x + o_x)
+    return tl.load(p_x + o_x, mask=o_x < n, other=other)
 
 
 @triton.jit
@@ -65,7 +75,10 @@ def store_rows(p_x, o_r, n_rows, stride_r, b_x, D: tl.constexpr, BD: tl.constexp
 
 
 @triton.jit
-def scores(b_x, b_y, head, keys, o_i, o_j, CAUSAL: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr):
+def scores(
+    b_x, b_y, head, keys, o_i, o_j,
+    CAUSAL: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr, WHOLE: tl.constexpr = False,
+):  # fmt: skip
     """``Q K^T + bias`` on a tile; minus infinity where a query does not see the key, anything where there is none.
 
     Args:
@@ -78,11 +91,14 @@ def scores(b_x, b_y, head, keys, o_i, o_j, CAUSAL: tl.constexpr, ACC: tl.constex
         CAUSAL: whether later keys are hidden.
         ACC: type of the scores.
         PRECISION: "ieee" or "tf32", how float32 operands are multiplied.
+        WHOLE: whether all of the queries exist.
     """
     b_s = dot(b_x, tl.trans(b_y), tl.zeros([b_x.shape[0], b_y.shape[0]], ACC), PRECISION)
     # Numbers of keys and queries that exist, so that no load asks for each element whether it is there.
     o_y = tl.maximum(tl.minimum(o_j, keys.count - 1), 0)
-    o_x = tl.minimum(o_i, head.Lq - 1)
+    o_x = o_i
+    if not WHOLE:
+        o_x = tl.minimum(o_i, head.Lq - 1)
     if head.p_bias is not None:  # first the rows of the tile, whose addresses a loop over its columns keeps
         if o_i.shape[1] == 1:
             p_b = head.p_bias + (head.Lq - 1 - o_x) + (keys.i_first + o_y)

@@ -183,12 +183,7 @@ def test_a_wrong_command_line_gets_one_line(arguments, message, capsys):
 @pytest.mark.timeout(1200)
 def test_every_kernel_fits_consumer_cards():
     rows = inspect(["sm_86", "sm_89", "sm_120"])
-    problems = [row for row in rows if row.problem]
-    assert {(row.kernel, row.variant) for row in problems} <= {
-        ("compose_spread_kernel", "rows' weights, added"),
-        ("compose_mixture_kernel", "long prompts, rows' weights, added"),
-    }
-    assert {(row.stack_bytes, row.local_bytes, row.registers) for row in problems} <= {(8, 0, 80)}
+    assert [row.problem for row in rows if row.problem] == []
     assert max(row.shared_bytes for row in rows) <= 99 * 1024
 
 

@@ -66,7 +66,7 @@ MOST_SLOTS = {
     ("attention_kernel", 128): 760,
     ("attention_query_kernel", 64): 700,
     ("attention_query_kernel", 128): 850,
-    ("attention_key_kernel", 64): 690,
+    ("attention_key_kernel", 64): 560,
     ("attention_key_kernel", 128): 990,
     ("attention_bias_kernel", 64): 880,
     ("attention_bias_kernel", 128): 1380,
