@@ -18,7 +18,7 @@ def test_list() -> None:
         assert f" {name}" in outcome.stdout
     content = crosspt("experiment", "--list", "--json").json()
     assert [row["name"] for row in content["experiments"]] == list(load_definitions())
-    assert content["experiments"][0]["cells"] == {"embedded": 18, "glue": 18, "group2": 18}
+    assert content["experiments"][0]["cells"] == {"embedded": 18, "glue": 18, "group2": 18, "plain": 18}
 
 
 def test_dry_run_writes_nothing(workspace: Workspace, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_settings_from_yaml(workspace: Workspace, tmp_path: Path) -> None:
         ([], "name an experiment; --list shows them"),
         (["figure-33"], "unknown experiment 'figure-33'; did you mean 'figure-3'?"),
         (["figure-3", "--suite", "group2"], "figure-3 is for the suites embedded, glue, got 'group2'"),
-        (["figure-3", "--suite", "super"], "--suite must be embedded or glue or group2, got super"),
+        (["figure-3", "--suite", "super"], "--suite must be embedded or glue or group2 or plain, got super"),
         (["figure-3", "--scheme", "SL,ZZ"], "scheme: expected S[I][L][P[I]][number or N] or P[I]"),
         (["figure-3", "--tasks", "syn_mrpcc"], "unknown task 'syn_mrpcc', did you mean syn_mrpc"),
         (["figure-3", "--shots", "8,x"], "figure-3: shots must be int or null, got 'x'"),
