@@ -6,7 +6,7 @@ the lanes that run, padding included: 2 M N K a dot, one an element of other ari
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import triton
 from torch._inductor import config
+from torch._inductor.async_compile import AsyncCompile
 from torch._inductor.graph import GraphLowering
 from torch._inductor.scheduler import NopKernelSchedulerNode
 from torch.utils._python_dispatch import _disable_current_modes
@@ -28,13 +29,16 @@ TEMPLATE = "template"
 
 
 @contextmanager
-def count_compilations() -> Iterator[dict[str, Count]]:
+def count_compilations(*, run: bool = True) -> Iterator[dict[str, Count]]:
     """Count the kernels of everything that is compiled in the block.
 
     Each node that is left after fusion is a launch, with the bytes of the buffers it reads and writes; Inductor has no
     other figure for requested bytes. Those of a template, such as flex attention's, are counted whole: Inductor's own
     figure takes every operand for one of the output's size. Operations are those of library calls; Inductor counts no
     others. Yields counts of ``forward`` and ``backward``.
+
+    Args:
+        run: whether what is compiled computes; if not, its own kernels are left out, and a C++ compiler's time with them.
     """
     counts = {"forward": Count(), "backward": Count()}
     compile_to_module: Callable[..., Any] = GraphLowering.compile_to_module
@@ -54,6 +58,7 @@ def count_compilations() -> Iterator[dict[str, Count]]:
     with (
         mock.patch.object(GraphLowering, "compile_to_module", compile_and_count),
         config.patch(force_disable_caches=True),
+        nullcontext() if run else mock.patch.object(AsyncCompile, "cpp_pybinding", lambda *_: lambda *_: None),
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", "dynamo_pgo force disabled")

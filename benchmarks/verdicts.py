@@ -80,7 +80,7 @@ def _grown(two: Count, three: Count, rows: int) -> Count:
 def _count(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, Count]:
     batch = operation.make_batch(shape)
     if peer.counted_by == "Inductor's scheduler":
-        with count_compilations() as planned:
+        with count_compilations(run=False) as planned:
             _run(peer, batch)
         eager = _count(operation, operation.peers["eager" if operation is ATTENTION else "torch"], shape)
         for name, counted in planned.items():

@@ -74,3 +74,22 @@ def test_our_operators_are_looked_into() -> None:
         output.backward(gradient)
     assert 1 <= count.launches <= 3
     assert all(name.endswith("_kernel") for name in count.operations)
+
+
+@pytest.mark.slow
+def test_what_the_compiler_plans_is_counted_without_being_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor.codecache import CppPythonBindingsCodeCache
+
+    from benchmarks.kernels import count_compilations
+
+    for name in ("load_pybinding", "load_pybinding_async"):
+        monkeypatch.setattr(CppPythonBindingsCodeCache, name, None)  # would call a C++ compiler
+    values, weight = torch.rand(8, 16, requires_grad=True), torch.rand(16, 4)
+    with count_compilations(run=False) as planned:
+        out = torch.compile(lambda: (values.exp() + 1) @ weight)()
+        out.backward(torch.ones_like(out))
+    assert out.shape == (8, 4)
+    fused, product = planned["forward"].launched
+    assert fused.bytes == 2 * values.nbytes
+    assert product.flops == 2 * 8 * 16 * 4
+    assert planned["backward"].launches == 2
