@@ -1,7 +1,8 @@
 """Causal language models: what is read from the cache is what rows with their prompts give, each row as if alone."""
 
 from collections.abc import Iterator
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -53,52 +54,73 @@ def test_every_family_is_tried() -> None:
     assert set(SETTINGS) == set(CAUSAL)
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("mode", ["full", "isolated"])
+OPTIONS: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
+BEAMS: dict[str, Any] = {**OPTIONS, "num_beams": 3, "num_return_sequences": 2}
+MODES: tuple[PrefixMode, ...] = ("full", "isolated")
+SIDES = ("right", "left")
+
+
+class Alone(NamedTuple):
+    """What a plain model makes of one row behind its prompt."""
+
+    text: Tensor
+    logits: Tensor
+    answer: Tensor
+    beams: Tensor
+    likelihoods: Tensor
+
+
+def answers_alone(model: CrossPTModel, inputs: dict[str, Tensor]) -> Iterator[Alone]:
+    plain, embedding = model.base_model, model.get_input_embeddings()
+    for text, embeds in alone(model, inputs):
+        found = []
+        for tokens in (label[label >= 0] for label in LABELS):
+            rows = torch.cat([embeds, embedding(tokens[None])], dim=1)
+            told = plain(inputs_embeds=rows).logits[0, -len(tokens) - 1 : -1].log_softmax(-1)
+            found.append(told.gather(1, tokens[:, None]).sum())
+        logits = plain(inputs_embeds=embeds).logits[0, M:]
+        answer = plain.generate(inputs_embeds=embeds, **OPTIONS)[0]
+        yield Alone(text, logits, answer, plain.generate(inputs_embeds=embeds, **BEAMS), torch.stack(found))
+
+
 @pytest.mark.parametrize("model_type", CAUSAL)
-def test_rows_are_what_each_is_alone(model_type: str, mode: PrefixMode, side: str) -> None:
-    model, inputs = make_model(model_type, mode), batch(side)
-    with torch.no_grad():
+@torch.no_grad()
+def test_rows_are_what_each_is_alone(model_type: str) -> None:
+    wanted = list(answers_alone(make_model(model_type, "full"), batch()))
+    for mode, side in product(MODES, SIDES):
+        model, inputs = make_model(model_type, mode), batch(side)
         logits = model(**inputs).logits[:, -inputs["input_ids"].shape[1] :]
         states, mask = model.encode(**inputs)
         ranked = model.family.log_likelihoods(model.base_model, states, mask, LABELS)
-        options: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
-        answers = model.family.answer(model.base_model, states, mask, **options)
-        generated = model.generate(**inputs, **options)
-        beams = model.generate(**inputs, **options, num_beams=3, num_return_sequences=2)
-        for row, (text, embeds) in enumerate(alone(model, inputs)):
-            whole = model.base_model(inputs_embeds=embeds).logits[0]
-            torch.testing.assert_close(logits[row, : len(text)], whole[M:], rtol=1e-5, atol=1e-5)
-            wanted = model.base_model.generate(inputs_embeds=embeds, **options)[0]
-            assert torch.equal(answers[row], wanted)
-            assert torch.equal(generated[row, -len(text) - 4 :], torch.cat([text, wanted]))
-            several = model.base_model.generate(inputs_embeds=embeds, **options, num_beams=3, num_return_sequences=2)
-            assert torch.equal(beams[2 * row : 2 * row + 2, -4:], several)
-            for label, found in zip(LABELS, ranked[row], strict=True):
-                tokens = label[label >= 0]
-                rows = torch.cat([embeds, model.get_input_embeddings()(tokens[None])], dim=1)
-                told = model.base_model(inputs_embeds=rows).logits[0, -len(tokens) - 1 : -1].log_softmax(-1)
-                torch.testing.assert_close(found, told.gather(1, tokens[:, None]).sum(), rtol=1e-5, atol=1e-5)
+        answers = model.family.answer(model.base_model, states, mask, **OPTIONS)
+        generated = model.generate(**inputs, **OPTIONS)
+        beams = model.generate(**inputs, **BEAMS)
+        for row, one in enumerate(wanted):
+            torch.testing.assert_close(logits[row, : len(one.text)], one.logits, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(ranked[row], one.likelihoods, rtol=1e-5, atol=1e-5)
+            assert torch.equal(answers[row], one.answer)
+            assert torch.equal(generated[row, -len(one.text) - 4 :], torch.cat([one.text, one.answer]))
+            assert torch.equal(beams[2 * row : 2 * row + 2, -4:], one.beams)
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("model_type", CAUSAL)
-def test_loss_and_gradients_are_those_of_rows_with_prompts(model_type: str, side: str) -> None:
-    found = {}
-    for mode in ("full", "isolated"):
+def test_loss_and_gradients_are_those_of_rows_with_prompts(model_type: str) -> None:
+    model = make_model(model_type, "full").train()
+    losses = []
+    for text, embeds in alone(model, batch()):
+        told = model.base_model(inputs_embeds=embeds).logits[0, M - 1 : -1].log_softmax(-1)
+        losses.append(told.gather(1, text[:, None]).neg().flatten())
+    wanted = torch.cat(losses).mean()
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    truth = torch.autograd.grad(wanted, learned)
+    assert all(gradient.abs().sum() > 0 for gradient in truth)
+    for mode, side in product(MODES, SIDES):
         model, inputs = make_model(model_type, mode).train(), batch(side)
         labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
         loss = model(**inputs, labels=labels).loss
-        loss.backward()
-        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-        found[mode] = (loss.detach(), gradients)
-        losses = []
-        for text, embeds in alone(model, inputs):
-            told = model.base_model(inputs_embeds=embeds).logits[0, M - 1 : -1].log_softmax(-1)
-            losses += told.gather(1, text[:, None]).neg().flatten().tolist()
-        torch.testing.assert_close(loss.item(), sum(losses) / len(losses), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found["isolated"], found["full"], rtol=1e-4, atol=1e-5)
-    assert all(gradient.abs().sum() > 0 for gradient in found["full"][1].values())
+        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(torch.autograd.grad(loss, learned), truth, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("model_type", ["mistral", "gemma2", "gemma3_text"])
