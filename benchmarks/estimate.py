@@ -134,7 +134,7 @@ class _Counting(ast.NodeTransformer):
         """The node, with what counts it in front."""
         node = self.generic_visit(node)
         if isinstance(node, ast.FunctionDef):
-            (counted,) = ast.parse(f"with count_lines_of({self.file!r}) as lines_: pass").body
+            counted: Any = ast.parse(f"with count_lines_of({self.file!r}) as lines_: pass").body[0]
             counted.body = node.body
             node.body = [counted]
         if not isinstance(node, ast.stmt) or isinstance(node, ast.FunctionDef):
