@@ -38,7 +38,7 @@ def count_compilations(*, run: bool = True) -> Iterator[dict[str, Count]]:
     others. Yields counts of ``forward`` and ``backward``.
 
     Args:
-        run: whether what is compiled computes; if not, its own kernels are left out, and a C++ compiler's time with them.
+        run: whether what is compiled computes; if not, Inductor's own kernels do nothing and no C++ is compiled.
     """
     counts = {"forward": Count(), "backward": Count()}
     compile_to_module: Callable[..., Any] = GraphLowering.compile_to_module
@@ -58,7 +58,7 @@ def count_compilations(*, run: bool = True) -> Iterator[dict[str, Count]]:
     with (
         mock.patch.object(GraphLowering, "compile_to_module", compile_and_count),
         config.patch(force_disable_caches=True),
-        nullcontext() if run else mock.patch.object(AsyncCompile, "cpp_pybinding", lambda *_: lambda *_: None),
+        nullcontext() if run else mock.patch.object(AsyncCompile, "cpp_pybinding", return_value=lambda *_: None),
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
