@@ -107,6 +107,16 @@ def write_weights(
     write_json(folder / config_name, header)
 
 
+def read_tensors(path: Path, owner: str = "") -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and the tensors of a safetensors file; ValueError, which begins with the owner, for another."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return file.metadata() or {}, tensors
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{owner}{path} is not a readable safetensors file: {error}") from None
+
+
 def read_weights(folder: Path, weights_name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The header and the tensors of a file that :func:`write_weights` wrote.
 
@@ -116,12 +126,7 @@ def read_weights(folder: Path, weights_name: str) -> tuple[dict[str, Any], dict[
     weights = folder / weights_name
     if not weights.is_file():
         raise ValueError(f"from_pretrained: {folder} holds no {weights_name}")
-    try:
-        with safe_open(weights, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"from_pretrained: {weights} is not a readable safetensors file: {error}") from None
+    metadata, state = read_tensors(weights, "from_pretrained: ")
     if "crosspt" not in metadata:
         raise ValueError(f"from_pretrained: {weights} was not written by CrossPT")
     return _check_header(weights, parse_json(metadata["crosspt"], weights)), state

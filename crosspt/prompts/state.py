@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from crosspt.config.files import decode_json
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.storage import WEIGHTS_NAME
+from crosspt.storage import WEIGHTS_NAME, read_tensors
 
 BANK = "embedding.bank."
 HEADER = "_extra_state"  # torch's name for what get_extra_state gives
@@ -61,10 +59,7 @@ def load_state(folder: str | os.PathLike[str]) -> tuple[CrossPTConfig, dict[str,
         ValueError: the file is damaged or another model's.
     """
     path = Path(folder) / STATE_NAME
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"from_pretrained: {path} is not a readable safetensors file: {error}") from None
+    _, state = read_tensors(path, "from_pretrained: ")
     if HEADER not in state:
         raise ValueError(f"from_pretrained: {path} was not written by CrossPT")
     config, base_model = unpack_header(state.pop(HEADER), str(path))

@@ -12,38 +12,14 @@ from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.config.prompts import PrefixMode
 from crosspt.models.family import ENCODER_DECODERS, describe, width
 from tests.models.encoder_decoder_models import POSITIONS, SETTINGS, VOCABULARY, make_encoder_decoder, make_plain
+from tests.models.prompted import BEAMS, LABELS, OPTIONS, TASKS, M, batch, prompt
 
-TASKS = ["a", "b", "c"]
-M = 5
-LENGTHS = (6, 2, 4, 6)
-TASK_IDS = torch.tensor([0, 2, 1, 2])
-LABELS = torch.tensor([[7, 8, 1, -100], [9, 1, -100, -100], [7, 9, 8, 1]])
-OPTIONS: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
-BEAMS: dict[str, Any] = {**OPTIONS, "num_beams": 3, "num_return_sequences": 2}
 MODELS = [*ENCODER_DECODERS, "umt5"]
 SCALED = [kind for kind, settings in SETTINGS.items() if "scale_embedding" in settings]
 
 
 def make_model(model_type: str, mode: PrefixMode = "full", **settings: Any) -> CrossPTModel:
-    config = CrossPTConfig(tasks=TASKS, prompt_length=M, prefix_mode=mode)
-    model = CrossPTModel(make_encoder_decoder(model_type, **settings), config).eval()
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.normal_(std=0.5)
-    return model
-
-
-def batch(side: str = "right") -> dict[str, Tensor]:
-    torch.manual_seed(2)
-    longest = max(LENGTHS)
-    ids = torch.zeros(len(LENGTHS), longest, dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for row, length in enumerate(LENGTHS):
-        place = slice(0, length) if side == "right" else slice(longest - length, longest)
-        ids[row, place], mask[row, place] = torch.randint(3, VOCABULARY, (length,)), 1
-    return {"input_ids": ids, "attention_mask": mask, "task_ids": TASK_IDS}
+    return prompt(make_encoder_decoder(model_type, **settings), mode)
 
 
 def alone(model: CrossPTModel, inputs: dict[str, Tensor]) -> Iterator[Tensor]:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from crosspt.config.files import decode_json, parse_json
 from crosspt.config.values import check_types
 from crosspt.runs.travel.adapters import COLUMNS, CONFIG_NAME, EMBEDDINGS, ROWS, WEIGHTS_NAME
+from crosspt.storage import read_tensors
 
 PICKLE_NAME = "adapter_model.bin"  # of PEFT before safetensors, and of DePT
 DEPT = "PROMPT_TUNING_LORA"
@@ -174,12 +174,7 @@ def _load_weights(folder: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]
         if not isinstance(tensors, dict):
             raise ValueError(f"{path} must hold tensors by name, got {type(tensors).__name__}")
         return path, tensors, {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file: {error}") from None
+    metadata, tensors = read_tensors(path)
     if "crosspt" not in metadata:
         return path, tensors, {}
     origin = parse_json(metadata["crosspt"], path)
