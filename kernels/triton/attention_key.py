@@ -267,6 +267,6 @@ def attention_key(
         launch(
             attention_key_kernel, (programs,), grad,
             dkey, dvalue, dprefix_key, dprefix_value, grad, stats, delta, *x.operands, batch, *x.counts, *x.strides,
-            *grad.stride(), x.causal, whole_steps_apart(tiles.BD, gpu), width, *tiles[:3],
-            precision(grad.dtype), num_warps=tiles.num_warps, num_stages=tiles.num_stages,
+            *grad.stride(), x.causal, whole_steps_apart(tiles.BD, grad.dtype, gpu), width,
+            *tiles[:3], precision(grad.dtype), num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip

@@ -163,7 +163,7 @@ def prepend_prompts(
     """X (B, m + L, d) in the table's dtype."""
     (batch, tokens), (tasks, length, width) = input_ids.shape, prompts.shape
     out = torch.empty((batch, length + tokens, width), dtype=table.dtype, device=table.device)
-    tiles = copy_tiles(width, table.dtype)
+    tiles = copy_tiles(width, table.dtype, offsets is not None)
     grid = (-(-batch * length // tiles.BR) + -(-batch * tokens // tiles.BR),)
     if grid[0]:
         launch(

@@ -134,10 +134,16 @@ class CopyTiles(NamedTuple):
 
 
 @lru_cache(maxsize=512)
-def copy_tiles(width: int, dtype: torch.dtype) -> CopyTiles:
-    """Tiles for moving rows of d elements: of up to 4 bytes, four loads of 16 bytes a thread and step."""
-    columns = fit(width, 512 if dtype.itemsize == 2 else 256, 16)
-    return CopyTiles((8192 if dtype.itemsize == 2 else 2048) // columns, columns, 8 if dtype.itemsize == 2 else 4)
+def copy_tiles(width: int, dtype: torch.dtype, added: bool = False) -> CopyTiles:
+    """Tiles for moving rows of d elements: of up to 4 bytes, four loads of 16 bytes a thread and step.
+
+    Where rows are ``added`` to them, float32 takes half as many of each: with more it would spill on sm_120.
+    """
+    if dtype.itemsize == 2:
+        columns = fit(width, 512, 16)
+        return CopyTiles(8192 // columns, columns, 8)
+    columns = fit(width, 256, 16)
+    return CopyTiles((1024 if added else 2048) // columns, columns, 4)
 
 
 class RowSumTiles(NamedTuple):
@@ -243,14 +249,15 @@ def attention_tiles(
     return AttentionTiles(rows, keys, columns, warps, stages)
 
 
-def whole_steps_apart(columns: int, architecture: str) -> bool:
+def whole_steps_apart(columns: int, dtype: torch.dtype, architecture: str) -> bool:
     """Whether the launch of the keys goes over queries that all exist in a loop of its own.
 
-    That takes 6 to 27 % of the loop's instructions away, and 10 to 50 registers more: with 128 columns it spills, and
-    on sm_86 it does in some combinations. On gfx942 a multiprocessor would hold one program instead of two.
+    That takes 6 to 27 % of the loop's instructions away, and 10 to 50 registers more: with 128 columns or float32 it
+    spills, and on sm_86 it does in some combinations. On gfx942 a multiprocessor would hold one program instead of two.
 
     Args:
         columns: of a tile, those of a head or more.
+        dtype: of queries, keys and values.
         architecture: a class of ``crosspt.kernels.architecture``.
     """
-    return columns <= 64 and architecture not in ("sm_86", "gfx942")
+    return columns <= 64 and dtype.itemsize == 2 and architecture not in ("sm_86", "gfx942")
