@@ -54,7 +54,7 @@ class Causal(Family):
     def forward(self, base_model: Any, inputs: dict[str, Any], labels: Tensor | None, **kwargs: Any) -> Any:
         """The model's output: logits of rows with their prompts (B, m + L, V), or of the text alone (B, L, V).
 
-        With labels and ``logits_to_keep``, rows end together and have so many logits, their last (B, logits_to_keep, V).
+        With labels and ``logits_to_keep``, rows end together and have so many logits, their last.
         """
         text = PromptedText(**inputs)
         if labels is not None and kwargs.get("logits_to_keep"):
