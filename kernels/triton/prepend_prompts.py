@@ -53,10 +53,8 @@ def copy_rows(
             b_more = tl.load(p_more + o_more[:, None] + o_c[None, :], mask=m_in, other=0.0)  # [BR, BC]
             WIDE: tl.constexpr = b_x.dtype == tl.float64 or b_more.dtype == tl.float64
             ACC: tl.constexpr = tl.float64 if WIDE else tl.float32
-            if b_factors is None:
-                b_x = b_x.to(ACC) + b_more.to(ACC)
-            else:  # factors of float64 widen the others
-                b_x = b_x.to(ACC) * b_factors[:, None] * b_more
+            # Factors of float64 widen the others.
+            b_x = b_x.to(ACC) + b_more.to(ACC) if b_factors is None else b_x.to(ACC) * b_factors[:, None] * b_more
         tl.store(
             p_out + o_out[:, None] + o_c[None, :], b_x.to(p_out.dtype.element_ty), mask=m_row[:, None] & m_c[None, :]
         )

@@ -149,7 +149,8 @@ GIVEN_FAULTS: list[Fault] = [
         ("tests/functional/test_arguments.py::test_bad_gains",)),
     Fault("crosspt/functional/validation.py", "check_gain", "offsets is not None", "False",
         ("tests/functional/test_arguments.py::test_bad_gains",)),
-    Fault("crosspt/methods/mpt.py", "ScaledPrompts.forward", "put_in_front(self.prompts[None], task_ids, input_ids, embedding, gain=gain)",
+    Fault("crosspt/methods/mpt.py", "ScaledPrompts.forward",
+        "put_in_front(self.prompts[None], task_ids, input_ids, embedding, gain=gain)",
         "put_in_front(self.compose(), task_ids, input_ids, embedding)",
         ("tests/methods/test_prompts.py::test_the_operation_is_taken_where_the_embedding_is_a_lookup",)),
 ]  # fmt: skip
