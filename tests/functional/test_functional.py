@@ -159,6 +159,9 @@ def test_a_gain_is_multiplied_before_the_product_is_rounded(dtype: torch.dtype) 
         out = module.prepend_prompts(prompts, ids[0], ids, table, gain=(part, part))
         assert out.dtype == dtype
         assert out[0, 0].item() == 1 + 2 * eps  # of 1 + 1.5 eps and a little
+    gain = torch.full((1, 1), 1.5, dtype=dtype), torch.full((1, 1), 1 - eps / 16)
+    out = functional.prepend_prompts(prompts, ids[0], ids, table, gain=gain)
+    assert out[0, 0].item() == 1.5 + eps  # of 1.5 + 1.4 eps; prompt times u alone would round to 1.5 + 2 eps
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
