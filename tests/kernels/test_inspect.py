@@ -195,7 +195,7 @@ def kernel_rows():
 @pytest.mark.slow
 def test_every_kernel_compiles_without_spills(kernel_rows):
     assert [row.problem for row in kernel_rows if row.problem] == []
-    assert len(kernel_rows) * len(DEFAULT_TARGETS) <= 480
+    assert len(kernel_rows) * len(DEFAULT_TARGETS) <= 500
 
 
 @pytest.mark.slow

@@ -113,9 +113,11 @@ def _launched() -> Iterator[Variant]:
         name = "offsets" if dtype is table else "float32 parameters, offsets"
         yield from record(name, table, _prepended, table, dtype)
         yield from record(name, table, sum_task_rows, _rows(table), _ids(B), T, LENGTH, dtype, L, dtype)
-        name = "gain" if dtype is table else "float32 parameters, gain"
-        yield from record(name, table, _scaled, table, dtype)
-        yield from record(name, table, prepend_gain, _rows(table), _ids(B), *_gained(dtype), [True] * 3)
+    for table in (half, FLOAT32):
+        yield from record("float32 parameters, gain", table, _scaled, table)
+        yield from record(
+            "float32 parameters, gain", table, prepend_gain, _rows(table), _ids(B), *_gained(), [True] * 3
+        )
     for dtype in (half, FLOAT32):
         yield from record("prefix, mask, dropout", dtype, attended, dtype)
     yield from record("prefix, mask, dropout, no bias", half, attended, half, bias=False)
@@ -215,15 +217,13 @@ def _prepended(table: torch.dtype, offsets: torch.dtype | None = None) -> None:
     )
 
 
-def _gained(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """A prompt that all tasks share, and both parts of its gain."""
-    shapes = (1, LENGTH, WIDTH), (T, LENGTH), (T, WIDTH)
-    prompt, positions, columns = (without_storage(*shape, dtype=dtype) for shape in shapes)
-    return prompt, positions, columns
+def _gained() -> Iterator[Tensor]:
+    """A prompt that all tasks share, and both parts of its gain, in float32 as they are learned."""
+    return (without_storage(*shape, dtype=FLOAT32) for shape in ((1, LENGTH, WIDTH), (T, LENGTH), (T, WIDTH)))
 
 
-def _scaled(table: torch.dtype, dtype: torch.dtype) -> None:
-    prompt, *gain = _gained(dtype)
+def _scaled(table: torch.dtype) -> None:
+    prompt, *gain = _gained()
     prepend_prompts(prompt, _ids(B), _ids(B, L), without_storage(VOCABULARY, WIDTH, dtype=table), None, *gain)
 
 
