@@ -197,7 +197,7 @@ def kernel_rows():
 @pytest.mark.xdist_group("sm_90")
 def test_every_kernel_compiles_without_spills(kernel_rows):
     assert [row.problem for row in kernel_rows if row.problem] == []
-    assert len(kernel_rows) * len(DEFAULT_TARGETS) <= 480
+    assert len(kernel_rows) * len(DEFAULT_TARGETS) <= 500
 
 
 @pytest.mark.slow
@@ -212,10 +212,11 @@ def test_nothing_spills_on_the_other_targets():
 def test_rows_of_half_types_move_128_bits_at_a_time(kernel_rows):
     halves = [row for row in kernel_rows if row.dtype in ("float16", "bfloat16")]
     assert {row.kernel for row in halves} == {row.kernel for row in kernel_rows}
-    summing = {
+    summing = {  # they read along diagonals or parts, and write numbers
         "attention_bias_sum_kernel",
         "compose_sums_kernel",
-    }  # they read along diagonals or parts, and write numbers
+        "gain_sums_kernel",
+    }
     moving = [row for row in halves if row.kernel not in summing]
     softmax = ("compose_mixture_kernel", "long prompts, no encoder")  # nothing else is asked of it
     assert {(row.kernel, row.variant) for row in moving if row.load_bits < 128} <= {softmax}
