@@ -44,6 +44,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     parser = Parser(f"crosspt {name}", command.DESCRIPTION)
     command.add_flags(parser)
     settings = parser.read(arguments)
+    settings.stdout = sys.stdout  # for what is written there while the command runs
     plain = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"crosspt {name}: {' '.join(str(message).split())}\n"
     try:

@@ -1,6 +1,6 @@
 """Answers of a model, by greedy generation and by ranking."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol, get_args
 
@@ -114,17 +114,10 @@ def answer_rows(
         description: what the progress bar says.
     """
     collate = PromptCollator(tokenizer)
-    # Rows of similar length share a batch; the longest come first, so that a lack of memory shows at once.
-    order = sorted(range(len(inputs)), key=lambda row: -len(inputs[row]))
-    batches: Iterable[int] = range(0, len(order), compute.batch_size)
-    if compute.progress:
-        console = Console(stderr=True)
-        batches = track(
-            batches, description=description, transient=True, console=console, disable=not console.is_terminal
-        )
     found: list[list[Answers]] = [[] for _ in decoders]
-    for start in batches:
-        rows = order[start : start + compute.batch_size]
+    order: list[int] = []
+    for rows in batches_by_length([len(ids) for ids in inputs], compute, description):
+        order += rows
         batch = collate([{"input_ids": inputs[row], "task_ids": task_id} for row in rows])
         autocast = torch.autocast(model.device.type, torch.bfloat16) if compute.bf16 else nullcontext()
         with torch.inference_mode(), autocast:
@@ -133,6 +126,20 @@ def answer_rows(
                 parts.append(decode(states, mask))
     places = np.argsort(order)
     return [Answers.join(parts).take(places) for parts in found]
+
+
+def batches_by_length(lengths: Sequence[int], compute: Compute, description: str) -> Iterator[list[int]]:
+    """The places of rows of these lengths, a batch at a time, with a progress bar where one is asked for."""
+    # Rows of similar length share a batch; the longest come first, so that a lack of memory shows at once.
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    batches: Iterable[int] = range(0, len(order), compute.batch_size)
+    if compute.progress:
+        console = Console(stderr=True)
+        batches = track(
+            batches, description=description, transient=True, console=console, disable=not console.is_terminal
+        )
+    for start in batches:
+        yield order[start : start + compute.batch_size]
 
 
 def possible_answers(task: Task, words: Sequence[str]) -> list[str]:
@@ -157,8 +164,12 @@ def make_decoder(decode: Decode, model: HasEncoder, tokenizer: Any, task: Task, 
     if decode == "rank":
         return ranking_decoder(model, tokenizer, answers)
     encoded = encode_answers(answers, tokenizer, task.name)
-    # One token more than the longest answer has: a longer text is invalid in any case.
-    return greedy_decoder(model, tokenizer, max(len(ids) for ids, _ in encoded.values()) + 1, encoded)
+    return greedy_decoder(model, tokenizer, tokens_to_generate(encoded), encoded)
+
+
+def tokens_to_generate(answers: Mapping[str, Answer]) -> int:
+    """One token more than the longest answer has: a longer text is invalid in any case."""
+    return max(len(ids) for ids, _ in answers.values()) + 1
 
 
 def answer_task(

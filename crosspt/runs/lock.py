@@ -1,4 +1,4 @@
-"""The lock of a folder that one process at a time may write to."""
+"""The lock of what one process at a time may write to."""
 
 import os
 import socket
@@ -25,19 +25,25 @@ def lock_folder(folder: Path, work: str, *, wait: bool = False) -> Iterator[None
     Raises:
         ValueError: another process holds it; the message names the process.
     """
-    path = folder / LOCK_NAME
+    with lock(folder / LOCK_NAME, work, "choose another folder", wait=wait):
+        yield
+
+
+@contextmanager
+def lock(path: Path, work: str, otherwise: str, *, wait: bool = False) -> Iterator[None]:
+    """The same by a file that is nothing but a lock; ``otherwise`` is what one can do instead of waiting."""
     try:
         holder = path.read_text(encoding="utf-8")  # before the attempt, in which some versions of filelock empty it
     except (OSError, ValueError):
         holder = ""
-    lock = FileLock(path, is_singleton=True)
+    held = FileLock(path, is_singleton=True)
     try:
-        lock.acquire(timeout=-1 if wait else 0)
+        held.acquire(timeout=-1 if wait else 0)
     except Timeout:
-        raise ValueError(f"{work} by {holder or 'another process'}; wait for it or choose another folder") from None
+        raise ValueError(f"{work} by {holder or 'another process'}; wait for it or {otherwise}") from None
     try:
         with suppress(PermissionError):  # Windows keeps everybody out of a locked file
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
-        lock.release()
+        held.release()
