@@ -58,11 +58,11 @@ def run(settings: Namespace) -> Outcome:
     quiet_transformers()
     run = open_run(settings)
     set_seed(settings.seed)
-    if settings.output is not None and Path(settings.output).suffix.lower() != ".json":
+    output = output_file(None if settings.output == STREAM else settings.output)
+    if settings.output and (output is None or output.suffix.lower() != ".json"):
         return _run_job(settings, run)
     if settings.resume or settings.id_column is not None:
         raise ValueError("--resume and --id-column go with --output in a .jsonl, .csv or .parquet file, or -")
-    output = output_file(settings.output)
     if output and output.exists():
         raise ValueError(f"{output} is there already; choose another --output")
 
