@@ -15,7 +15,19 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = ("demo", "train", "evaluate", "predict", "experiment", "report", "show", "export", "import", "doctor")
+COMMANDS = (
+    "demo",
+    "train",
+    "evaluate",
+    "predict",
+    "serve",
+    "experiment",
+    "report",
+    "show",
+    "export",
+    "import",
+    "doctor",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

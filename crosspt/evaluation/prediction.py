@@ -33,6 +33,10 @@ class HasEncoder(Protocol):
     def device(self) -> torch.device:
         """The device that inputs must be on."""
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of prompts and prefixes that are kept between calls."""
+
     def encode(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor) -> tuple[Any, Tensor]:
         """Return what the family answers from, and the attention mask."""
 
@@ -43,6 +47,7 @@ class BareModel:
     def __init__(self, base_model: Any):
         self.base_model = base_model
         self.family = find_family(base_model, "BareModel")
+        self.kept_bytes = 0
 
     @property
     def device(self) -> torch.device:

@@ -120,7 +120,12 @@ def test_a_job_that_was_stopped_goes_on(
     refused = mistake(predict(slpn_run, *options, "--output", output))
     assert f"{part} holds a part of a job; --resume goes on with it" in refused
     asked: list[int] = []
-    monkeypatch.setattr(job, "answer_questions", lambda *a, **b: asked.append(len(a[2])) or answer(*a, **b))
+
+    def counted(model: Any, tokenizer: Any, questions: Any, *more: Any) -> Any:
+        asked.append(len(questions))
+        return answer(model, tokenizer, questions, *more)
+
+    monkeypatch.setattr(job, "answer_questions", counted)
     assert predict(slpn_run, *options, "--output", output, "--resume").status == 0
     assert output.read_bytes() == (tmp_path / f"whole.{suffix}").read_bytes()
     assert sum(asked) == {0: 3, 1: 4, 30: 4, 5000: 11}[cut], "rows that were answered are asked again"

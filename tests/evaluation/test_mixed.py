@@ -1,11 +1,11 @@
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
 from crosspt import CrossPTConfig, CrossPTModel
-from crosspt.config.run import Compute
+from crosspt.config.run import Compute, Decode
 from crosspt.evaluation.mixed import Question, Way, answer_batch, answer_questions
 from crosspt.evaluation.prediction import BareModel, answer_rows, greedy_decoder, ranking_decoder, tokens_to_generate
 from crosspt.methods import find_method
@@ -19,7 +19,7 @@ WORDS = [["w1", "w2 w3 w4"], ["A0", "w5 w6", "B1"], ["good", "bad"]]
 INPUTS = [[25 + (row * 7 + token) % 20 for token in range(1 + row * 5 % 8)] + [1] for row in range(9)]
 
 
-def make_model(kind: str) -> Any:
+def make_model(kind: Any) -> Any:
     torch.manual_seed(0)
     if kind == "causal":
         config = CrossPTConfig(tasks=TASKS, prompt_length=3, prefix_mode="isolated")
@@ -46,10 +46,10 @@ def test_a_mixed_batch_answers_as_each_task_alone(kind: str) -> None:
     ways = make_ways(tokenizer)
     questions, expected = [], []
     for row, ids in enumerate(INPUTS):
-        for decode in ("rank", "generate"):
+        for decode in get_args(Decode):
             task_id = (row + (decode == "rank")) % 3
             way = ways[task_id]
-            questions.append(Question(ids, way, decode))  # type: ignore[arg-type]
+            questions.append(Question(ids, way, decode))
             decoder = (
                 ranking_decoder(model, tokenizer, WORDS[task_id])
                 if decode == "rank"

@@ -1,11 +1,11 @@
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from crosspt.config.run import Compute
+from crosspt.config.run import Compute, Decode
 from crosspt.evaluation.mixed import answer_batch
 from crosspt.runs.answering import load_tasks
 from crosspt.runs.evaluate import evaluate, load_run_model, open_checkpoint
@@ -28,12 +28,12 @@ def test_tasks_answer_as_evaluate_does(workspace: Workspace, tmp_path: Path, pre
     model: Any = tasks["rte"].model
     assert model is tasks["mrpc"].model
     assert {p.data_ptr() for p in model.base_model.parameters()} == {p.data_ptr() for p in base_model.parameters()}
-    assert model.kept_bytes == 0
+    assert tasks["rte"].model.kept_bytes == 0
     for name, asked in tasks.items():
         rows = rows_of(run, name)
         kept = predictions.rows[predictions.rows["task"] == name]
-        for decode in ("rank", "generate"):
-            questions, cut = asked.ask(rows, decode)  # type: ignore[arg-type]
+        for decode in get_args(Decode):
+            questions, cut = asked.ask(rows, decode)
             replies = answer_batch(asked.model, tokenizer, questions)
             assert [reply.text for reply in replies] == kept[kept["decode"] == decode]["answer"].tolist()
             assert cut == 0
