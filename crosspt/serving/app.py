@@ -34,8 +34,8 @@ class Rows(BaseModel):
     task: str | None = Field(None, description="the task of all rows; without it every row names its own in `task`")
     rows: list[dict[str, Any]] = Field(
         min_length=1,
-        description="the text columns of the task in each; a number is its text, null an empty one, and columns that "
-        "the task does not have are not looked at",
+        description="the text columns of the task in each; a number is its text, and columns that the task does not "
+        "have are not looked at",
     )
     decode: Decode = Field("rank", description="the likeliest of the task's answers, or what is generated greedily")
 

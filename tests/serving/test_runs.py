@@ -131,14 +131,6 @@ def test_mistakes(slpn_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
 
 
-def test_nothing_else_imports_the_packages() -> None:
-    code = (
-        "import crosspt, crosspt.cli.serve, crosspt.runs.answering, sys; print({'fastapi', 'uvicorn'} & {*sys.modules})"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
-
-
 def test_the_command(slpn_run: Path) -> None:
     """A process: it says where it listens, hears SIGHUP, and at SIGTERM answers what it took and ends with status 0."""
     arguments = ["serve", "--checkpoint", str(slpn_run), "--port", "0", "--device", "cpu"]
