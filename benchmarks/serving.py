@@ -52,7 +52,7 @@ def make_tasks(shape: str, prompted: bool) -> dict[str, AnsweringTask]:
     base_model, tokenizer = load_model(EMBEDDED)
     torch.manual_seed(0)
     if shape == SMALL:
-        sizes: dict[str, Any] = {**T5_SIZES[512], "vocab_size": 32128, "d_model": 512}
+        sizes: dict[str, Any] = {**T5_SIZES[512], "vocab_size": 32128, "d_model": 512, "decoder_start_token_id": 0}
         base_model = T5ForConditionalGeneration(T5Config(**sizes))
     names, data = list(SUITES[EMBEDDED]), DataConfig()
     model: Any = BareModel(base_model.eval())
