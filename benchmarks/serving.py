@@ -250,19 +250,21 @@ def main() -> None:
     parser.add_argument("--shapes", choices=SHAPES, nargs="*", default=SHAPES, help="that are measured")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows = [row for shape in options.shapes for row in measure(shape, options.rounds, options.seconds, options.threads)]
+    if not options.json:
+        heads = f"{'rows/s':>7} {'p50 ms':>7} {'p99 ms':>7} {'ratio':>6} {'asked':>7} {'wrong':>5}"
+        print(f"{'T5':15} {'server':28} {heads}", flush=True)
+    rows = []
+    for shape in options.shapes:
+        rows += measure(shape, options.rounds, options.seconds, options.threads)
+        for row in [] if options.json else rows[-len(PEERS) :]:
+            times = f"{1000 * row['p50_seconds']:7.0f} {1000 * row['p99_seconds']:7.0f}"
+            rate, counts = f"{row['rows_per_second']:7.1f}", f"{row['requests']:7} {row['wrong']:5}"
+            print(f"{row['shape']:15} {row['server']:28} {rate} {times} {row['ratio']:6.2f} {counts}", flush=True)
     endured = endure(options.requests, options.fuzz, options.threads) if options.requests else {}
     if options.json:
         print(json.dumps({"schema": 1, "rows": rows, "endured": endured}, indent=2))
-        return
-    print(f"{'T5':15} {'server':28} {'rows/s':>7} {'p50 ms':>7} {'p99 ms':>7} {'ratio':>6} {'asked':>7} {'wrong':>5}")
-    for row in rows:
-        times = f"{1000 * row['p50_seconds']:7.0f} {1000 * row['p99_seconds']:7.0f}"
-        print(
-            f"{row['shape']:15} {row['server']:28} {row['rows_per_second']:7.1f} {times} {row['ratio']:6.2f} "
-            f"{row['requests']:7} {row['wrong']:5}"
-        )
-    print(", ".join(f"{name} {value}" for name, value in endured.items()))
+    else:
+        print(", ".join(f"{name} {value}" for name, value in endured.items()))
 
 
 if __name__ == "__main__":
