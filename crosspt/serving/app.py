@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect
 
 from crosspt.config.files import NotJSONError, decode_json
 from crosspt.config.run import Decode
@@ -138,6 +139,8 @@ class Server:
                     body += part
                     if len(body) > limit:
                         raise too_large
+        except ClientDisconnect:
+            raise HTTPException(400, "the body ended halfway") from None
         except TimeoutError:
             raise HTTPException(408, f"the body must arrive within {self.config.read_seconds:g} seconds") from None
         return bytes(body)

@@ -152,6 +152,15 @@ def test_slow_clients(slpn_run: Path) -> None:
         assert b" 408 " in slow.recv(2**16)
 
 
+def test_a_client_that_goes_away_halfway(client: Client) -> None:
+    counts = [f'crosspt_request_seconds_count{{status="{status}"}}' for status in (400, 500)]
+    ended, failed = map(client.metric, counts)
+    with client.begun(b'{"task', 100):
+        pass
+    until(lambda: client.metric(counts[0]) == ended + 1)
+    assert client.metric(counts[1]) == failed
+
+
 def test_a_full_queue(slpn_run: Path, held: Callable[[], None]) -> None:
     with serving([slpn_run], queue_rows=8, request_rows=4, batch_size=4) as client:
         four = {"task": "rte", "rows": ROWS[:4]}
