@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -205,39 +206,44 @@ def endure(requests: int, fuzz: int, threads: int) -> dict[str, int]:
     }
 
 
-async def damage(port: int, bodies: Sequence[bytes], count: int) -> dict[str, int]:
+async def damage(port: int, bodies: Sequence[bytes], count: int) -> Counter[str]:
     """The statuses of requests with bytes changed, a tenth of them in their heads, and a tenth left halfway."""
-    generator = np.random.default_rng(0)
-    statuses: dict[str, int] = {}
-    for number in range(count):
-        request = bytearray(post(bodies[number % len(bodies)]))
-        start = 0 if number % 10 == 0 else request.index(b"\r\n\r\n") + 4
-        for _ in range(generator.integers(1, 4)):
-            low, high = sorted(generator.integers(start, max(len(request), start + 1), 2))
-            match generator.integers(0, 3):
-                case 0:
-                    del request[low:high]
-                case 1:
-                    request[low:low] = request[low:high]
-                case _ if low < len(request):
-                    request[low] = generator.integers(0, 256)
-        if start:  # the length is told as it is now
-            request = bytearray(post(bytes(request[start:])))
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            if number % 10 == 1:
-                writer.write(request[: len(request) // 2])
-                await writer.drain()
-                status = "left"
-            else:
-                async with asyncio.timeout(1):  # a damaged head may announce more than comes
-                    status = str((await exchange(reader, writer, bytes(request)))[0])
-        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
+    statuses: Counter[str] = Counter()
+    numbers = iter(range(count))
+
+    async def client() -> None:
+        for number in numbers:
+            request = damaged(bodies[number % len(bodies)], number)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
             status = "left"
-        finally:
+            with suppress(TimeoutError, asyncio.IncompleteReadError, ConnectionError):
+                if number % 10 == 1:
+                    writer.write(request[: len(request) // 2])
+                    await writer.drain()
+                else:
+                    async with asyncio.timeout(5):  # a damaged head may announce more than comes
+                        status = str((await exchange(reader, writer, request))[0])
             writer.transport.abort()
-        statuses[status] = statuses.get(status, 0) + 1
+            statuses[status] += 1
+
+    await asyncio.gather(*(client() for _ in range(CLIENTS)))
     return statuses
+
+
+def damaged(body: bytes, number: int) -> bytes:
+    """A request with bytes deleted, repeated or changed, of every tenth anywhere, else in its body."""
+    generator = np.random.default_rng(number)
+    changed = bytearray(post(body) if number % 10 == 0 else body)
+    for _ in range(generator.integers(1, 4)):
+        low, high = sorted(generator.integers(0, len(changed) or 1, 2))
+        match generator.integers(0, 3):
+            case 0:
+                del changed[low:high]
+            case 1:
+                changed[low:low] = changed[low:high]
+            case _:
+                changed[low : low + 1] = bytes([generator.integers(0, 256)])
+    return bytes(changed) if number % 10 == 0 else post(bytes(changed))
 
 
 def main() -> None:

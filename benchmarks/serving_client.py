@@ -35,8 +35,9 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
     """Send a request, and return the status and the body of the response."""
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
-    length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
-    return int(head[9:12]), await reader.readexactly(length)
+    lengths = [int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    # What is no HTTP is answered without a length, and the connection closed.
+    return int(head[9:12]), await (reader.readexactly(lengths[0]) if lengths else reader.read())
 
 
 def post(body: bytes) -> bytes:
