@@ -79,7 +79,7 @@ def serve(port: int, shape: str, prompted: bool, batch_size: int, threads: int) 
 
     torch.set_num_threads(threads)
     app = make_app(Roster(lambda: make_tasks(shape, prompted)), ServingConfig(batch_size=batch_size))
-    uvicorn.run(app, port=port, log_level="warning", access_log=False)
+    uvicorn.run(app, port=port, log_level="error", access_log=False)
 
 
 @contextmanager
