@@ -69,9 +69,10 @@ def answer_batch(model: HasEncoder, tokenizer: Any, batch: Sequence[Question], *
     """
     collate = PromptCollator(tokenizer)
     inputs = collate([{"input_ids": question.ids, "task_ids": question.way.task_id} for question in batch])
-    groups: dict[int, list[int]] = defaultdict(list)  # rows by their number of answers to rank, 0 where they generate
+    groups: dict[int, list[int]] = defaultdict(list)  # rows that are answered in one pass, by 0 where they generate
     for place, question in enumerate(batch):
-        groups[len(question.way.labels) if question.decode == "rank" else 0].append(place)
+        count = len(question.way.labels) if model.family.causal else 1
+        groups[count if question.decode == "rank" else 0].append(place)
     replies: dict[int, Reply] = {}
     autocast = torch.autocast(model.device.type, torch.bfloat16) if bf16 else nullcontext()
     with torch.inference_mode(), autocast:
@@ -110,15 +111,23 @@ def answer_questions(
 
 
 def _rank(model: HasEncoder, ways: Sequence[Way], states: Any, mask: Tensor) -> list[Reply]:
-    """The likeliest answers of rows with as many to choose from."""
+    """The likeliest answers of rows, each with its own answers to choose from; of a causal model all have as many."""
+    counts = [len(way.labels) for way in ways]
     longest = max(way.labels.shape[1] for way in ways)
-    labels = torch.stack(
-        [torch.nn.functional.pad(way.labels, (0, longest - way.labels.shape[1]), value=IGNORED_LABEL) for way in ways]
-    )
-    likelihoods = model.family.log_likelihoods(model.base_model, states, mask, labels).float()
-    shares = likelihoods.softmax(dim=1).tolist()
-    best = likelihoods.argmax(dim=1).tolist()
-    return [Reply(list(way.answers)[place], share[place]) for way, place, share in zip(ways, best, shares, strict=True)]
+    pad = torch.nn.functional.pad
+    labels = torch.cat([pad(way.labels, (0, longest - way.labels.shape[1]), value=IGNORED_LABEL) for way in ways])
+    family = model.family
+    if family.causal:  # which reads a row once for all its answers
+        labels = labels.unflatten(0, (len(ways), -1))
+    else:  # which reads a row for each answer anyway, so that one pass does for all rows
+        rows = torch.arange(len(ways)).repeat_interleave(torch.tensor(counts)).to(mask.device)
+        states, mask, labels = family.select(states, rows), mask.index_select(0, rows), labels[:, None]
+    found = family.log_likelihoods(model.base_model, states, mask, labels).flatten()
+    replies = []
+    for way, likelihoods in zip(ways, found.float().cpu().split(counts), strict=True):
+        best = int(likelihoods.argmax())
+        replies.append(Reply(list(way.answers)[best], float(likelihoods.softmax(dim=0)[best])))
+    return replies
 
 
 def _generate(model: HasEncoder, tokenizer: Any, ways: Sequence[Way], states: Any, mask: Tensor) -> list[Reply]:
