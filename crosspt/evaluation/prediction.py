@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from operator import itemgetter
 from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -104,6 +107,8 @@ def answer_rows(
 ) -> list[Answers]:
     """The answers of each decoder to all rows, in their order. The encoder runs once a row.
 
+    Processes that were started together take the batches in turn, and each returns the answers of all.
+
     Args:
         model: the model, in eval mode, on its device.
         tokenizer: the language model's.
@@ -116,23 +121,24 @@ def answer_rows(
     collate = PromptCollator(tokenizer)
     # Rows of similar length share a batch; the longest come first, so that a lack of memory shows at once.
     order = sorted(range(len(inputs)), key=lambda row: -len(inputs[row]))
-    batches: Iterable[int] = range(0, len(order), compute.batch_size)
+    process = PartialState()
+    batches: Iterable[int] = range(0, len(order), compute.batch_size)[process.process_index :: process.num_processes]
     if compute.progress:
         console = Console(stderr=True)
         batches = track(
             batches, description=description, transient=True, console=console, disable=not console.is_terminal
         )
-    found: list[list[Answers]] = [[] for _ in decoders]
+    found: list[tuple[int, list[Answers]]] = []
     for start in batches:
         rows = order[start : start + compute.batch_size]
         batch = collate([{"input_ids": inputs[row], "task_ids": task_id} for row in rows])
         autocast = torch.autocast(model.device.type, torch.bfloat16) if compute.bf16 else nullcontext()
         with torch.inference_mode(), autocast:
             states, mask = model.encode(**{name: tensor.to(model.device) for name, tensor in batch.items()})
-            for parts, decode in zip(found, decoders, strict=True):
-                parts.append(decode(states, mask))
+            found.append((start, [decode(states, mask) for decode in decoders]))
+    found = sorted(gather_object(found), key=itemgetter(0))
     places = np.argsort(order)
-    return [Answers.join(parts).take(places) for parts in found]
+    return [Answers.join([parts[index] for _, parts in found]).take(places) for index in range(len(decoders))]
 
 
 def possible_answers(task: Task, words: Sequence[str]) -> list[str]:

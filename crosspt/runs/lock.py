@@ -26,10 +26,7 @@ def lock_folder(folder: Path, work: str, *, wait: bool = False) -> Iterator[None
         ValueError: another process holds it; the message names the process.
     """
     path = folder / LOCK_NAME
-    try:
-        holder = path.read_text(encoding="utf-8")  # before the attempt, in which some versions of filelock empty it
-    except (OSError, ValueError):
-        holder = ""
+    holder = read_holder(folder)  # before the attempt, in which some versions of filelock empty it
     lock = FileLock(path, is_singleton=True)
     try:
         lock.acquire(timeout=-1 if wait else 0)
@@ -41,3 +38,11 @@ def lock_folder(folder: Path, work: str, *, wait: bool = False) -> Iterator[None
         yield
     finally:
         lock.release()
+
+
+def read_holder(folder: Path) -> str:
+    """The process that holds the lock of a folder, or held it last, such as ``process 12 on host``; empty if none."""
+    try:
+        return (folder / LOCK_NAME).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
