@@ -9,6 +9,7 @@ from crosspt.cli.checkpoint import add_checkpoint, add_data, computing, open_run
 from crosspt.cli.flags import add_decode
 from crosspt.cli.outcome import Outcome, output_file, quiet_transformers
 from crosspt.cli.parser import Parser
+from crosspt.cli.together import is_first
 from crosspt.config.files import write_json
 from crosspt.config.run import Decode
 from crosspt.runs.tasks import find_task
@@ -43,7 +44,7 @@ def run(settings: Namespace) -> Outcome:
     checkpoint = Path(settings.checkpoint)
     run = open_run(settings)
     set_seed(settings.seed)
-    output = output_file(settings.output)
+    output = output_file(settings.output) if is_first() else None
     task = find_task(run, own_task(run, settings.task))
     inputs = _inputs(settings, task)
     compute = dataclasses.replace(computing(settings), progress=len(inputs) > settings.batch_size)

@@ -3,11 +3,15 @@
 import contextlib
 import io
 import os
+import socket
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import NoReturn
+
+HEAD_START = 0.5  # seconds that the first process has to say what went wrong in all of them
 
 
 def count() -> int:
@@ -51,7 +55,9 @@ def speaking_once() -> Iterator[None]:
 
 
 def say(message: str) -> None:
-    """Say why a command ends. Where it ends in several processes, for one reason or one after the other, the first says."""
+    """Say why a command ends. Where it ends in several processes, for one reason or one after the other, one says."""
+    if not is_first():
+        time.sleep(HEAD_START)
     if count() == 1 or _is_first_to_end():
         print(message, file=sys.stderr, flush=True)
 
@@ -64,7 +70,8 @@ def explain(error: Exception) -> str:
 
         if isinstance(error, DistError) or "gloo" in reason:
             return f"another of the {count()} processes has ended, or does not answer: {reason}"
-        return f"process {os.environ['RANK']} of {count()}: {reason}"
+        if not is_first():
+            return f"process {os.environ['RANK']} on {socket.gethostname()}: {reason}"
     return reason
 
 

@@ -246,7 +246,8 @@ class PromptTrainer(Trainer):
         return self.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        self.method.save(self.model, Path(output_dir or self.folder))
+        if self.is_world_process_zero():
+            self.method.save(self.model, Path(output_dir or self.folder))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self.method.restore(self.model, Path(resume_from_checkpoint))
