@@ -29,7 +29,7 @@ setup(
         "transformers>=5.17",
         "accelerate>=1.1",
         "datasets>=3.0",
-        "filelock>=3.13",
+        "filelock>=4.2",
         "numpy>=1.26",
         "pandas>=2.1",
         "pyarrow>=15.0",
@@ -49,6 +49,7 @@ setup(
     extras_require={
         "peft": ["peft>=0.21"],
         "gguf": ["gguf>=0.10"],
+        "ray": ["ray>=2.60"],
         "test": [
             "ctranslate2>=4.8",
             "gguf>=0.10",
@@ -59,6 +60,7 @@ setup(
             "pytest-benchmark>=5.0",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
+            "ray>=2.60",
             "selenium>=4.20",
         ],
         "lint": ["mypy>=1.15", "ruff>=0.11", "types-PyYAML"],

@@ -1,5 +1,6 @@
 """The lock of a folder that one process at a time may write to."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -9,6 +10,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from crosspt.config.layout import LOCK_NAME
+
+
+class FolderInUseError(ValueError):
+    """Another process holds the lock of a folder."""
 
 
 @contextmanager
@@ -23,15 +28,24 @@ def lock_folder(folder: Path, work: str, *, wait: bool = False) -> Iterator[None
         wait: whether to wait for a process that holds it.
 
     Raises:
-        ValueError: another process holds it; the message names the process.
+        FolderInUseError: another process holds it; the message names the process.
+        ValueError: the folder's file system has no locks.
     """
     path = folder / LOCK_NAME
     holder = read_holder(folder)  # before the attempt, in which some versions of filelock empty it
-    lock = FileLock(path, is_singleton=True)
+    lock = FileLock(path, is_singleton=True, fallback_to_soft=False)  # a soft lock would outlive its process
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
-        raise ValueError(f"{work} by {holder or 'another process'}; wait for it or choose another folder") from None
+        message = f"{work} by {holder or 'another process'}; wait for it or choose another folder"
+        raise FolderInUseError(message) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        raise ValueError(
+            f"{folder} is on a file system without flock ({error.strerror}), by which processes keep out of each other's "
+            "way; mount it with locks, or choose another folder"
+        ) from None
     try:
         with suppress(PermissionError):  # Windows keeps everybody out of a locked file
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")

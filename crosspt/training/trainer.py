@@ -68,6 +68,7 @@ class PromptTrainer(Trainer):
         self.method = method
         self.groups = method.groups(model, training)
         self.folder = folder
+        self.rows = len(rows)
         self.selects = training.select == "best"
         self.score = score
         self.best_steps: list[int | None] = []  # the best of each of the checkpoints that are kept
@@ -121,7 +122,7 @@ class PromptTrainer(Trainer):
         """
         samples, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         arguments = self.args
-        left = len(self.train_dataset) % (arguments.train_batch_size * arguments.world_size)
+        left = self.rows % (arguments.train_batch_size * arguments.world_size)
         if arguments.world_size > 1 and left and self.accelerator.gradient_state.end_of_dataloader:
             own = max(left - arguments.process_index * arguments.train_batch_size, 0)
             samples[-1] = {name: tensor[: max(own, 1)] for name, tensor in samples[-1].items()}

@@ -1,5 +1,6 @@
 """Runs of several processes: equal to one's with the same batches, bitwise their own when killed, one message on failure."""
 
+import itertools
 import json
 import os
 import re
@@ -12,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import Trainer
 
 from crosspt.cli import main as main_module
 from crosspt.cli.main import main
@@ -78,7 +78,9 @@ def assert_alike(folder: Path, other: Path, tolerance: float = TOLERANCE) -> Non
     wanted, found = learned(folder), learned(other)
     assert wanted.keys() == found.keys()
     for name, tensor in wanted.items():
-        torch.testing.assert_close(found[name], tensor, rtol=tolerance, atol=tolerance, msg=lambda text, n=name: n + text)
+        torch.testing.assert_close(
+            found[name], tensor, rtol=tolerance, atol=tolerance, msg=name
+        )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -113,13 +115,16 @@ def of_method(space: Workspace, output: Path, method: str, batch: int) -> list[s
 
 def test_methods_in_one_group_of_processes(space: Workspace, tmp_path: Path) -> None:
     """Batches of 1 row have none of some task, whose parameters still take part."""
-    methods = ["fine-tuning", "hyperformer", "lora", "attempt", "mpt", "dept"]
+    methods = ["hyperformer", "lora", "attempt", "mpt-source"]
     for method in methods:
         assert crosspt(*of_method(space, tmp_path / "1" / method, method, 2)).status == 0
     ended = start_together(tmp_path / "said", 2, train_methods, space, tmp_path / "2", methods, 2)
     assert ended.codes == [0, 0], ended.said
     for method in methods:
-        assert_alike(tmp_path / "1" / method, tmp_path / "2" / method, 1e-3)
+        wanted, found = (learned(tmp_path / str(count) / method) for count in (1, 2))
+        assert wanted.keys() == found.keys()
+        for name, tensor in wanted.items():  # Adam turns the last bits of a gradient close to 0 into a step
+            assert (found[name] - tensor).norm() <= 1e-3 * tensor.norm(), (method, name)
 
 
 def kill_one(arguments: list[str], victim: int, moment: str, rank: int) -> None:
@@ -129,9 +134,7 @@ def kill_one(arguments: list[str], victim: int, moment: str, rank: int) -> None:
 
 
 MOMENTS: dict[str, Callable[[], None]] = {
-    "in stage 1": lambda: die_at_call(torch.Tensor, "backward", 3),
     "in the middle of an epoch": lambda: die_at_call(torch.Tensor, "backward", 7),
-    "while a checkpoint is written": lambda: die_at_call(Trainer, "_save_optimizer_and_scheduler", 5),
     "before the checkpoint gets its name": lambda: die_at_call(Path, "rename", 5),
     "in the evaluation": lambda: die_at_call(prediction, "make_decoder", 3),
 }
@@ -145,11 +148,10 @@ def unbroken(space: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder / "run"
 
 
-@pytest.mark.parametrize(("moment", "victim"), [(moment, place % 2) for place, moment in enumerate(MOMENTS)])
+@pytest.mark.parametrize(("moment", "victim"), zip(MOMENTS, (1, 0, 1), strict=True))
 def test_killed_and_resumed(moment: str, victim: int, space: Workspace, unbroken: Path, tmp_path: Path) -> None:
     """With dropout: every process has random numbers of its own, and goes on with them."""
     arguments = command(space, tmp_path / "run", *BROKEN)
-    victim = 0 if "checkpoint" in moment else victim  # which alone writes them
     ended = start_together(tmp_path / "killed", 2, kill_one, arguments, victim, moment)
     assert ended.codes[victim] == -signal.SIGKILL
     assert ended.codes[1 - victim] == 1
@@ -179,7 +181,7 @@ def test_evaluate_and_predict(space: Workspace, unbroken: Path, tmp_path: Path) 
         alone = crosspt(*given).json()
         if command == "evaluate":
             given[-1] = str(tmp_path / "shared")
-        ended = together(tmp_path, 2, given)
+        ended = together(tmp_path / command, 2, given)
         assert ended.said[1] == ""
         shared = json.loads(ended.said[0][ended.said[0].index("{\n") :])
         for key in ("results", "answers"):
@@ -194,14 +196,13 @@ def fail(arguments: list[str], how: str, rank: int) -> None:
         os.chdir(arguments[-1] if rank else Path(arguments[-1]).parent)
         arguments = arguments[:-1]
     elif how == "memory" and rank == 1:
-        forward = PromptedModel.forward
+        forward, calls = PromptedModel.forward, itertools.count(1)
 
         def exhausted(*given: Any, **options: Any) -> Any:
-            if forward_calls.append(None) or len(forward_calls) == 3:
+            if next(calls) == 3:
                 raise RuntimeError("out of memory")
             return forward(*given, **options)
 
-        forward_calls: list[None] = []
         PromptedModel.forward = exhausted  # type: ignore[method-assign]
     work(arguments, rank)
 
@@ -213,7 +214,7 @@ def fail(arguments: list[str], how: str, rank: int) -> None:
         ("loss", ("--source-learning-rate", "1e30"), [1, 1], r"training: the loss must be finite, got .* on rows of"),
         ("elsewhere", (), [1, 2], r"process 1 on \S+: run on \S+ is not the folder of that name that process \d+ on"),
         ("flag", ("--epoks", 3), [2, 2], r"unrecognized arguments: --epoks"),
-        ("folder", ("--data-dir", "none"), [2, 2], r"the data directory none does not exist"),
+        ("folder", ("--data-dir", "none"), [2, 2], r"task 'mrpc': the data directory none does not exist"),
     ],
 )
 def test_one_message(

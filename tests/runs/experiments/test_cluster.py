@@ -1,0 +1,113 @@
+"""Grids on a Ray cluster of two machines, of which one ends while it works."""
+
+import threading
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crosspt.runs.experiments.cluster import Cluster
+from crosspt.runs.experiments.grid import Grid, cell_folder
+from crosspt.runs.experiments.runner import run_grid
+from tests.runs.experiments.support import outcome_of, run, tiny_grid
+from tests.runs.experiments.test_runner import wait_for
+from tests.workspace import Workspace, crosspt, mistake
+
+ray = pytest.importorskip("ray")
+SCHEMES = ("SL", "SILP", "P")
+OPTIONS: dict[str, Any] = {"jobs": 1, "device": "cpu", "progress": False}
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Any]:
+    """Ray's own imitation of a cluster: every machine is a process group of its own."""
+    from ray.cluster_utils import Cluster as Machines
+
+    made = Machines(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield made
+    made.shutdown()
+
+
+def works_on(machine: Any) -> set[int]:
+    """The processes that a machine has started for tasks."""
+    raylet = machine.all_processes["raylet"][0].process.pid
+    children = Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()
+    return {int(child) for child in children}
+
+
+def holder_of(folder: Path) -> int:
+    lock = folder / ".lock"
+    text = lock.read_text() if lock.is_file() else ""
+    return int(text.split()[1]) if text else 0
+
+
+def test_a_machine_that_ends(machines: Any, workspace: Workspace, tmp_path: Path) -> None:
+    grid = tiny_grid(workspace, SCHEMES, epochs=60)
+    victim = machines.add_node(num_cpus=1)
+    lost: list[str] = []
+
+    def in_work(cell: str) -> bool:
+        folder = cell_folder(tmp_path / "ray", cell)
+        return any(folder.glob("checkpoints/checkpoint-*")) and holder_of(folder) in works_on(victim)
+
+    def end() -> None:
+        wait_for(lambda: any(in_work(cell.name) for cell in grid.cells))
+        lost.extend(cell.name for cell in grid.cells if in_work(cell.name))
+        machines.remove_node(victim, allow_graceful=False)
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    errors = run_grid(grid, tmp_path / "ray", cluster=Cluster(machines.address, device="cpu"), **OPTIONS)
+    ending.join()
+    assert errors == {}
+    assert len(lost) == 1
+    assert run(grid, tmp_path / "local", jobs=2) == {}
+    for cell in grid.cells:
+        assert outcome_of(cell_folder(tmp_path / "ray", cell.name)) == outcome_of(
+            cell_folder(tmp_path / "local", cell.name)
+        )
+    log = (cell_folder(tmp_path / "ray", lost[0]) / "log.txt").read_text()
+    assert log.count("train_runtime") == 1, "it went on elsewhere"
+
+
+def test_cells_that_fail(machines: Any, workspace: Workspace, tmp_path: Path) -> None:
+    grid: Grid = tiny_grid(workspace, ("SIL", "SL"), tasks=["sst2"], epochs=2, source_learning_rate=[0.1])
+    blocked = tmp_path / "grid" / "stage1" / "source_learning_rate0.1-seed0"
+    run_grid(grid, tmp_path / "grid", shard=(3, 3), **OPTIONS)  # no cell: only the folder is made
+    blocked.parent.mkdir()
+    blocked.write_text("in the way")
+    errors = run_grid(grid, tmp_path / "grid", cluster=Cluster(machines.address), **OPTIONS)
+    (name,) = errors
+    assert name == "SIL-source_learning_rate0.1-seed0"
+    assert errors[name].startswith(f"the stage-1 prompts {blocked.name} that it starts from failed: {blocked}")
+    assert (cell_folder(tmp_path / "grid", "SL-source_learning_rate0.1-seed0") / "results.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--engine", "ray", "--address", "127.0.0.1:1"], "--address 127.0.0.1:1: no Ray cluster answers there"),
+        (["--engine", "ray", "--jobs", 2], "--jobs goes with --engine local"),
+        (["--engine", "ray", "--gpus-per-run", -1], "--gpus-per-run must be 0 or more, got -1"),
+        (["--engine", "ray", "--gpus-per-run", 0.5, "--device", "cpu"], "--gpus-per-run goes with --device cuda"),
+        (["--engine", "ray", "--cpus-per-run", -2], "--cpus-per-run must be positive, got -2"),
+        (["--address", "auto"], "--address goes with --engine ray"),
+        (["--shard", "3/2"], "--shard must be i/n with i from 1 to n, got 3/2"),
+        (["--shard", "1"], "--shard must be i/n with i from 1 to n, got 1"),
+    ],
+)
+def test_mistakes(arguments: list[object], message: str, workspace: Workspace, tmp_path: Path) -> None:
+    few = ["--suite", "glue", *workspace.settings()[:4], "--tasks", "mrpc", "--scheme", "SL", "--shots", 2, "--seeds", 1]
+    given = ["experiment", "figure-3", *few, "--output", tmp_path / "grid", *arguments]
+    assert message in mistake(crosspt(*given))
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("crosspt.runs.experiments.cluster.version", missing)
+    outcome = crosspt("experiment", "figure-3", "--engine", "ray", "--output", tmp_path / "grid")
+    assert mistake(outcome).endswith("--engine ray needs the package ray, which is not installed: crosspt[ray] has it")
