@@ -106,14 +106,14 @@ def run(settings: Namespace) -> Outcome:
         return _dry_run(grid, folder, jobs, device)
     options: dict[str, Any] = {"report_to": settings.report_to, "device": device}
     errors = run_grid(grid, folder, jobs=jobs, cluster=cluster, shard=shard, **options)
+    cells = len(grid.cells[shard[0] - 1 :: shard[1]])
     if errors:
         name, reason = next(iter(errors.items()))
         raise RuntimeError(
-            f"{len(errors)} of {len(grid.cells)} cells failed, such as {name}: {reason}; "
+            f"{len(errors)} of {cells} cells failed, such as {name}: {reason}; "
             "the same command runs them again"
         )
     content = {**grid.to_dict(), "output": str(folder)}
-    cells = len(grid.cells[shard[0] - 1 :: shard[1]])
     return Outcome(content, [f"{cells} cells are finished in {folder / CELLS}"])
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -238,3 +239,18 @@ def test_commands_for_one_process(tmp_path: Path) -> None:
     assert ended.codes == [2, 2]
     (line,) = ended.lines()
     assert line.startswith("crosspt report: this command is for one process, got 2; only train, evaluate, predict take")
+
+
+def test_torchrun(space: Workspace, tmp_path: Path) -> None:
+    """The launcher itself: its own environment, its own store."""
+    arguments = command(space, tmp_path / "run", "--scheme", "SL", "--epochs", 1, "--batch-size", 6, "--json")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "check": False}
+    done = subprocess.run([*launcher, "-m", "crosspt.cli.main", *arguments], **options)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["config"]["processes"] == 2
+    done = subprocess.run([*launcher, "-m", "crosspt.cli.main", *arguments, "--epochs", "nan"], **options)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("crosspt")]
+    assert len(lines) == 1
+    assert lines[0].startswith("crosspt train: --epochs must be int or null, got nan")
