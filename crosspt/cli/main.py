@@ -1,4 +1,4 @@
-"""The command line: ``crosspt demo | train | evaluate | predict | experiment | report | export | import | doctor``.
+"""The command line: ``crosspt COMMAND``, of those in ``COMMANDS``.
 
 Flags and YAML files set the fields of the same dataclasses. Exit status: 0 done, 1 the run failed, 2 a mistake in what
 was asked, 130 interrupted. Results go to stdout, everything else to stderr.
@@ -18,10 +18,8 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
-from crosspt.cli.together import count, explain, is_first, leave, part, say, showing, speaking_once
-
 TOGETHER = ("train", "evaluate", "predict")  # what several processes can do
-COMMANDS = ("demo", "train", "evaluate", "predict", "experiment", "report", "export", "import", "doctor")
+COMMANDS = ("demo", "train", "evaluate", "predict", "experiment", "report", "show", "export", "import", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -75,6 +75,11 @@ class Table(NamedTuple):
         """The entries of each row, one for each column."""
         return list(zip(*self.columns.values(), strict=True))
 
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The values of each row by heading, numbers in full."""
+        return [{name: one.value if isinstance(one, Entry) else one for name, one in row.items()} for row in self.rows]
+
     def rich(self) -> rich.table.Table:
         """The table for a terminal."""
         table = rich.table.Table(title=Text(self.title))

@@ -134,6 +134,8 @@ class PromptTrainer(Trainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The T5's loss. A loss that is not finite stops the run with the step and the tasks it came from."""
+        if self.model.family.causal:
+            inputs = {**inputs, "logits_to_keep": _longest_end(inputs)}
         outputs = model(**inputs)
         loss, labels = outputs.loss, inputs["labels"]
         failed = not torch.isfinite(loss)
@@ -290,10 +292,20 @@ def _check_sums(checkpoint: Path, remedy: str) -> None:
 
 
 def _tasks_without_finite_loss(logits: Tensor, inputs: dict[str, Any], tasks: list[str]) -> list[str]:
-    """The tasks of the rows whose own loss is not finite."""
-    losses = F.cross_entropy(
-        logits.float().flatten(0, 1), inputs["labels"].flatten(), ignore_index=IGNORED_LABEL, reduction="none"
-    )
-    bad_rows = ~torch.isfinite(losses.view_as(inputs["labels"]).sum(dim=1))
+    """The tasks of the rows whose own loss, or any of whose logits where a row has few, is not finite."""
+    if "logits_to_keep" in inputs:
+        bad_rows = ~torch.isfinite(logits).flatten(1).all(dim=1)
+    else:
+        losses = F.cross_entropy(
+            logits.float().flatten(0, 1), inputs["labels"].flatten(), ignore_index=IGNORED_LABEL, reduction="none"
+        )
+        bad_rows = ~torch.isfinite(losses.view_as(inputs["labels"]).sum(dim=1))
     ids = inputs["task_ids"][bad_rows].unique().tolist()
     return [tasks[task] for task in ids]
+
+
+def _longest_end(inputs: dict[str, Any]) -> int:
+    """From the logits that a row's first label is told from to its end, of the row of a batch where that is longest."""
+    labels, lengths = inputs["labels"], inputs["attention_mask"].sum(dim=1)  # padding lies on the right
+    first = (labels != IGNORED_LABEL).int().argmax(dim=1)
+    return int((lengths - first).max()) + 1

@@ -257,7 +257,8 @@ def attention_key(
     batch, heads, _, width = x.query.shape
     _, _, keys, tasks, length = x.counts
     gpu = tile_class(grad.device)
-    tiles = attention_tiles("attention_key", width, grad.dtype, gpu, x.seed is not None)
+    everything = not (x.bias is None or x.mask is None or x.prefix_key is None)
+    tiles = attention_tiles("attention_key", width, grad.dtype, gpu, x.seed is not None, everything)
     programs = 0
     if dprefix_key is not None or dprefix_value is not None:
         programs += tasks * heads * -(-length // tiles.BN)

@@ -215,11 +215,13 @@ WITH_DROPOUT: dict[tuple[str, str], dict[int, Tile]] = {
     ("sm_90", "attention_key"): {64: (32, 64, 4, 1), 128: (16, 128, 8, 2)},
 }
 """Tiles that take the place of those which spill where weights are dropped."""
+WITH_ALL: dict[tuple[str, str], dict[int, Tile]] = {("sm_86", "attention_key"): {128: (32, 32, 4, 2)}}
+"""Tiles that take the place of those which spill where there are bias, mask and prefix."""
 
 
 @lru_cache(maxsize=64)
 def attention_tiles(
-    launch: str, width: int, dtype: torch.dtype, architecture: str, dropout: bool = False
+    launch: str, width: int, dtype: torch.dtype, architecture: str, dropout: bool = False, everything: bool = False
 ) -> AttentionTiles:
     """Tiles of a launch of the attention.
 
@@ -230,12 +232,15 @@ def attention_tiles(
         dtype: of queries, keys and values.
         architecture: a class of ``crosspt.kernels.architecture``.
         dropout: whether weights are dropped.
+        everything: whether there are bias, mask and prefix.
     """
     columns = max(16, triton.next_power_of_2(width))  # whole rows of a head
     narrow = columns <= 64
     if dtype.itemsize == 2:
         known = architecture if columns <= 128 else "any"
-        tiles = ATTENTION[known][launch] | (WITH_DROPOUT.get((known, launch), {}) if dropout else {})
+        tiles = ATTENTION[known][launch]
+        tiles = tiles | (WITH_ALL.get((known, launch), {}) if everything else {})
+        tiles = tiles | (WITH_DROPOUT.get((known, launch), {}) if dropout else {})
         rows, keys, warps, stages = tiles[min((limit for limit in tiles if columns <= limit), default=max(tiles))]
     elif launch == "attention":
         rows, keys, warps, stages = 16, 16, 4, 2

@@ -3,6 +3,7 @@ from importlib.metadata import version
 import pytest
 import yaml
 
+from crosspt.cli.main import COMMANDS
 from tests.workspace import crosspt, mistake
 
 
@@ -17,13 +18,11 @@ def test_an_unknown_command() -> None:
 def test_help_names_the_commands() -> None:
     outcome = crosspt("--help")
     assert outcome.status == 0
-    for command in ("train", "evaluate", "predict", "experiment", "report", "export", "import", "doctor"):
+    for command in COMMANDS:
         assert f"    {command} " in outcome.stdout
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "evaluate", "predict", "experiment", "report", "export", "import", "doctor"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_plain(command: str) -> None:
     outcome = crosspt(command, "--help")
     assert outcome.status == 0

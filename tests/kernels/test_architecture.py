@@ -11,7 +11,7 @@ import torch
 from crosspt.functional import library, routing
 from crosspt.kernels import architecture
 from crosspt.kernels.mixed_tiles import ENCODE
-from crosspt.kernels.tiles import ATTENTION, WITH_DROPOUT, attention_tiles
+from crosspt.kernels.tiles import ATTENTION, WITH_ALL, WITH_DROPOUT, attention_tiles
 
 GPU = torch.device("cuda", 0)
 
@@ -81,7 +81,7 @@ def test_every_class_has_tiles() -> None:
         assert all(128 in of for of in tiles.values())
     assert all(
         limits.keys() <= ATTENTION[tiles][launch].keys() and launch != "attention_bias"
-        for (tiles, launch), limits in WITH_DROPOUT.items()
+        for (tiles, launch), limits in (WITH_DROPOUT | WITH_ALL).items()
     )
 
 
@@ -97,6 +97,16 @@ def test_tiles_of_heads_of_any_width_and_with_dropout() -> None:
     assert tiles(65) == tiles(128) == wanted[128]
     assert tiles(128, True) == dropped[128] != wanted[128]
     assert tiles(129) == tiles(256, True) == ATTENTION["any"]["attention_key"][128]
+
+
+def test_tiles_of_a_launch_with_bias_mask_and_prefix() -> None:
+    for dropout in (False, True):
+        for name in architecture.CLASSES:
+            alone, all_there = (
+                attention_tiles("attention_key", 128, torch.bfloat16, name, dropout, everything)
+                for everything in (False, True)
+            )
+            assert (alone == all_there) == (dropout or name != "sm_86")
 
 
 def test_the_compiler_takes_the_choice_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,27 @@ def test_loss_and_gradients_are_those_of_rows_with_prompts(model_type: str) -> N
         torch.testing.assert_close(torch.autograd.grad(loss, learned), truth, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("model_type", "told"), [*((name, 2) for name in CAUSAL), ("llama", 1), ("gpt2", 6), ("gemma3_text", 6)]
+)
+def test_the_loss_of_rows_ends_needs_no_other_logits(model_type: str, told: int) -> None:
+    """With all six tokens told, some rows' first is, which only rows with their prompts in front can tell."""
+    for mode, side in product(MODES, SIDES):
+        model, inputs = make_model(model_type, mode).train(), batch(side)
+        mask = inputs["attention_mask"]
+        behind = mask.flip(1).cumsum(dim=1).flip(1)  # of a token and those after it
+        labels = inputs["input_ids"].masked_fill((mask == 0) | (behind > told), -100)
+        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        wanted = model(**inputs, labels=labels).loss
+        output = model(**inputs, labels=labels, logits_to_keep=told + 1)
+        assert output.logits.shape[:2] == (len(mask), told + 1)
+        torch.testing.assert_close(output.loss, wanted, rtol=1e-5, atol=1e-5)
+        truth = torch.autograd.grad(wanted, learned)
+        torch.testing.assert_close(torch.autograd.grad(output.loss, learned), truth, rtol=1e-4, atol=1e-5)
+        with pytest.raises(ValueError, match=rf"logits_to_keep={told} leaves \d+ of \d+ labels"):
+            model(**inputs, labels=labels, logits_to_keep=told)
+
+
 @pytest.mark.parametrize("model_type", ["mistral", "gemma2", "gemma3_text"])
 @pytest.mark.parametrize("longest", [6, 13])
 @pytest.mark.parametrize("window", [4, 5, 6, 9, 12])
@@ -107,6 +128,9 @@ def test_beyond_a_window_a_token_sees_what_it_sees_alone(model_type: str, window
     options: dict[str, Any] = {"max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
     with torch.no_grad():
         logits = model(**inputs).logits[:, -longest:]
+        labels = inputs["input_ids"].masked_fill(inputs["attention_mask"].flip(1).cumsum(dim=1).flip(1) != 1, -100)
+        wanted, got = (model(**inputs, labels=labels, logits_to_keep=kept).loss for kept in (0, 2))
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
         states, mask = model.encode(**inputs)
         ranked = model.family.log_likelihoods(model.base_model, states, mask, LABELS[:1])
         answers = model.family.answer(model.base_model, states, mask, **options)

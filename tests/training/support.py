@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import T5ForConditionalGeneration, set_seed
+from transformers import set_seed
 
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.config.training import TrainingConfig
@@ -37,17 +37,18 @@ def make_trainer(
     folder: Path,
     *,
     scheme: str = "SLPN",
-    t5: T5ForConditionalGeneration | None = None,
+    t5: Any = None,
     rows: list[dict[str, Any]] | None = None,
     score: Score | None = None,
     **training: Any,
 ) -> PromptTrainer:
-    """A trainer over a T5 of some thousand parameters, 5 steps an epoch."""
+    """A trainer over a T5 of some thousand parameters, or another model, 5 steps an epoch."""
     settings = TrainingConfig(**{"epochs": 2, "batch_size": 4, "seed": 3, **training})
     set_seed(settings.seed)
     model = CrossPTModel(t5 or make_t5(), CrossPTConfig(tasks=TASKS, scheme=scheme, prompt_length=3))
     options: dict[str, Any] = {"device": "cpu", "progress": False, "score": score}
-    return PromptTrainer(CrossPT(), model, settings, rows or make_rows(), PromptCollator(PadOnly()), folder, **options)
+    collator = PromptCollator(PadOnly(), causal=model.family.causal)
+    return PromptTrainer(CrossPT(), model, settings, rows or make_rows(), collator, folder, **options)
 
 
 def score_prompts(model: CrossPTModel) -> dict[str, float]:

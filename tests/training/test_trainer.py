@@ -9,7 +9,8 @@ from torch import nn
 from crosspt import CrossPTConfig, CrossPTModel
 from crosspt.methods.crosspt import parameter_groups
 from crosspt.training.trainer import CHECKPOINTS_KEPT
-from tests.conftest import make_t5
+from tests.conftest import VOCABULARY, make_t5
+from tests.models.causal_models import make_causal
 from tests.training.support import TASKS, make_rows, make_trainer
 
 
@@ -97,8 +98,10 @@ def test_checkpoints_by_steps(tmp_path: Path) -> None:
     assert {"checkpoint-9", "checkpoint-10"} <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_a_loss_that_is_not_finite_stops_with_step_and_task(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, save_steps=2)
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_a_loss_that_is_not_finite_stops_with_step_and_task(family: str, tmp_path: Path) -> None:
+    model = None if family == "t5" else make_causal(family, vocab_size=VOCABULARY)
+    trainer = make_trainer(tmp_path, save_steps=2, t5=model)
     forward = CrossPTModel.forward
     calls = 0
 
@@ -107,6 +110,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_task(tmp_path: Path) -> N
         calls += 1
         output: Any = forward(model, **batch)
         if calls == 6:
+            assert output.logits.shape[1] == (2 if family == "t5" else 3)  # two labels, and where the first is told
             rows = (batch["task_ids"] == 1).nonzero()[:1, 0]
             logits = output.logits.clone()
             logits[rows] = float("inf")

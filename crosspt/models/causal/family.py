@@ -52,8 +52,13 @@ class Causal(Family):
         return compute_prefix(base_model, prompts)
 
     def forward(self, base_model: Any, inputs: dict[str, Any], labels: Tensor | None, **kwargs: Any) -> Any:
-        """The model's output: logits of rows with their prompts (B, m + L, V), or of the text alone (B, L, V)."""
+        """The model's output: logits of rows with their prompts (B, m + L, V), or of the text alone (B, L, V).
+
+        With labels and ``logits_to_keep``, rows end together and have so many logits, their last.
+        """
         text = PromptedText(**inputs)
+        if labels is not None and kwargs.get("logits_to_keep"):
+            return self._forward_ends(base_model, text, labels, **kwargs)
         if text.prefix is None or text.prefix.layers is None:
             read = text.as_rows(base_model).read(base_model)
             if labels is not None:
@@ -66,6 +71,23 @@ class Causal(Family):
             logits = torch.cat([first, output.logits], dim=1)
             labels = nn.functional.pad(labels, (1, 0), value=IGNORED_LABEL)
             output.loss = base_model.loss_function(logits=logits, labels=labels, vocab_size=logits.shape[-1])
+        return output
+
+    def _forward_ends(
+        self, base_model: Any, text: PromptedText, labels: Tensor, *, logits_to_keep: int, **kwargs: Any
+    ) -> Any:
+        """As :meth:`forward`, with the logits alone that labels are told from: a vocabulary is wide."""
+        (ends,) = move_padding(text.attention_mask[:, -labels.shape[1] :], labels, left=True)
+        # A text's first token is told from the prompt, which only rows have in front of it.
+        begins = bool((labels[:, 0] != IGNORED_LABEL).any())
+        text = text.as_rows(base_model) if begins else text.in_sight(base_model, 0)
+        output = base_model(**text.read(base_model, left=True), logits_to_keep=logits_to_keep, **kwargs)
+        more = output.logits.shape[1] - ends.shape[1]
+        shown = nn.functional.pad(ends, (more, 0), value=IGNORED_LABEL)  # fewer, where that is negative
+        told, wanted = (int((some != IGNORED_LABEL).sum()) for some in (shown[:, 1:], labels))
+        if told != wanted:
+            raise ValueError(f"forward: logits_to_keep={logits_to_keep} leaves {told} of {wanted} labels to be told")
+        output.loss = base_model.loss_function(logits=output.logits, labels=shown, vocab_size=output.logits.shape[-1])
         return output
 
     def encode(self, base_model: Any, inputs: dict[str, Any], **kwargs: Any) -> PromptedText:
