@@ -18,6 +18,8 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
+from crosspt.cli.together import count, explain, is_first, leave, part, say, showing, speaking_once
+
 TOGETHER = ("train", "evaluate", "predict")  # what several processes can do
 COMMANDS = ("demo", "train", "evaluate", "predict", "experiment", "report", "show", "export", "import", "doctor")
 
