@@ -237,6 +237,9 @@ class PromptTrainer(Trainer):
                 shutil.rmtree(steps[step])
 
     def _save_rng_state(self, output_dir: str) -> None:
+        if self.args.world_size == 1:
+            super()._save_rng_state(output_dir)
+            return
         # Each process would write its own: they are gathered, so that one alone writes and has all before it goes on.
         with tempfile.TemporaryDirectory() as name:
             super()._save_rng_state(name)
