@@ -110,8 +110,7 @@ def run(settings: Namespace) -> Outcome:
     if errors:
         name, reason = next(iter(errors.items()))
         raise RuntimeError(
-            f"{len(errors)} of {cells} cells failed, such as {name}: {reason}; "
-            "the same command runs them again"
+            f"{len(errors)} of {cells} cells failed, such as {name}: {reason}; the same command runs them again"
         )
     content = {**grid.to_dict(), "output": str(folder)}
     return Outcome(content, [f"{cells} cells are finished in {folder / CELLS}"])

@@ -43,8 +43,8 @@ def lock_folder(folder: Path, work: str, *, wait: bool = False) -> Iterator[None
         if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
             raise
         raise ValueError(
-            f"{folder} is on a file system without flock ({error.strerror}), by which processes keep out of each other's "
-            "way; mount it with locks, or choose another folder"
+            f"{folder} is on a file system without flock ({error.strerror}), by which processes keep out of each "
+            "other's way; mount it with locks, or choose another folder"
         ) from None
     try:
         with suppress(PermissionError):  # Windows keeps everybody out of a locked file

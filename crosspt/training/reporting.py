@@ -24,7 +24,9 @@ def check_reporting(report_to: ReportTo) -> None:
 
 @contextmanager
 def reporting(report_to: ReportTo, folder: Path) -> Iterator[list[TrainerCallback]]:
-    """The callbacks that write the logs of a training into a folder, which is made when missing; the first process has them.
+    """The callbacks that write the logs of a training into a folder, which is made when missing.
+
+    Of processes that were started together the first one has them.
 
     Raises:
         RuntimeError: Weights & Biases does not start, as without a login.

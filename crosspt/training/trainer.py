@@ -140,7 +140,7 @@ class PromptTrainer(Trainer):
         loss, labels = outputs.loss, inputs["labels"]
         failed = not torch.isfinite(loss)
         if self.args.world_size > 1:
-            # The mean over the labels of all processes: each gives its part, times their number, as gradients are means.
+            # The mean over all processes' labels: each gives its part, times their number, as gradients are averaged.
             count = (labels != IGNORED_LABEL).sum()
             if not count:
                 loss = outputs.logits.sum() * 0

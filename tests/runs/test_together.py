@@ -1,4 +1,4 @@
-"""Runs of several processes: equal to one's with the same batches, bitwise their own when killed, one message on failure."""
+"""Runs of several processes: equal to one's with the same batches, bitwise when killed, one message on failure."""
 
 import itertools
 import json
@@ -18,10 +18,9 @@ from safetensors.torch import load_file
 from crosspt.cli import main as main_module
 from crosspt.cli.main import main
 from crosspt.evaluation import prediction
-from crosspt.methods import METHODS
 from crosspt.models.prompted import PromptedModel
 from crosspt.runs import folder as run_folder
-from tests.training.killed import die_at_call, in_a_process
+from tests.training.killed import die_at_call
 from tests.training.together import Ended, note_writes, start_together
 from tests.workspace import Workspace, crosspt, make_workspace, mistake
 
@@ -79,9 +78,7 @@ def assert_alike(folder: Path, other: Path, tolerance: float = TOLERANCE) -> Non
     wanted, found = learned(folder), learned(other)
     assert wanted.keys() == found.keys()
     for name, tensor in wanted.items():
-        torch.testing.assert_close(
-            found[name], tensor, rtol=tolerance, atol=tolerance, msg=name
-        )
+        torch.testing.assert_close(found[name], tensor, rtol=tolerance, atol=tolerance, msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,4 +1,4 @@
-"""Works through the runs of a grid on a Ray cluster, which places them and runs again what a machine's end has broken."""
+"""Works through the runs of a grid on a Ray cluster, which places them and repeats those whose machine has ended."""
 
 import contextlib
 import logging

@@ -99,7 +99,19 @@ def test_cells_that_fail(machines: Any, workspace: Workspace, tmp_path: Path) ->
     ],
 )
 def test_mistakes(arguments: list[object], message: str, workspace: Workspace, tmp_path: Path) -> None:
-    few = ["--suite", "glue", *workspace.settings()[:4], "--tasks", "mrpc", "--scheme", "SL", "--shots", 2, "--seeds", 1]
+    few = [
+        "--suite",
+        "glue",
+        *workspace.settings()[:4],
+        "--tasks",
+        "mrpc",
+        "--scheme",
+        "SL",
+        "--shots",
+        2,
+        "--seeds",
+        1,
+    ]
     given = ["experiment", "figure-3", *few, "--output", tmp_path / "grid", *arguments]
     assert message in mistake(crosspt(*given))
 

@@ -176,7 +176,7 @@ def test_cells_that_fail(workspace: Workspace, tmp_path: Path) -> None:
 
 
 def test_two_at_once(workspace: Workspace, grid: Grid, unbroken: Path, tmp_path: Path) -> None:
-    """A process of another grid in the folder works on its first cell: the rest is done, then, with its end, that too."""
+    """A process of another grid works on the first cell: the rest is done and, once that has ended, this one too."""
     folder = tmp_path / "grid"
     held, last = (folder / "cells" / f"{scheme}-seed0" for scheme in ("SL", "PI"))
     held.mkdir(parents=True)
