@@ -19,6 +19,7 @@ from crosspt.runs.experiments.worker import Work, do_work, record_failure, settl
 from crosspt.runs.folder import VISIBLE_AFTER
 
 SHARED = "all machines of the cluster need one on a file system that they share"
+CONNECTING = 10  # seconds at most
 RETRIES = 3  # of a run whose process or machine has ended
 
 
@@ -85,12 +86,12 @@ class Cluster:
             gpus = self._gpus(ray.cluster_resources())
             self._warn_of_too_small(ray.nodes(), gpus, bar)
             share: dict[str, Any] = {"num_gpus": gpus, "num_cpus": self.cpus_per_run, "max_retries": RETRIES}
-            remote = ray.remote(_do_remotely).options(**share)
+            remote = ray.remote(_do_remotely)
             trained: dict[str, Any] = {}
             running: dict[Any, Work] = {}
             for work in waiting:
                 given = (work, Path.cwd(), folder, report_to, "cuda" if gpus else "cpu", trained.get(work.needs or ""))
-                running[reference := remote.options(name=work.name).remote(*given)] = work
+                running[reference := remote.options(**share, name=work.name).remote(*given)] = work
                 if work.cell is None:
                     trained[work.name] = reference
             untrained: dict[str, Failure] = {}
@@ -137,8 +138,11 @@ def _connected(address: str | None) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
+        if address not in (None, "auto", "local"):
+            host, _, port = str(address).rpartition(":")
+            socket.create_connection((host, int(port)), timeout=CONNECTING).close()  # Ray would try for minutes
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"--address {address}: no Ray cluster answers there, `ray start --head` starts one: {reason}"

@@ -1,5 +1,6 @@
 """Grids on a Ray cluster of two machines, of which one ends while it works."""
 
+import re
 import threading
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
@@ -9,14 +10,13 @@ from typing import Any
 import pytest
 
 from crosspt.runs.experiments.cluster import Cluster
-from crosspt.runs.experiments.grid import Grid, cell_folder
+from crosspt.runs.experiments.grid import Grid, cell_folder, source_folder
 from crosspt.runs.experiments.runner import run_grid
 from tests.runs.experiments.support import outcome_of, run, tiny_grid
 from tests.runs.experiments.test_runner import wait_for
 from tests.workspace import Workspace, crosspt, mistake
 
 ray = pytest.importorskip("ray")
-SCHEMES = ("SL", "SILP", "P")
 OPTIONS: dict[str, Any] = {"jobs": 1, "device": "cpu", "progress": False}
 
 
@@ -44,17 +44,21 @@ def holder_of(folder: Path) -> int:
 
 
 def test_a_machine_that_ends(machines: Any, workspace: Workspace, tmp_path: Path) -> None:
-    grid = tiny_grid(workspace, SCHEMES, epochs=60)
+    """Its cell, or the stage-1 prompts of one, goes on from the last checkpoint on the other machine."""
+    grid = tiny_grid(workspace, ("SL", "SILP"), epochs=40, stage1="joint")
     victim = machines.add_node(num_cpus=1)
-    lost: list[str] = []
+    runs = [
+        *(cell_folder(tmp_path / "ray", cell.name) for cell in grid.cells),
+        source_folder(tmp_path / "ray", "seed0"),
+    ]
+    lost: list[Path] = []
 
-    def in_work(cell: str) -> bool:
-        folder = cell_folder(tmp_path / "ray", cell)
-        return any(folder.glob("checkpoints/checkpoint-*")) and holder_of(folder) in works_on(victim)
+    def in_work(folder: Path) -> bool:
+        return any(folder.rglob("checkpoint-*")) and holder_of(folder) in works_on(victim)
 
     def end() -> None:
-        wait_for(lambda: any(in_work(cell.name) for cell in grid.cells))
-        lost.extend(cell.name for cell in grid.cells if in_work(cell.name))
+        wait_for(lambda: any(map(in_work, runs)))
+        lost.extend(filter(in_work, runs))
         machines.remove_node(victim, allow_graceful=False)
 
     ending = threading.Thread(target=end)
@@ -68,21 +72,23 @@ def test_a_machine_that_ends(machines: Any, workspace: Workspace, tmp_path: Path
         assert outcome_of(cell_folder(tmp_path / "ray", cell.name)) == outcome_of(
             cell_folder(tmp_path / "local", cell.name)
         )
-    log = (cell_folder(tmp_path / "ray", lost[0]) / "log.txt").read_text()
-    assert log.count("train_runtime") == 1, "it went on elsewhere"
+    log = (lost[0] / "log.txt").read_text()
+    assert log.count("train_runtime") == 1, "it ended once, elsewhere"
+    epochs = re.findall(r"'epoch': '(\d+)'", log)
+    assert len(epochs) < 2 * 40, "and did not begin again"
 
 
 def test_cells_that_fail(machines: Any, workspace: Workspace, tmp_path: Path) -> None:
-    grid: Grid = tiny_grid(workspace, ("SIL", "SL"), tasks=["sst2"], epochs=2, source_learning_rate=[0.1])
-    blocked = tmp_path / "grid" / "stage1" / "source_learning_rate0.1-seed0"
+    grid: Grid = tiny_grid(workspace, ("SIL", "SL"), tasks=["sst2"], epochs=2)
+    blocked = source_folder(tmp_path / "grid", "seed0")
     run_grid(grid, tmp_path / "grid", shard=(3, 3), **OPTIONS)  # no cell: only the folder is made
     blocked.parent.mkdir()
     blocked.write_text("in the way")
     errors = run_grid(grid, tmp_path / "grid", cluster=Cluster(machines.address), **OPTIONS)
     (name,) = errors
-    assert name == "SIL-source_learning_rate0.1-seed0"
+    assert name == "SIL-seed0"
     assert errors[name].startswith(f"the stage-1 prompts {blocked.name} that it starts from failed: {blocked}")
-    assert (cell_folder(tmp_path / "grid", "SL-source_learning_rate0.1-seed0") / "results.json").is_file()
+    assert (cell_folder(tmp_path / "grid", "SL-seed0") / "results.json").is_file()
 
 
 @pytest.mark.parametrize(
