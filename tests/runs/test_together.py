@@ -20,6 +20,7 @@ from crosspt.cli.main import main
 from crosspt.evaluation import prediction
 from crosspt.models.prompted import PromptedModel
 from crosspt.runs import folder as run_folder
+from crosspt.training.trainer import PromptTrainer
 from tests.training.killed import die_at_call
 from tests.training.together import Ended, note_writes, start_together
 from tests.workspace import Workspace, crosspt, make_workspace, mistake
@@ -98,7 +99,14 @@ def test_prompts_are_those_of_one_process(case: str, space: Workspace, tmp_path:
     assert [chosen["step"] for chosen in other["selection"]] == [chosen["step"] for chosen in one["selection"]]
 
 
+def plain_steps(trainer: PromptTrainer, model: Any = None) -> torch.optim.Optimizer:
+    """Adam would make a whole step of the last bits of a gradient that is close to 0."""
+    trainer.optimizer = trainer.optimizer or torch.optim.SGD(trainer.groups)
+    return trainer.optimizer
+
+
 def train_methods(space: Workspace, folder: Path, methods: list[str], count: int, rank: int) -> None:
+    PromptTrainer.create_optimizer = plain_steps  # type: ignore[method-assign]
     main_module.part = lambda: None  # one meeting of the processes is for all runs
     for method in methods:
         work(of_method(space, folder / method, method, 4 // count), rank)
@@ -106,23 +114,21 @@ def train_methods(space: Workspace, folder: Path, methods: list[str], count: int
 
 def of_method(space: Workspace, output: Path, method: str, batch: int) -> list[str]:
     places = ("--model", space.model, "--data-dir", space.data, "--device", "cpu", "--output", output)
-    rows = ("--tasks", "mrpc,rte", "--shots", 3, "--test-rows", 2, "--label-set", "synthetic")
-    settings = ("--method", method, "--epochs", 1, "--batch-size", batch, *SAME)
+    rows = ("--tasks", "mrpc,rte", "--shots", 4, "--test-rows", 2, "--label-set", "synthetic")
+    settings = ("--method", method, "--epochs", 1, "--learning-rate", 0.1, "--batch-size", batch, *SAME)
     return [str(word) for word in ("train", *places, *rows, *settings)]
 
 
-def test_methods_in_one_group_of_processes(space: Workspace, tmp_path: Path) -> None:
-    """Batches of 1 row have none of some task, whose parameters still take part."""
+def test_methods_in_one_group_of_processes(space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of 2 rows may have none of some task, whose parameters still take part."""
     methods = ["hyperformer", "lora", "attempt", "mpt-source"]
+    monkeypatch.setattr(PromptTrainer, "create_optimizer", plain_steps)
     for method in methods:
-        assert crosspt(*of_method(space, tmp_path / "1" / method, method, 2)).status == 0
+        assert crosspt(*of_method(space, tmp_path / "1" / method, method, 4)).status == 0
     ended = start_together(tmp_path / "said", 2, train_methods, space, tmp_path / "2", methods, 2)
     assert ended.codes == [0, 0], ended.said
-    for method in methods:
-        wanted, found = (learned(tmp_path / str(count) / method) for count in (1, 2))
-        assert wanted.keys() == found.keys()
-        for name, tensor in wanted.items():  # Adam turns the last bits of a gradient close to 0 into a step
-            assert (found[name] - tensor).norm() <= 1e-3 * tensor.norm(), (method, name)
+    for method in methods:  # a teacher's states are compared over the rows of each process
+        assert_alike(tmp_path / "1" / method, tmp_path / "2" / method, 1e-2 if method == "mpt-source" else TOLERANCE)
 
 
 def kill_one(arguments: list[str], victim: int, moment: str, rank: int) -> None:
@@ -248,6 +254,6 @@ def test_torchrun(space: Workspace, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["config"]["processes"] == 2
     done = subprocess.run([*launcher, "-m", "crosspt.cli.main", *arguments, "--epochs", "nan"], **options)
     assert done.returncode == 1
-    lines = [line for line in done.stderr.splitlines() if line.startswith("crosspt")]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("crosspt train")]
     assert len(lines) == 1
     assert lines[0].startswith("crosspt train: --epochs must be int or null, got nan")
