@@ -28,11 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = given[0] if given and given[0] in COMMANDS else ""
-    status = 130
+    interrupted, status = False, 130
     try:
         status = _run(name, given[1:]) if name else _explain(given)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C must not break the process's end
+        interrupted = True
+    if interrupted:
         hint = getattr(sys.modules.get(_module(name)), "INTERRUPTED", "")
         say(f"{f'crosspt {name}'.strip()}: interrupted{hint and '; '}{hint}")
     if status and count() > 1:

@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 
 from crosspt.cli import main as main_module
 from crosspt.cli.main import main
-from crosspt.evaluation import prediction
 from crosspt.models.prompted import PromptedModel
 from crosspt.runs import folder as run_folder
 from crosspt.training.trainer import PromptTrainer
@@ -30,10 +29,12 @@ SAME = ("--lm-dropout", 0)
 BATCH = 12  # of all processes together, so that an epoch of 18 rows ends with half a batch: in 3 processes 4, 2 and 0
 TOLERANCE = 2e-5  # of what is learned, after 4 steps: sums of gradients are taken in another order
 CASES: dict[str, tuple[object, ...]] = {
-    "both stages": ("--scheme", "SILP", "--epochs", 2, "--max-grad-norm", 0.5),
+    "both stages": ("--scheme", "SILP", "--stage1", "joint", "--epochs", 2, "--max-grad-norm", 0.5),
     "accumulated": ("--scheme", "SLPN", "--prefix-mode", "isolated", "--epochs", 4, "--gradient-accumulation-steps", 2),
-    "selected": ("--scheme", "PI", "--stage1", "joint", "--select", "best", "--dev-rows", 4, "--epochs", 2),
-    "each target by itself": ("--scheme", "SLPN", "--stage2", "per_target", "--epochs", 2, "--encoder", "mlp"),
+    "each target by itself, selected": (
+        *("--scheme", "SLPN", "--stage2", "per_target", "--epochs", 2, "--encoder", "mlp"),
+        *("--select", "best", "--dev-rows", 4),
+    ),
 }
 
 
@@ -75,11 +76,11 @@ def learned(folder: Path) -> dict[str, torch.Tensor]:
     }
 
 
-def assert_alike(folder: Path, other: Path, tolerance: float = TOLERANCE) -> None:
+def assert_alike(folder: Path, other: Path) -> None:
     wanted, found = learned(folder), learned(other)
     assert wanted.keys() == found.keys()
     for name, tensor in wanted.items():
-        torch.testing.assert_close(found[name], tensor, rtol=tolerance, atol=tolerance, msg=name)
+        torch.testing.assert_close(found[name], tensor, rtol=TOLERANCE, atol=TOLERANCE, msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -121,14 +122,14 @@ def of_method(space: Workspace, output: Path, method: str, batch: int) -> list[s
 
 def test_methods_in_one_group_of_processes(space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of 2 rows may have none of some task, whose parameters still take part."""
-    methods = ["hyperformer", "lora", "attempt", "mpt-source"]
+    methods = ["hyperformer", "attempt"]
     monkeypatch.setattr(PromptTrainer, "create_optimizer", plain_steps)
     for method in methods:
         assert crosspt(*of_method(space, tmp_path / "1" / method, method, 4)).status == 0
     ended = start_together(tmp_path / "said", 2, train_methods, space, tmp_path / "2", methods, 2)
     assert ended.codes == [0, 0], ended.said
-    for method in methods:  # a teacher's states are compared over the rows of each process
-        assert_alike(tmp_path / "1" / method, tmp_path / "2" / method, 1e-2 if method == "mpt-source" else TOLERANCE)
+    for method in methods:
+        assert_alike(tmp_path / "1" / method, tmp_path / "2" / method)
 
 
 def kill_one(arguments: list[str], victim: int, moment: str, rank: int) -> None:
@@ -140,7 +141,6 @@ def kill_one(arguments: list[str], victim: int, moment: str, rank: int) -> None:
 MOMENTS: dict[str, Callable[[], None]] = {
     "in the middle of an epoch": lambda: die_at_call(torch.Tensor, "backward", 7),
     "before the checkpoint gets its name": lambda: die_at_call(Path, "rename", 5),
-    "in the evaluation": lambda: die_at_call(prediction, "make_decoder", 3),
 }
 BROKEN = ("--scheme", "SILP", "--stage1", "joint", "--epochs", 3, "--save-steps", 1, "--batch-size", 6)
 
@@ -152,7 +152,7 @@ def unbroken(space: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder / "run"
 
 
-@pytest.mark.parametrize(("moment", "victim"), zip(MOMENTS, (1, 0, 1), strict=True))
+@pytest.mark.parametrize(("moment", "victim"), zip(MOMENTS, (1, 0), strict=True))
 def test_killed_and_resumed(moment: str, victim: int, space: Workspace, unbroken: Path, tmp_path: Path) -> None:
     """With dropout: every process has random numbers of its own, and goes on with them."""
     arguments = command(space, tmp_path / "run", *BROKEN)
@@ -218,7 +218,6 @@ def fail(arguments: list[str], how: str, rank: int) -> None:
         ("loss", ("--source-learning-rate", "1e30"), [1, 1], r"training: the loss must be finite, got .* on rows of"),
         ("elsewhere", (), [1, 2], r"process 1 on \S+: run on \S+ is not the folder of that name that process \d+ on"),
         ("flag", ("--epoks", 3), [2, 2], r"unrecognized arguments: --epoks"),
-        ("folder", ("--data-dir", "none"), [2, 2], r"task 'mrpc': the data directory none does not exist"),
     ],
 )
 def test_one_message(
