@@ -128,16 +128,23 @@ def compose_prompts(
 
 
 def prepend_prompts(
-    prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor, *, offsets: Tensor | None = None
+    prompts: Tensor,
+    task_ids: Tensor,
+    input_ids: Tensor,
+    table: Tensor,
+    *,
+    offsets: Tensor | None = None,
+    gain: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """``X_b = [P_{task_ids[b]} ; table[input_ids[b]] + O_{task_ids[b]}]``.
 
     Args:
-        prompts: P (T, m, d).
+        prompts: P (T, m, d), or (1, m, d) with a gain.
         task_ids: (B,) int64.
         input_ids: (B, L) int64.
         table: the token embeddings (V, d).
         offsets: O (T, L', d), of which a row takes its first L; None adds nothing.
+        gain: u (T, m) and v (T, d), with which ``P_t = P * (u_t v_t^T)``; or None.
 
     Returns:
         X (B, m + L, d) in the table's dtype.
@@ -145,6 +152,9 @@ def prepend_prompts(
     tokens = table[input_ids]
     if offsets is not None:
         tokens = tokens + offsets[task_ids, : input_ids.shape[1]]
+    if gain is not None:
+        positions, columns = gain
+        prompts = prompts * positions[:, :, None] * columns[:, None, :]
     return torch.cat([prompts[task_ids].to(table.dtype), tokens.to(table.dtype)], dim=1)
 
 

@@ -17,6 +17,7 @@ from crosspt.functional.validation import (
     check_attention,
     check_batch,
     check_floating,
+    check_gain,
     check_mixture,
     check_offsets,
     check_rows,
@@ -113,32 +114,38 @@ def prepend_prompts(
     table: Tensor,
     *,
     offsets: Tensor | None = None,
+    gain: tuple[Tensor, Tensor] | None = None,
     backend: Backend = "auto",
 ) -> Tensor:
     """Put each row's task prompt in front of its token embeddings: ``X_b = [P_{task_ids[b]} ; table[input_ids[b]]]``.
 
     With offsets O, such as the low-rank ``O_t = A_t B_t`` of DePT (Shi and Lipani, 2024), token l of a row gets
-    ``O_{task_ids[b], l}`` added.
+    ``O_{task_ids[b], l}`` added. With a gain of rank one, MPT's (Wang et al., 2023), all tasks share one prompt P, and
+    ``P_t = P * (u_t v_t^T)``, elementwise.
 
     Args:
-        prompts: P (T, m, d).
+        prompts: P (T, m, d), or (1, m, d) with a gain.
         task_ids: (B,) int64 or int32 in [0, T).
         input_ids: (B, L) int64 or int32 in [0, V).
         table: token embeddings (V, d).
         offsets: O (T, L', d) with L' >= L, of any floating-point type, or None. They are added in float32, in float64
             beside float64, and rounded once.
+        gain: u (T, m) and v (T, d), of any floating-point types, or None; not beside offsets. Prompt and gain are
+            multiplied in float32, in float64 if one of the three is, and rounded once.
         backend: see :func:`compose_prompts`.
 
     Returns:
         X (B, m + L, d) in the table's dtype.
     """
-    check_floating("prepend_prompts", "prompts", prompts, "(T, m, d)")
-    input_ids, task_ids = check_batch("prepend_prompts", input_ids, task_ids, table, prompts.shape[0], prompts)
+    tasks, *_ = check_floating("prepend_prompts", "prompts", prompts, "(T, m, d)")
+    if gain is not None:
+        tasks = check_gain("prepend_prompts", gain, prompts, offsets)
+    input_ids, task_ids = check_batch("prepend_prompts", input_ids, task_ids, table, tasks, prompts)
     if offsets is not None:
         check_offsets("prepend_prompts", offsets, prompts, input_ids.shape[1])
     if runs_triton("prepend_prompts", backend, table):
-        return operators.prepend_prompts(prompts, task_ids, input_ids, table, offsets)
-    return torch_composition.prepend_prompts(prompts, task_ids, input_ids, table, offsets)
+        return operators.prepend_prompts(prompts, task_ids, input_ids, table, offsets, *(gain or (None, None)))
+    return torch_composition.prepend_prompts(prompts, task_ids, input_ids, table, offsets, gain)
 
 
 def prompted_embedding(

@@ -13,6 +13,7 @@ from crosspt.kernels.compose_prompts_backward import Needs, compose_prompts_back
 from crosspt.kernels.launch import Composition
 from crosspt.kernels.mixing import INTERPRETED
 from crosspt.kernels.mixture import Mixture
+from crosspt.kernels.prepend_gain import prepend_gain
 from crosspt.kernels.prepend_prompts import prepend_prompts, sum_task_rows
 from crosspt.kernels.prompted_embedding import prompted_embedding, prompted_embedding_backward
 
@@ -66,6 +67,7 @@ LAUNCHERS: dict[str, Callable[..., Any]] = {
     "compose_prompts_backward": _compose_prompts_backward,
     "prepend_prompts": prepend_prompts,
     "prepend_prompts_backward": sum_task_rows,
+    "prepend_gain_backward": prepend_gain,
     "prompted_embedding": _prompted_embedding,
     "prompted_embedding_backward": _prompted_embedding_backward,
     "attention": _attention,

@@ -19,9 +19,7 @@ def _like_prompts(*mixture: Any) -> Tensor:
     return x.weights.new_empty((x.weights.shape[0], *x.prompts.shape[1:]))
 
 
-def _like_rows(
-    prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor, offsets: Tensor | None = None
-) -> Tensor:
+def _like_rows(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor, *_: Tensor | None) -> Tensor:
     return table.new_empty((input_ids.shape[0], prompts.shape[1] + input_ids.shape[1], prompts.shape[2]))
 
 
@@ -45,11 +43,20 @@ def _like_sums(
     ]
 
 
+def _like_gain(grad: Tensor, task_ids: Tensor, *arguments: Any) -> list[Tensor]:
+    *parameters, needs = arguments
+    return _like_needed(parameters, needs)
+
+
 def _like_parameters(*arguments: Any) -> list[Tensor]:
     *mixture, needs = arguments[-1 - len(Mixture._fields) :]
+    return _like_needed(mixture[:NUM_LEARNED], needs)
+
+
+def _like_needed(parameters: Sequence[Any], needs: Sequence[bool]) -> list[Tensor]:
     return [
         torch.empty_like(parameter, memory_format=torch.contiguous_format)
-        for parameter, need in zip(mixture[:NUM_LEARNED], needs, strict=True)
+        for parameter, need in zip(parameters, needs, strict=True)
         if need
     ]
 
@@ -116,8 +123,8 @@ class _ComposePrompts(torch.autograd.Function):
 class _PrependPrompts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
-        prompts, task_ids, input_ids, table, offsets = arguments
-        ctx.save_for_backward(task_ids, input_ids)
+        prompts, task_ids, input_ids, table, offsets, *gain = arguments
+        ctx.save_for_backward(task_ids, input_ids, *((prompts, *gain) if gain[0] is not None else ()))
         ctx.prompts = (*prompts.shape[:2], prompts.dtype)
         ctx.offsets = (0, None) if offsets is None else (offsets.shape[1], offsets.dtype)
         ctx.vocabulary = table.shape[0]
@@ -125,15 +132,19 @@ class _PrependPrompts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        task_ids, input_ids = ctx.saved_tensors
+        task_ids, input_ids, *scaled = ctx.saved_tensors
         tasks, length, dtype = ctx.prompts
         positions, offsets_dtype = ctx.offsets
-        needs = ctx.needs_input_grad[0], ctx.needs_input_grad[4]
-        kinds = dtype if needs[0] else None, positions, offsets_dtype if needs[1] else None
-        gradients = prepend_prompts_backward(grad, task_ids, tasks, length, *kinds) if any(needs) else ()
-        dprompts, doffsets = _spread(gradients, needs)
+        needs = [ctx.needs_input_grad[argument] for argument in (0, 4, 5, 6)]
+        gradients: Sequence[Tensor] = ()
+        if scaled and any(needs):  # there are no offsets beside a gain
+            gradients = prepend_gain_backward(grad, task_ids, *scaled, [needs[0], *needs[2:]])
+        elif any(needs):
+            kinds = dtype if needs[0] else None, positions, offsets_dtype if needs[1] else None
+            gradients = prepend_prompts_backward(grad, task_ids, tasks, length, *kinds)
+        dprompts, *rest = _spread(gradients, needs)
         dtable = _table_gradient(grad, input_ids, ctx.vocabulary) if ctx.needs_input_grad[3] else None
-        return dprompts, None, None, dtable, doffsets
+        return dprompts, None, None, dtable, *rest
 
 
 class _PromptedEmbedding(torch.autograd.Function):
@@ -191,16 +202,22 @@ compose_prompts_backward = operator(
 
 prepend_prompts = operator(
     "prepend_prompts",
-    "(Tensor prompts, Tensor task_ids, Tensor input_ids, Tensor table, Tensor? offsets) -> Tensor",
+    "(Tensor prompts, Tensor task_ids, Tensor input_ids, Tensor table, Tensor? offsets, Tensor? positions, "
+    "Tensor? columns) -> Tensor",
     _like_rows,
     _PrependPrompts,
-    checked=(0, 3, 4),
+    checked=(0, 3, 4, 5, 6),
 )
 prepend_prompts_backward = operator(
     "prepend_prompts_backward",
     "(Tensor grad, Tensor task_ids, SymInt tasks, SymInt length, ScalarType? dtype, SymInt n_offsets, "
     "ScalarType? offsets_dtype) -> Tensor[]",
     _like_sums,
+)
+prepend_gain_backward = operator(
+    "prepend_gain_backward",
+    "(Tensor grad, Tensor task_ids, Tensor prompts, Tensor positions, Tensor columns, bool[3] needs) -> Tensor[]",
+    _like_gain,
 )
 
 prompted_embedding = operator(

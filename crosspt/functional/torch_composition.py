@@ -68,6 +68,15 @@ def gather_prompts(prompts: Tensor, rows: Tensor) -> Tensor:
     return F.embedding(rows, prompts.flatten(1)).unflatten(1, prompts.shape[1:])
 
 
+def scale_prompts(prompts: Tensor, gain: tuple[Tensor, Tensor] | None) -> Tensor:
+    """P (T, m, d) as it is, or ``P * (u_t v_t^T)`` of P (1, m, d) and a gain (u, v), in float32 or float64."""
+    if gain is None:
+        return prompts
+    positions, columns = gain
+    wide = torch.promote_types(torch.promote_types(positions.dtype, columns.dtype), torch.float32)
+    return prompts.to(torch.promote_types(prompts.dtype, wide)) * positions[:, :, None] * columns[:, None, :]
+
+
 def add_offsets(tokens: Tensor, offsets: Tensor | None, task_ids: Tensor) -> Tensor:
     """Token rows (B, L, d) plus the first L offsets (T, L', d) of their tasks, in the tokens' dtype."""
     if offsets is None:
@@ -76,11 +85,16 @@ def add_offsets(tokens: Tensor, offsets: Tensor | None, task_ids: Tensor) -> Ten
 
 
 def prepend_prompts(
-    prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor, offsets: Tensor | None = None
+    prompts: Tensor,
+    task_ids: Tensor,
+    input_ids: Tensor,
+    table: Tensor,
+    offsets: Tensor | None = None,
+    gain: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """X (B, m + L, d) in the table's dtype."""
     tokens = add_offsets(F.embedding(input_ids, table), offsets, task_ids)
-    return torch.cat([gather_prompts(prompts.to(table.dtype), task_ids), tokens], dim=1)
+    return torch.cat([gather_prompts(scale_prompts(prompts, gain).to(table.dtype), task_ids), tokens], dim=1)
 
 
 def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixture: Mixture) -> Tensor:

@@ -236,6 +236,24 @@ def check_offsets(operation: str, offsets: Tensor, prompts: Tensor, tokens: int)
     check_devices(operation, prompts=prompts, offsets=offsets)
 
 
+def check_gain(operation: str, gain: tuple[Tensor, Tensor], prompts: Tensor, offsets: Tensor | None) -> int:
+    """T; raises unless the gain is u (T, m) and v (T, d) of one prompt (1, m, d), and there are no offsets."""
+    if offsets is not None:
+        raise ValueError(f"{operation}: offsets and gain do not go together, got both")
+    if not isinstance(gain, tuple) or len(gain) != 2:
+        got = f"{len(gain)} of them" if isinstance(gain, tuple) else type(gain).__name__
+        raise TypeError(f"{operation}: gain must be a pair of tensors u (T, m) and v (T, d), got {got}")
+    one, length, width = prompts.shape
+    if one != 1:
+        raise ValueError(f"{operation}: prompts must have shape (1, m, d) with a gain, got {tuple(prompts.shape)}")
+    positions, columns = gain
+    tasks, _ = check_floating(operation, "gain's u", positions, "(T, m)")
+    check_floating(operation, "gain's u", positions, "(T, m)", (tasks, length))
+    check_floating(operation, "gain's v", columns, "(T, d)", (tasks, width))
+    check_devices(operation, prompts=prompts, u=positions, v=columns)
+    return tasks
+
+
 def check_attention(
     query: Tensor,
     key: Tensor,

@@ -16,6 +16,7 @@ from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.methods.method import FROM_SOURCES, Job, baseline
 from crosspt.methods.prompts import RowsMethod, RowsModel, TaskPrompts, from_vocabulary
+from crosspt.prompts.rows import put_in_front
 from crosspt.tasks.collation import IGNORED_LABEL
 
 SHARED, POSITIONS, COLUMNS = "mpt shared", "mpt positions", "mpt columns"
@@ -42,6 +43,11 @@ class ScaledPrompts(TaskPrompts):
     def compose(self) -> Tensor:
         """Every task's prompt (T, m, d)."""
         return self.prompts * self.positions[:, :, None] * self.columns[:, None, :]
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor, embedding: Any) -> Tensor:
+        """As :meth:`TaskPrompts.forward`; a kernel scales the shared prompt on its way to the rows."""
+        gain = self.positions, self.columns
+        return put_in_front(self.prompts[None], task_ids, input_ids, embedding, gain=gain)
 
 
 class DistilledModel(RowsModel):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from crosspt.functional import Backend, prepend_prompts
-from crosspt.functional.torch_composition import add_offsets, gather_prompts
+from crosspt.functional.torch_composition import add_offsets, gather_prompts, scale_prompts
 
 
 def arrange_rows(
@@ -53,21 +53,24 @@ def put_in_front(
     backend: Backend = "auto",
     *,
     offsets: Tensor | None = None,
+    gain: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Embedded rows (B, m + L, d), in the embedding's dtype, each with the prompt of its task in front of it.
 
     Args:
-        prompts: P (T, m, d).
+        prompts: P (T, m, d), or (1, m, d) with a gain.
         task_ids: (B,) in [0, T).
         input_ids: (B, L).
         embedding: of tokens, called unless it is a plain lookup.
         backend: see :func:`crosspt.functional.compose_prompts`.
         offsets: (T, L or more, d), added to the tokens by task and position, or None.
+        gain: u (T, m) and v (T, d), whose product scales the prompt for each task, or None.
     """
     if is_plain_lookup(embedding):
-        return prepend_prompts(prompts, task_ids, input_ids, embedding.weight, offsets=offsets, backend=backend)
+        table = embedding.weight
+        return prepend_prompts(prompts, task_ids, input_ids, table, offsets=offsets, gain=gain, backend=backend)
     tokens = add_offsets(embedding(input_ids), offsets, task_ids)
-    return torch.cat([gather_prompts(prompts, task_ids).to(tokens.dtype), tokens], dim=1)
+    return torch.cat([gather_prompts(scale_prompts(prompts, gain), task_ids).to(tokens.dtype), tokens], dim=1)
 
 
 def is_plain_lookup(embedding: Any) -> bool:

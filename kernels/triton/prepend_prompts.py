@@ -26,6 +26,7 @@ class Offsets(NamedTuple):
 @triton.jit
 def copy_rows(
     p_out, p_in, o_out, o_in, m_row, m_valid, d, stride_d, BC: tl.constexpr, p_more=None, o_more=None,
+    b_factors=None,
 ):  # fmt: skip
     """Copy rows of d elements; a row whose id was out of range is filled with NaN.
 
@@ -39,8 +40,9 @@ def copy_rows(
         d: width.
         stride_d: stride of the input along a row.
         BC: columns a step.
-        p_more: rows that are added to them, or None.
+        p_more: rows that are added to them, or that multiply them where they have factors, or None.
         o_more: element at which each of those starts [BR].
+        b_factors: a factor of each row [BR], or None.
     """
     for i_c in range(0, d, BC):
         o_c = (i_c + tl.arange(0, BC)).to(tl.int64)  # [BC]
@@ -51,7 +53,8 @@ def copy_rows(
             b_more = tl.load(p_more + o_more[:, None] + o_c[None, :], mask=m_in, other=0.0)  # [BR, BC]
             WIDE: tl.constexpr = b_x.dtype == tl.float64 or b_more.dtype == tl.float64
             ACC: tl.constexpr = tl.float64 if WIDE else tl.float32
-            b_x = b_x.to(ACC) + b_more.to(ACC)
+            # Factors of float64 widen the others.
+            b_x = b_x.to(ACC) + b_more.to(ACC) if b_factors is None else b_x.to(ACC) * b_factors[:, None] * b_more
         tl.store(
             p_out + o_out[:, None] + o_c[None, :], b_x.to(p_out.dtype.element_ty), mask=m_row[:, None] & m_c[None, :]
         )
@@ -114,18 +117,20 @@ def fill_bad_rows(p_out, p_task_ids, B, T, stride_b, o_in, m_in):
 
 @triton.jit(do_not_specialize=["B", "L", "T", "m", "V", "n_offsets"])
 def prepend_prompts_kernel(
-    p_out, p_prompts, p_task_ids, p_input_ids, p_table, p_offsets,
+    p_out, p_prompts, p_task_ids, p_input_ids, p_table, p_offsets, p_positions, p_columns,
     B, L, T, m, d, V, stride_v, stride_d, n_offsets, BR: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """BR rows of the output a program: first the B * m prompt rows, then the B * L token rows.
 
     Args:
         p_out: X (B, m + L, d), written.
-        p_prompts: P (T, m, d).
+        p_prompts: P (T, m, d), or (1, m, d) with a gain, ``P_t = P * (u_t v_t^T)``.
         p_task_ids: (B,).
         p_input_ids: (B, L).
         p_table: (V, d), strided.
         p_offsets: O (T, n_offsets, d), or None.
+        p_positions: u (T, m) of the gain, or None.
+        p_columns: v (T, d) of the gain, or None.
         B: batch.
         L: input length.
         T: tasks.
@@ -149,7 +154,11 @@ def prepend_prompts_kernel(
         m_t = (o_t >= 0) & (o_t < T)  # [BR]
         tl.device_assert(m_t, "crosspt: task_ids must lie in [0, T)")
         o_out = (o_b * (m + L) + o_r % m) * d  # [BR]
-        copy_rows(p_out, p_prompts, o_out, (o_t * m + o_r % m) * d, m_r, m_t, d, 1, BC)
+        if p_positions is None:
+            copy_rows(p_out, p_prompts, o_out, (o_t * m + o_r % m) * d, m_r, m_t, d, 1, BC)
+        else:
+            b_u = tl.load(p_positions + o_t * m + o_r % m, mask=m_r & m_t, other=0.0)  # [BR]
+            copy_rows(p_out, p_prompts, o_out, o_r % m * d, m_r, m_t, d, 1, BC, p_columns, o_t * d, b_u)
     else:
         copy_tokens(
             p_out, p_input_ids, p_table, i_tile - n_prompt, B, L, m, d, V, stride_v, stride_d, BR, BC,
@@ -158,22 +167,45 @@ def prepend_prompts_kernel(
 
 
 def prepend_prompts(
-    prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor, offsets: Tensor | None = None
+    prompts: Tensor,
+    task_ids: Tensor,
+    input_ids: Tensor,
+    table: Tensor,
+    offsets: Tensor | None = None,
+    positions: Tensor | None = None,
+    columns: Tensor | None = None,
 ) -> Tensor:
     """X (B, m + L, d) in the table's dtype."""
     (batch, tokens), (tasks, length, width) = input_ids.shape, prompts.shape
+    if positions is not None:
+        tasks = positions.shape[0]
     out = torch.empty((batch, length + tokens, width), dtype=table.dtype, device=table.device)
-    tiles = copy_tiles(width, table.dtype, offsets is not None)
+    tiles = copy_tiles(width, table.dtype, offsets is not None or positions is not None)
     grid = (-(-batch * length // tiles.BR) + -(-batch * tokens // tiles.BR),)
     if grid[0]:
         launch(
             prepend_prompts_kernel, grid, out,
             out, prompts.contiguous(), task_ids.contiguous(), input_ids.contiguous(), table,
-            None if offsets is None else offsets.contiguous(),
+            *(None if more is None else more.contiguous() for more in (offsets, positions, columns)),
             batch, tokens, tasks, length, width, *table.shape[:1], *table.stride(),
             None if offsets is None else offsets.shape[1], tiles.BR, tiles.BC, num_warps=tiles.num_warps,
         )  # fmt: skip
     return out
+
+
+@triton.jit
+def sum_rows_of_task(
+    p_grad, p_task_ids, i_t, o_i, o_c, m_ic, B, stride_b, stride_i, stride_d, ACC: tl.constexpr
+):  # fmt: skip
+    """Sum of the batch rows of task ``i_t`` at positions ``o_i`` [BI, 1] and columns ``o_c`` [1, BC], in order."""
+    b_sum = tl.zeros(m_ic.shape, ACC)  # [BI, BC]
+    for i_b in range(0, B, AT_ONCE):
+        bits = rows_of_tasks(p_task_ids, i_b, B, i_t, i_t)
+        while bits != 0:
+            p_g = p_grad + (i_b + first_bit(bits)).to(tl.int64) * stride_b + o_i * stride_i + o_c * stride_d  # [BI, BC]
+            b_sum += tl.load(p_g, mask=m_ic, other=0.0).to(ACC)  # [BI, BC]
+            bits &= bits - 1
+    return b_sum
 
 
 @triton.jit
@@ -220,13 +252,7 @@ def sum_task_rows_kernel(
     o_i = (i_i + tl.arange(0, BI)).to(tl.int64)[:, None]  # [BI, 1]
     o_c = (tl.program_id(1) * BC + tl.arange(0, BC)).to(tl.int64)[None, :]  # [1, BC]
     m_ic = (o_i < n_read) & (o_c < d)  # [BI, BC]
-    b_sum = tl.zeros([BI, BC], ACC)  # [BI, BC]
-    for i_b in range(0, B, AT_ONCE):
-        bits = rows_of_tasks(p_task_ids, i_b, B, i_t, i_t)
-        while bits != 0:  # the task's rows, in order
-            p_g = p_grad + (i_b + first_bit(bits)).to(tl.int64) * stride_b + o_i * stride_i + o_c * stride_d  # [BI, BC]
-            b_sum += tl.load(p_g, mask=m_ic, other=0.0).to(ACC)  # [BI, BC]
-            bits &= bits - 1
+    b_sum = sum_rows_of_task(p_grad, p_task_ids, i_t, o_i, o_c, m_ic, B, stride_b, stride_i, stride_d, ACC)  # [BI, BC]
     if p_offsets is None:
         store_sum(p_out, b_sum, i_t, m, d, o_i, o_c)
     elif i_tile >= n_prompt:

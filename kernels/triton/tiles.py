@@ -161,6 +161,12 @@ def row_sum_tiles(length: int, width: int, dtype: torch.dtype) -> RowSumTiles:
     return RowSumTiles(fit(length, 2), columns, 4)
 
 
+@lru_cache(maxsize=512)
+def gain_tiles(length: int, width: int, dtype: torch.dtype) -> RowSumTiles:
+    """Tiles for sums over batch rows of a prompt (m, d) and its gains: what a tile leaves for each task is BI + BC."""
+    return RowSumTiles(fit(length, 16), fit(width, 128 // dtype.itemsize, 16), 4)
+
+
 class AttentionTiles(NamedTuple):
     """Block sizes of an attention kernel; each name is the kernel's constexpr."""
 

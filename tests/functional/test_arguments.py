@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from crosspt import functional
 from crosspt.functional import known, library, validation
@@ -144,6 +145,46 @@ def test_bad_offsets(offsets: Any, error: type[Exception], message: str) -> None
     operands = make_operands(dtype=torch.float32)
     with pytest.raises(error, match=f"^prepend_prompts: .*{message}"):
         functional.prepend_prompts(operands["privates"], **make_rows(operands), offsets=offsets)
+
+
+def pair(tasks: int, length: int, width: int, *, positions: Any = None, **options: Any) -> tuple[Any, Tensor]:
+    """u, or what is given in its place, and v of a gain."""
+    return torch.zeros(tasks, length) if positions is None else positions, torch.zeros(tasks, width, **options)
+
+
+BAD_GAINS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    (
+        {"gain": torch.zeros(2, 3, 4)},
+        TypeError,
+        r"gain must be a pair of tensors u .* and v .*, got Tensor",
+    ),
+    ({"gain": (torch.zeros(3, 2),)}, TypeError, r"gain must be a pair of tensors .*, got 1 of them"),
+    ({"gain": pair(3, 2, 4, positions=[[0.0]])}, TypeError, r"gain's u must be a tensor of shape \(T, m\), got list"),
+    ({"gain": pair(3, 2, 4, dtype=torch.int64)}, TypeError, "gain's v must be floating-point, got torch.int64"),
+    ({"gain": pair(3, 5, 4)}, ValueError, r"gain's u must have shape \(T, m\) = \(3, 2\), got \(3, 5\)"),
+    ({"gain": pair(3, 2, 5)}, ValueError, r"gain's v must have shape \(T, d\) = \(3, 4\), got \(3, 5\)"),
+    ({"gain": pair(2, 2, 4, positions=torch.zeros(3, 2))}, ValueError, r"gain's v .* = \(3, 4\), got \(2, 4\)"),
+    ({"gain": pair(2, 2, 4)}, ValueError, r"task_ids must lie in \[0, 2\)"),
+    (
+        {"prompts": torch.zeros(3, 2, 4)},
+        ValueError,
+        r"prompts must have shape \(1, m, d\) with a gain, got",
+    ),
+    ({"offsets": torch.zeros(3, 3, 4)}, ValueError, "offsets and gain do not go together"),
+    ({"gain": pair(3, 2, 4, device="meta")}, ValueError, "all tensors must be on one device, got .*v on meta"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), BAD_GAINS)
+def test_bad_gains(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    arguments = {
+        "prompts": torch.zeros(1, 2, 4),
+        "gain": pair(3, 2, 4),
+        **make_rows(make_operands(dtype=torch.float32)),
+    }
+    functional.prepend_prompts(**arguments)
+    with pytest.raises(error, match=f"^prepend_prompts: .*{message}"):
+        functional.prepend_prompts(**{**arguments, **change})
 
 
 VALUES = ("got none for tasks", "must lie in")

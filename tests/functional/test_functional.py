@@ -129,6 +129,41 @@ def test_prepend_prompts_and_its_gradients(positions: int) -> None:
         torch.testing.assert_close(found[row], torch.cat((operands["privates"][task], tokens)))
 
 
+def test_a_gain_scales_the_shared_prompt_by_task() -> None:
+    """Against the equation, and by gradcheck."""
+    operands = make_operands()
+    rows = make_rows(operands)
+    draw = torch.Generator().manual_seed(1)
+    shared, positions, columns = (
+        torch.randn(*shape, generator=draw, dtype=torch.float64, requires_grad=True)
+        for shape in ((1, 2, 4), (3, 2), (3, 4))
+    )
+
+    def operation(module: Any, prompts: Tensor, *gain: Tensor) -> Tensor:
+        return module.prepend_prompts(prompts, gain=gain, **rows)
+
+    for module in (functional, reference):
+        assert gradcheck(partial(operation, module), [shared, positions, columns])
+    found = operation(functional, shared, positions, columns)
+    for row, (task, ids) in enumerate(zip(rows["task_ids"], rows["input_ids"], strict=True)):
+        own = shared[0] * torch.outer(positions[task], columns[task])
+        torch.testing.assert_close(found[row], torch.cat((own, rows["table"][ids])))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_gain_is_multiplied_before_the_product_is_rounded(dtype: torch.dtype) -> None:
+    eps = torch.finfo(dtype).eps
+    table, part = torch.ones(1, 1, dtype=dtype), torch.full((1, 1), 1 + eps / 4)  # rounds to 1
+    prompts, ids = torch.full((1, 1, 1), 1 + eps, dtype=dtype), torch.zeros(1, 1, dtype=torch.int64)
+    for module in (functional, reference):
+        out = module.prepend_prompts(prompts, ids[0], ids, table, gain=(part, part))
+        assert out.dtype == dtype
+        assert out[0, 0].item() == 1 + 2 * eps  # of 1 + 1.5 eps and a little
+    gain = torch.full((1, 1), 1.5, dtype=dtype), torch.full((1, 1), 1 - eps / 16)
+    out = functional.prepend_prompts(prompts, ids[0], ids, table, gain=gain)
+    assert out[0, 0].item() == 1.5 + eps  # of 1.5 + 1.4 eps; prompt times u alone would round to 1.5 + 2 eps
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_offsets_are_added_before_the_sum_is_rounded(dtype: torch.dtype) -> None:
     more_than_half = torch.finfo(dtype).eps / 2 * (1 + 2**-12)  # of the last place; half of it once rounded itself

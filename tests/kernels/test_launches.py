@@ -197,20 +197,22 @@ def test_sizes_of_the_batch_are_never_compiled_in() -> None:
         compose_shares,
         compose_spread,
         compose_sums,
+        prepend_gain,
         prepend_prompts,
         prompted_embedding,
     )
 
     run_time = {"B", "L", "T", "n", "m", "V", "n_offsets", "n_patches", "n_splits"}
+    run_time |= {"n_column_tiles", "n_position_tiles"}
     mixing_inside = (compose_products, compose_prompts, compose_spread, prepend_prompts, prompted_embedding)
     mixed_once = (compose_mixture, compose_encode, compose_encode_backward, compose_shares, compose_sums)
     kernels = {
         name: value
-        for module in (*mixing_inside, *mixed_once)
+        for module in (*mixing_inside, *mixed_once, prepend_gain)
         for name, value in vars(module).items()
         if name.endswith("_kernel")
     }
-    assert len(kernels) == 11
+    assert len(kernels) == 13
     for name, kernel in kernels.items():
         arguments = set(kernel.arg_names)
         options = getattr(kernel, "kwargs", None) or {"do_not_specialize": getattr(kernel, "do_not_specialize", ())}

@@ -79,7 +79,7 @@ def test_opcheck(case: str, sizes: Sizes, device: str) -> None:
     if x.parameters["privates"] is not None:
         prompts = x.parameters["privates"]
         offsets = x.parameters["added"]  # of the shape that they may have
-        check(operators.OPS.prepend_prompts.default, (prompts, x.task_ids, x.input_ids, x.table, offsets))
+        check(operators.OPS.prepend_prompts.default, (prompts, x.task_ids, x.input_ids, x.table, offsets, None, None))
         sums = (sizes.T, sizes.m, prompts.dtype, sizes.m, None if offsets is None else offsets.dtype)
         check(operators.OPS.prepend_prompts_backward.default, (grad, x.task_ids, *sums))
 
@@ -251,7 +251,7 @@ def test_ids_out_of_range(sizes: Sizes, mixing: str, monkeypatch: pytest.MonkeyP
         debugging.setattr(interpreter_builder, "options", replace(interpreter_builder.options, debug=True))
         for ids in ((input_ids, x.task_ids), (x.input_ids, task_ids)):
             with pytest.raises(Exception, match="_ids must lie in"):
-                operators.prepend_prompts(x.given["privates"], *reversed(ids), x.table, None)
+                operators.prepend_prompts(x.given["privates"], *reversed(ids), x.table, None, None, None)
             with pytest.raises(Exception, match="_ids must lie in"):
                 operators.prompted_embedding(*ids, x.table, *mixture)
     monkeypatch.setattr(torch.Tensor, "new_empty", torch.Tensor.new_zeros)  # no NaN that was there before
@@ -261,7 +261,7 @@ def test_ids_out_of_range(sizes: Sizes, mixing: str, monkeypatch: pytest.MonkeyP
     assert out[bad].isnan().all()
     assert torch.equal(out[~bad], good[~bad])
     prompts = x.given["privates"]
-    placed = operators.prepend_prompts(prompts, task_ids, input_ids, x.table, None)
+    placed = operators.prepend_prompts(prompts, task_ids, input_ids, x.table, None, None, None)
     assert placed[bad].isnan().all()
     assert placed[~bad].isfinite().all()
     # Backward: such rows belong to no task.

@@ -226,8 +226,11 @@ def test_sources_that_are_missing_or_do_not_fit(name: str) -> None:
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_dept_takes_the_operation_where_the_embedding_is_a_lookup(plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = build("dept", make_t5())
+@pytest.mark.parametrize("name", ["dept", "mpt", "mpt-source"])
+def test_the_operation_is_taken_where_the_embedding_is_a_lookup(
+    name: str, plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build(name, make_t5(), CrossPTConfig(tasks=TASKS, prompt_length=LENGTH))
     embedding = model.base_model.get_input_embeddings()
     if not plain:
         embedding.register_forward_hook(lambda module, arguments, output: 2 * output)
@@ -236,9 +239,13 @@ def test_dept_takes_the_operation_where_the_embedding_is_a_lookup(plain: bool, m
     ids, tasks = torch.tensor([[5, 6, 1], [7, 1, 0]]), torch.tensor([1, 0])
     found = model.rows(ids, ids != 0, tasks, embedding)
     assert spy.called == plain
+    if plain:
+        more = {"dept": "offsets"}.get(name, "gain")
+        assert spy.call_args.kwargs[more] is not None
+        assert name == "dept" or spy.call_args.args[0].shape == (1, LENGTH, WIDTH), "no task's own prompt is formed"
     known = model.rows.state_dict()
     for row, task, tokens in zip(found, tasks.tolist(), ids, strict=True):
-        wanted = torch.cat(shifted((2 - plain) * embedding.weight[tokens], task, known))
+        wanted = torch.cat(DEFINITIONS[name]((2 - plain) * embedding.weight[tokens], task, known))
         torch.testing.assert_close(row, wanted)
 
 

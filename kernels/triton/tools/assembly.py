@@ -33,8 +33,13 @@ def source_of(variant: Variant, gpu: GPUTarget) -> ASTSource:
     return ASTSource(variant.kernel, variant.signature, constexprs=variant.constexprs, attrs=attrs)
 
 
-def compile_variant(variant: Variant, gpu: GPUTarget) -> dict[str, Any]:
+def compile_variant(variant: Variant, gpu: GPUTarget, *, disassembled: bool = True) -> dict[str, Any]:
     """Compile a variant and read registers, memory, widths of global accesses, matrix instructions and its inner loop.
+
+    Args:
+        variant: the variant.
+        gpu: what it is compiled for.
+        disassembled: for NVIDIA's, whether more than registers and memory is read; it takes a third of the time.
 
     Raises:
         RuntimeError: It does not compile; the message is the compiler's, in one line.
@@ -48,7 +53,7 @@ def compile_variant(variant: Variant, gpu: GPUTarget) -> dict[str, Any]:
             said.seek(0)
             raise RuntimeError(_complaint(error, said.read().decode(errors="replace"))) from error
     assembly = compiled.asm
-    facts = read_cubin(assembly["cubin"]) if "cubin" in assembly else read_amdgcn(assembly["amdgcn"])
+    facts = read_cubin(assembly["cubin"], disassembled) if "cubin" in assembly else read_amdgcn(assembly["amdgcn"])
     facts["shared_bytes"] = max(facts["shared_bytes"], compiled.metadata.shared)
     return facts
 
@@ -77,13 +82,13 @@ def _complaint(error: BaseException, said: str) -> str:
     return f"{type(error).__name__}: {lines[-1] if lines else ''}"
 
 
-def read_cubin(cubin: bytes) -> dict[str, Any]:
-    """Read registers, memory and what :func:`read_sass` reads of an NVIDIA binary."""
+def read_cubin(cubin: bytes, disassembled: bool = True) -> dict[str, Any]:
+    """Read registers and memory of an NVIDIA binary and, where it is ``disassembled``, what :func:`read_sass` reads."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
-        usage, sass = (_cuobjdump(option, path) for option in ("--dump-resource-usage", "-sass"))
-    return read_resource_usage(usage) | read_sass(sass)
+        facts = read_resource_usage(_cuobjdump("--dump-resource-usage", path))
+        return facts | read_sass(_cuobjdump("-sass", path)) if disassembled else facts
 
 
 def _cuobjdump(option: str, path: Path) -> str:

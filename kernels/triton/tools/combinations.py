@@ -35,6 +35,7 @@ from crosspt.kernels.compose_prompts import compose_prompts
 from crosspt.kernels.compose_prompts_backward import Needs, compose_prompts_backward
 from crosspt.kernels.launch import Composition
 from crosspt.kernels.mixture import Mixture
+from crosspt.kernels.prepend_gain import prepend_gain
 from crosspt.kernels.prepend_prompts import prepend_prompts, sum_task_rows
 from crosspt.kernels.prompted_embedding import prompted_embedding
 from crosspt.kernels.tools.assembly import source_of
@@ -129,6 +130,11 @@ def _launched(dtypes: Sequence[torch.dtype], widths: Sequence[int]) -> Iterator[
             yield from compiled(prepend_prompts, prompts, _ids(B), _ids(B, L), embedding, offsets)
             for learned in (dtype,) if kind is None else (dtype, None):
                 yield from compiled(sum_task_rows, grad, _ids(B), T, LENGTH, learned, L, kind)
+        for kind in (FLOAT32, table):
+            gain = without_storage(T, LENGTH, dtype=kind), without_storage(T, WIDTH, dtype=kind)
+            yield from compiled(prepend_prompts, prompts[:1], _ids(B), _ids(B, L), embedding, None, *gain)
+            for needs in product(BOTH, repeat=3):
+                yield from compiled(prepend_gain, grad, _ids(B), prompts[:1], *gain, needs)
         for width, there in product(widths, product(BOTH, repeat=5)):  # the bias is a parameter, the table the rest
             yield from record(f"bias of {_name(dtype)}", table, _attend, table, dtype, width, *there)
 

@@ -123,6 +123,7 @@ def inspect(
     dtypes: Sequence[str] = (),
     *,
     provider: Provider = variants,
+    disassembled: bool = True,
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
@@ -133,6 +134,7 @@ def inspect(
         kernels: Names of kernels to keep; empty keeps all.
         dtypes: Names of dtypes to keep; empty keeps all.
         provider: A function at the top of an importable module that yields the variants.
+        disassembled: Whether NVIDIA's binaries are; where not, rows say registers and memory alone.
         jobs: Number of processes; None takes one for each CPU.
         progress: Called with the number of rows done and of all rows.
 
@@ -161,11 +163,14 @@ def inspect(
             if progress is not None:
                 progress(len(rows), len(tasks))
 
-        for task, facts in _compile_all(pool, provider, tasks):
+        for task, facts in _compile_all(pool, provider, tasks, disassembled):
             add(task, facts)
     for task in [task for task in tasks if task not in rows]:  # a crashed compiler takes all processes with it
         with _pool(1) as pool:
-            add(task, dict(_compile_all(pool, provider, [task])).get(task, {"error": "the compiler crashed"}))
+            add(
+                task,
+                dict(_compile_all(pool, provider, [task], disassembled)).get(task, {"error": "the compiler crashed"}),
+            )
     return [rows[task] for task in tasks]
 
 
@@ -191,10 +196,10 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[..., Any], *arguments:
 
 
 def _compile_all(
-    pool: ProcessPoolExecutor, provider: Provider, tasks: Sequence[tuple[int, str]]
+    pool: ProcessPoolExecutor, provider: Provider, tasks: Sequence[tuple[int, str]], disassembled: bool
 ) -> Iterator[tuple[tuple[int, str], dict[str, Any]]]:
     try:
-        futures = {_submit(pool, _compile, provider, *task): task for task in tasks}
+        futures = {_submit(pool, _compile, provider, *task, disassembled): task for task in tasks}
     except BrokenProcessPool:
         return
     for future in as_completed(futures):
@@ -213,8 +218,8 @@ def _describe(provider: Provider, target: str) -> list[tuple[str, str, str]]:
     return [(str(variant.kernel.__name__), variant.name, variant.dtype) for variant in _provided(provider, target)]
 
 
-def _compile(provider: Provider, index: int, target: str) -> dict[str, Any]:
+def _compile(provider: Provider, index: int, target: str, disassembled: bool) -> dict[str, Any]:
     try:
-        return compile_variant(_provided(provider, target)[index], TARGETS[target].gpu)
+        return compile_variant(_provided(provider, target)[index], TARGETS[target].gpu, disassembled=disassembled)
     except RuntimeError as error:
         return {"error": str(error)}

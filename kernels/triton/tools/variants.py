@@ -21,6 +21,7 @@ from crosspt.kernels.compose_prompts import compose_prompts
 from crosspt.kernels.compose_prompts_backward import Needs
 from crosspt.kernels.launch import Composition
 from crosspt.kernels.mixture import Mixture
+from crosspt.kernels.prepend_gain import prepend_gain
 from crosspt.kernels.prepend_prompts import prepend_prompts, sum_task_rows
 from crosspt.kernels.prompted_embedding import prompted_embedding, prompted_embedding_backward
 
@@ -112,6 +113,11 @@ def _launched() -> Iterator[Variant]:
         name = "offsets" if dtype is table else "float32 parameters, offsets"
         yield from record(name, table, _prepended, table, dtype)
         yield from record(name, table, sum_task_rows, _rows(table), _ids(B), T, LENGTH, dtype, L, dtype)
+    for table in (half, FLOAT32):
+        yield from record("float32 parameters, gain", table, _scaled, table)
+        yield from record(
+            "float32 parameters, gain", table, prepend_gain, _rows(table), _ids(B), *_gained(), [True] * 3
+        )
     for dtype in (half, FLOAT32):
         yield from record("prefix, mask, dropout", dtype, attended, dtype)
     yield from record("prefix, mask, dropout, no bias", half, attended, half, bias=False)
@@ -209,6 +215,16 @@ def _prepended(table: torch.dtype, offsets: torch.dtype | None = None) -> None:
         without_storage(VOCABULARY, WIDTH, dtype=table),
         None if offsets is None else without_storage(T, L, WIDTH, dtype=offsets),
     )
+
+
+def _gained() -> Iterator[Tensor]:
+    """A prompt that all tasks share, and both parts of its gain, in float32 as they are learned."""
+    return (without_storage(*shape, dtype=FLOAT32) for shape in ((1, LENGTH, WIDTH), (T, LENGTH), (T, WIDTH)))
+
+
+def _scaled(table: torch.dtype) -> None:
+    prompt, *gain = _gained()
+    prepend_prompts(prompt, _ids(B), _ids(B, L), without_storage(VOCABULARY, WIDTH, dtype=table), None, *gain)
 
 
 def _backward(mixture: Composition, rows: int | None = None) -> None:
