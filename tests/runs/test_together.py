@@ -107,7 +107,7 @@ def plain_steps(trainer: PromptTrainer, model: Any = None) -> torch.optim.Optimi
 
 
 def train_methods(space: Workspace, folder: Path, methods: list[str], count: int, rank: int) -> None:
-    PromptTrainer.create_optimizer = plain_steps  # type: ignore[method-assign]
+    PromptTrainer.create_optimizer = plain_steps  # type: ignore[assignment, method-assign]
     main_module.part = lambda: None  # one meeting of the processes is for all runs
     for method in methods:
         work(of_method(space, folder / method, method, 4 // count), rank)
@@ -207,7 +207,7 @@ def fail(arguments: list[str], how: str, rank: int) -> None:
                 raise RuntimeError("out of memory")
             return forward(*given, **options)
 
-        PromptedModel.forward = exhausted  # type: ignore[method-assign]
+        PromptedModel.forward = exhausted  # type: ignore[assignment, method-assign]
     work(arguments, rank)
 
 
