@@ -207,7 +207,7 @@ def fail(arguments: list[str], how: str, rank: int) -> None:
                 raise RuntimeError("out of memory")
             return forward(*given, **options)
 
-        PromptedModel.forward = exhausted  # type: ignore[assignment, method-assign]
+        PromptedModel.forward = exhausted  # type: ignore[method-assign]
     work(arguments, rank)
 
 
