@@ -49,11 +49,13 @@ setup(
     extras_require={
         "peft": ["peft>=0.21"],
         "gguf": ["gguf>=0.10"],
+        "docs": ["latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocstrings[python]>=1.0"],
         "test": [
             "ctranslate2>=4.8",
             "gguf>=0.10",
             "hypothesis>=6.100",
             "kernels>=0.10",
+            "markdown-it-py>=3.0",
             "peft>=0.17",
             "pytest>=8.0",
             "pytest-benchmark>=5.0",
@@ -61,7 +63,7 @@ setup(
             "pytest-xdist>=3.6",
             "selenium>=4.20",
         ],
-        "lint": ["mypy>=1.15", "ruff>=0.11", "types-PyYAML"],
+        "lint": ["build>=1.2", "mypy>=1.15", "pre-commit>=4.0", "ruff>=0.11", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["crosspt = crosspt.cli.main:main"]},
 )
