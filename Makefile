@@ -42,6 +42,12 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet
 
+# The wheel: what is in it, and the demo from an empty environment that it is installed into.
+release: $(INSTALLED)
+	rm -rf dist
+	$(RUN) build
+	$(RUN) tests.release
+
 bench: $(INSTALLED)
 	$(RUN) benchmarks
 

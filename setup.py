@@ -17,7 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["crosspt", "crosspt.*"]),
+    packages=find_packages(include=["crosspt", "crosspt.*"], exclude=["crosspt.models.embedded.make*"]),
     package_dir={"": "."},
     package_data={
         "crosspt": ["py.typed", "models/embedded/t5-crosspt-mini/*", "runs/experiments/definitions/*.yaml"],

@@ -8,6 +8,7 @@ import pytest
 
 from crosspt.models import smollm2
 from crosspt.models.embedded import EMBEDDED_T5
+from crosspt.tasks import registry
 from tests.docs.snippets import PAGES, ROOT, read_commands, read_snippets, run_command, run_page
 from tests.models.gguf_files import write_llama
 from tests.models.test_smollm2 import sha256
@@ -25,6 +26,7 @@ def place(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     smollm2.cached_file().parent.mkdir(parents=True)
     write_llama(smollm2.cached_file())
     monkeypatch.setattr(smollm2, "GGUF_SHA256", sha256(smollm2.cached_file()))
+    monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))  # pages register some
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
