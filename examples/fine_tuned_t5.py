@@ -6,6 +6,7 @@ seconds on a CPU, where the attention is PyTorch's.
 """
 
 import torch
+from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -29,10 +30,11 @@ def main(attention: str = "crosspt", epochs: int = 4) -> tuple[list[float], torc
     task = get_task("syn_qnli")
     shots = load_train(task, shots=128)
     rows = encode_rows(task, shots, tokenizer, task_id=0, words=task.label_words(), prefix=False, max_length=256)
+    data, collate = Dataset.from_list(rows), PromptCollator(tokenizer)
     optimizer = torch.optim.AdamW(t5.parameters(), lr=1e-3)
     losses = []
     for _ in range(epochs):
-        for batch in DataLoader(rows, batch_size=16, shuffle=True, collate_fn=PromptCollator(tokenizer)):
+        for batch in DataLoader(data, batch_size=16, shuffle=True, collate_fn=collate):
             del batch["task_ids"]
             with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
                 loss = t5(**{name: tensor.to(device) for name, tensor in batch.items()}).loss

@@ -6,6 +6,7 @@ needs no code: ``SLP3`` is a scheme. ``python examples/new_scheme.py`` takes som
 """
 
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -59,9 +60,10 @@ def main(epochs: int = 20) -> tuple[list[float], Tensor]:
     prompts = FamilyPrompts(t5.get_input_embeddings())
     rows = []
     for task_id, task in enumerate(map(get_task, TASKS)):
-        how = {"words": task.label_words(), "prefix": False, "max_length": 256}
-        rows += encode_rows(task, load_train(task, shots=32), tokenizer, task_id=task_id, **how)
-    batches = DataLoader(rows, batch_size=32, shuffle=True, collate_fn=PromptCollator(tokenizer))
+        words = task.label_words()
+        shots = load_train(task, shots=32)
+        rows += encode_rows(task, shots, tokenizer, task_id=task_id, words=words, prefix=False, max_length=256)
+    batches = DataLoader(Dataset.from_list(rows), batch_size=32, shuffle=True, collate_fn=PromptCollator(tokenizer))
     optimizer = torch.optim.Adam([p for p in prompts.parameters() if p.requires_grad], lr=0.1)
     losses = []
     for _ in range(epochs):

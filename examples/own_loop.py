@@ -3,7 +3,10 @@
 ``python examples/own_loop.py`` takes some ten seconds on a CPU. The T5 and the tasks lie in the package.
 """
 
+from typing import Any
+
 import torch
+from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -31,12 +34,13 @@ def main(epochs: int = 30) -> dict[str, float]:
         words = task.label_words()
         shots = load_train(task, shots=32)
         rows += encode_rows(task, shots, tokenizer, task_id=task_id, words=words, prefix=False, max_length=256)
-    batches = DataLoader(rows, batch_size=16, shuffle=True, collate_fn=PromptCollator(tokenizer))  # tasks are mixed
+    data, collate = Dataset.from_list(rows), PromptCollator(tokenizer)
+    batches = DataLoader(data, batch_size=16, shuffle=True, collate_fn=collate)  # tasks are mixed
 
     bank = model.embedding.bank
-    groups = {"sources": [bank.sources], "privates": [bank.privates], "logits": [bank.logits]}
-    groups["encoder"] = list(bank.encoder.parameters())
-    optimizer = torch.optim.Adam([{"params": groups[name], "lr": rate} for name, rate in RATES.items()])
+    named = dict(bank.named_parameters())  # sources, privates, logits, encoder.weight, encoder.bias
+    groups = {group: [named[name] for name in named if name.startswith(group)] for group in RATES}
+    optimizer = torch.optim.Adam([{"params": groups[group], "lr": rate} for group, rate in RATES.items()])
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=epochs * len(batches))
     model.train()
     for epoch in range(epochs):
@@ -53,7 +57,7 @@ def main(epochs: int = 30) -> dict[str, float]:
     return {name: accuracy(model, tokenizer, name) for name in TASKS}
 
 
-def accuracy(model: CrossPTModel, tokenizer: AutoTokenizer, name: str) -> float:
+def accuracy(model: CrossPTModel, tokenizer: Any, name: str) -> float:
     """The share of test rows whose generated answer is the label, in percent."""
     task, task_id = get_task(name), model.config.tasks.index(name)
     words = task.label_words()
@@ -62,7 +66,7 @@ def accuracy(model: CrossPTModel, tokenizer: AutoTokenizer, name: str) -> float:
     truth = [task.target_text(row, words) for row in test]
     answers: list[str] = []
     with model.eval().keep_prompts():  # no weight changes: prompts are composed once
-        for batch in DataLoader(rows, batch_size=50, collate_fn=PromptCollator(tokenizer)):
+        for batch in DataLoader(Dataset.from_list(rows), batch_size=50, collate_fn=PromptCollator(tokenizer)):
             del batch["labels"]
             answers += tokenizer.batch_decode(model.generate(**batch, max_new_tokens=8), skip_special_tokens=True)
     return 100 * sum(answer == label for answer, label in zip(answers, truth, strict=True)) / len(truth)

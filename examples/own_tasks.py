@@ -46,5 +46,6 @@ def main(folder: Path, model: str = "embedded", epochs: int | None = None) -> li
 
 
 if __name__ == "__main__":
-    for ticket, answer in zip(NEW, main(Path(sys.argv[1]), *sys.argv[2:3]), strict=True):
+    answered = main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "embedded")
+    for ticket, answer in zip(NEW, answered, strict=True):
         print(f"{answer}: {ticket['subject']}")

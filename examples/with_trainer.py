@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
@@ -71,8 +72,8 @@ def main(folder: Path, epochs: int = 30) -> float:
     trainer = Seq2SeqTrainer(
         model,
         arguments,
-        train_dataset=rows["train"],
-        eval_dataset=rows["dev"],
+        train_dataset=Dataset.from_list(rows["train"]),
+        eval_dataset=Dataset.from_list(rows["dev"]),
         data_collator=DataCollatorForSeq2Seq(tokenizer, model=model),
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
@@ -81,7 +82,7 @@ def main(folder: Path, epochs: int = 30) -> float:
     trainer.save_model(str(folder / "prompts"))  # the prompts alone
 
     trainer.model = CrossPTModel.from_pretrained(t5, folder / "prompts")
-    return trainer.evaluate(rows["test"])["eval_accuracy"]  # rows that nothing was chosen on
+    return trainer.evaluate(Dataset.from_list(rows["test"]))["eval_accuracy"]  # rows that nothing was chosen on
 
 
 if __name__ == "__main__":

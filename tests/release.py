@@ -65,8 +65,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="crosspt-release-") as name:
         place = Path(name)
         subprocess.run([sys.executable, "-m", "venv", place / "venv"], check=True)
-        pip = [place / "venv/bin/python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt"]
-        subprocess.run([*pip, wheels[0]], check=True, cwd=place)
+        pip = [str(place / "venv/bin/python"), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), str(wheels[0])], check=True, cwd=place)
         return subprocess.run([place / "venv/bin/crosspt", "demo"], check=False, cwd=place).returncode
 
 
