@@ -1,7 +1,8 @@
 """The commands and snippets of the documentation, and what runs them.
 
 A page is run from its top to its end in a folder of its own, in this process. Commands are run as they are written,
-with flags behind them that make them small; ``t5-base`` is a folder with the embedded T5.
+with flags behind them that make them small; ``t5-base`` is a folder with the embedded T5. A block that needs a server
+or a cluster names the file of the tests that run it: ``sh tested="tests/..."``.
 """
 
 import importlib.util
@@ -26,7 +27,8 @@ PAGES = (
 
 SHELL = ("sh", "console", "bash")
 TEXTS = ("", "text", "math", "csv", "json", "cff")  # nothing to run
-PROGRAMS = ("crosspt", "make", "python", "python3", "pip", "pytest", "pre-commit")
+LAUNCHERS = ("torchrun", "accelerate")  # which start $(which crosspt) in several processes
+PROGRAMS = ("crosspt", "make", "python", "pip", "pytest", "pre-commit", *LAUNCHERS)
 SMALL = ["--epochs", "1", "--shots", "4", "--test-rows", "4", "--batch-size", "8"]
 SMALLER = [*SMALL, "--scheme", "P", "--seeds", "1", "--jobs", "1"]  # for a grid
 
@@ -39,12 +41,14 @@ class Snippet:
         where: the page and the line of its first line.
         language: of the block; empty for an indented one.
         title: the file that it shows.
+        tested: the file of the tests that run it elsewhere.
         text: what it says.
     """
 
     where: str
     language: str
     title: str | None
+    tested: str | None
     text: str
 
 
@@ -55,10 +59,10 @@ def read_snippets(page: Path) -> list[Snippet]:
         if token.type in ("fence", "code_block"):
             assert token.map is not None
             language, _, rest = token.info.strip().partition(" ")
-            title = re.search(r'title="([^"]+)"', rest)
+            named = dict(re.findall(r'(\w+)="([^"]+)"', rest))
             line = token.map[0] + (2 if token.type == "fence" else 1)
             where = f"{page.relative_to(ROOT)}:{line}"
-            snippets.append(Snippet(where, language, title and title[1], token.content))
+            snippets.append(Snippet(where, language, named.get("title"), named.get("tested"), token.content))
     return snippets
 
 
@@ -81,7 +85,10 @@ def run_page(page: Path) -> int:
     for snippet in snippets:
         if snippet.title:
             _show_file(snippet)
-        if snippet.language == "python":
+        if snippet.tested:
+            assert (ROOT / snippet.tested).is_file(), f"{snippet.where}: there is no {snippet.tested}"
+            count += 1
+        elif snippet.language == "python":
             lines = "\n" * (int(snippet.where.rpartition(":")[2]) - 1)
             exec(compile(lines + snippet.text, snippet.where, "exec"), names)
             count += 1
@@ -108,6 +115,8 @@ def run_command(words: list[str], where: str, reported: set[str]) -> None:
     match program:
         case "crosspt":
             run_crosspt(arguments, where, reported)
+        case _ if program in LAUNCHERS:
+            run_crosspt([*arguments[arguments.index("crosspt)") + 1 :], "--dry-run"], where, reported)
         case "make":
             targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             missing = [name for name in arguments if name not in targets]
@@ -145,6 +154,8 @@ def run_crosspt(arguments: list[str], where: str, reported: set[str]) -> None:
         arguments = [*arguments, *SMALLER]
         if not reported & set(arguments):
             arguments.append("--dry-run")
+    if "/" in {word[0] for word in arguments if word} and command in ("train", "experiment"):
+        arguments.append("--dry-run")  # into a folder that several machines share
     if command in ("train", "experiment"):
         arguments += _few_rows(arguments)
     outcome = crosspt(*arguments)
