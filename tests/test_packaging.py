@@ -67,6 +67,14 @@ def test_every_file_names_the_versions_that_are_tested(package: str) -> None:
     assert f"| {package} | {oldest} | {pinned} | {newest} |" in (ROOT / "docs" / "compatibility.md").read_text()
 
 
+def test_every_file_names_the_version() -> None:
+    (version,) = re.findall(r'^    version="(.+)",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    newest = re.search(r"^## (\S+?),? ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == version
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_the_package_and_runs_alone(tmp_path: Path) -> None:
     source = tmp_path / "source"  # a copy: the build writes beside what it builds

@@ -2,7 +2,7 @@
 
 A page is run from its top to its end in a folder of its own, in this process. Commands are run as they are written,
 with flags behind them that make them small; ``t5-base`` is a folder with the embedded T5. A block that needs a server
-or a cluster names the file of the tests that run it: ``sh tested="tests/..."``.
+or a cluster names the file of the tests that run it, in a comment above it: ``<!-- tested: tests/... -->``.
 """
 
 import importlib.util
@@ -55,14 +55,17 @@ class Snippet:
 def read_snippets(page: Path) -> list[Snippet]:
     """The blocks of a page in their order, those in lists and quotes too."""
     snippets = []
+    tested: re.Match[str] | None = None
     for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
         if token.type in ("fence", "code_block"):
             assert token.map is not None
             language, _, rest = token.info.strip().partition(" ")
-            named = dict(re.findall(r'(\w+)="([^"]+)"', rest))
+            title = re.search(r'title="([^"]+)"', rest)
             line = token.map[0] + (2 if token.type == "fence" else 1)
             where = f"{page.relative_to(ROOT)}:{line}"
-            snippets.append(Snippet(where, language, named.get("title"), named.get("tested"), token.content))
+            snippets.append(Snippet(where, language, title and title[1], tested and tested[1], token.content))
+        if token.type in ("fence", "code_block", "html_block"):
+            tested = re.search(r"<!-- tested: (\S+) -->", token.content) if token.type == "html_block" else None
     return snippets
 
 

@@ -46,7 +46,7 @@ def test_blocks_are_found_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "```python\nassert text == 'key: value\\n'\n```",
         "    make demo  # a comment\n    x = 1",
         "```sh\nmake test \\\n    lint\n```",
-        '```sh tested="tests/docs/test_pages.py"\nno-such-program\n```',
+        "<!-- tested: tests/docs/test_pages.py -->\n```sh\nno-such-program\n```",
         "```text\nno-such-program\n```",
     ]
     monkeypatch.setattr("tests.docs.snippets.ROOT", tmp_path)
