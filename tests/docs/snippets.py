@@ -151,6 +151,7 @@ def run_command(words: list[str], where: str, reported: set[str]) -> None:
 def run_crosspt(arguments: list[str], where: str, reported: set[str]) -> None:
     """Run a command of ours, made small."""
     command = arguments[0]
+    assert command != "serve", f"{where}: it does not end; name the tests that run it: <!-- tested: tests/... -->"
     if command == "train":
         arguments = [*arguments, *SMALL]
     elif command == "experiment" and "--list" not in arguments:

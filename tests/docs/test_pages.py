@@ -71,6 +71,7 @@ def test_blocks_are_found_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "python -m crosspt.no_such_module",
         "pytest tests/no_such_folder",
         "crosspt train --no-such-flag",
+        "crosspt serve",
         "curl example.org",
         "torchrun --nproc_per_node 2 $(which crosspt) train --no-such-flag",
     ],
