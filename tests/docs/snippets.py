@@ -30,7 +30,7 @@ TEXTS = ("", "text", "math", "csv", "json", "cff")  # nothing to run
 LAUNCHERS = ("torchrun", "accelerate")  # which start $(which crosspt) in several processes
 PROGRAMS = ("crosspt", "make", "python", "pip", "pytest", "pre-commit", *LAUNCHERS)
 SMALL = ["--epochs", "1", "--shots", "4", "--test-rows", "4", "--batch-size", "8"]
-SMALLER = [*SMALL, "--scheme", "P", "--seeds", "1", "--jobs", "1"]  # for a grid
+SMALLER = [*SMALL, "--scheme", "P", "--seeds", "1"]  # for a grid
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def run_crosspt(arguments: list[str], where: str, reported: set[str]) -> None:
     if command == "train":
         arguments = [*arguments, *SMALL]
     elif command == "experiment" and "--list" not in arguments:
-        arguments = [*arguments, *SMALLER]
+        arguments = [*arguments, *SMALLER, *(() if "--engine" in arguments else ("--jobs", "1"))]
         if not reported & set(arguments):
             arguments.append("--dry-run")
     if "/" in {word[0] for word in arguments if word} and command in ("train", "experiment"):
