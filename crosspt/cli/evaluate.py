@@ -8,6 +8,7 @@ from crosspt.cli.checkpoint import add_checkpoint, add_data, computing, data_set
 from crosspt.cli.flags import Names, add_decode, add_suite, split_names
 from crosspt.cli.outcome import Outcome, quiet_transformers
 from crosspt.cli.parser import Parser
+from crosspt.cli.together import is_first
 from crosspt.config.data import DataConfig
 from crosspt.config.files import check_writable
 from crosspt.config.layout import RESULTS_NAME, RUN_NAME
@@ -86,6 +87,8 @@ def _results_folder(name: str | None, default: Path) -> Path:
     Raises:
         ValueError: the results would replace those of a run, or cannot be written.
     """
+    if not is_first():
+        return default  # the first process writes
     numbered = (default.with_name(f"{default.name}-{number}") for number in itertools.count(2))
     free = (folder for folder in itertools.chain([default], numbered) if not (folder / RESULTS_NAME).exists())
     folder = Path(name) if name else next(free)

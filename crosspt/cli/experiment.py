@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from crosspt.cli.flags import Names, add_device, add_fields, add_report_to, add_suite, split_names
 from crosspt.cli.outcome import Outcome, quiet_transformers
@@ -40,8 +40,19 @@ def add_flags(parser: Parser) -> None:
     parser.add_setting("--output", str, "for the grid; by default runs/NAME", metavar="FOLDER")
     parser.add_setting("--seeds", int, "number of seeds; more than before are added to what is there", default=3)
     parser.add_setting("--seed", int, "the first seed, of training and drawn rows", default=0)
-    text = "processes, of one thread each; by default one for each core, up to 8, and one on a GPU"
+    text = "processes, of one thread each; by default one for each core, up to 8, or one for each GPU"
     parser.add_setting("--jobs", int, text)
+    text = "where the cells run: in processes here, or on a Ray cluster"
+    parser.add_setting("--engine", Literal["local", "ray"], text, default="local")
+    text = "of the Ray cluster; by default that which runs on this machine, or one that is started for the grid"
+    parser.add_setting("--address", str, text, metavar="auto|HOST:PORT")
+    text = "with Ray, GPUs of a cell, or a part of one; by default 1 where there are some"
+    parser.add_setting("--gpus-per-run", float, text)
+    parser.add_setting(
+        "--cpus-per-run", float, "with Ray, cores set aside for a cell, which has one thread; 1 if not given"
+    )
+    text = "run the i-th part of the cells, of n; the parts may run at the same time, also on several machines"
+    parser.add_setting("--shard", str, text, metavar="I/N", default="1/1")
     parser.add_switch("--dry-run", "show the cells and an estimated time, and train nothing")
     add_report_to(parser)
     add_device(parser)
@@ -67,10 +78,17 @@ def run(settings: Namespace) -> Outcome:
     for flag, value in (("seeds", settings.seeds), ("jobs", settings.jobs)):
         if value is not None and value < 1:
             raise ValueError(f"--{flag} must be at least 1, got {value}")
+    shard = _shard(settings.shard)
+    for flag in ("address", "gpus_per_run", "cpus_per_run"):
+        if settings.engine != "ray" and getattr(settings, flag) is not None:
+            raise ValueError(f"--{flag.replace('_', '-')} goes with --engine ray")
+    if settings.engine == "ray" and settings.jobs is not None:
+        raise ValueError("--jobs goes with --engine local; Ray runs as many cells at once as it has cores and GPUs for")
     definition = find_definition(settings.name)
     overrides = _overrides(settings)
 
     from crosspt.models.loading import pick_device
+    from crosspt.runs.experiments.cluster import Cluster
     from crosspt.runs.experiments.grid import make_grid
     from crosspt.runs.experiments.runner import check_folder, default_jobs, run_grid
 
@@ -78,20 +96,32 @@ def run(settings: Namespace) -> Outcome:
     seeds = range(settings.seed, settings.seed + settings.seeds)
     grid = make_grid(definition, suite=settings.suite, model=settings.model, seeds=seeds, overrides=overrides)
     folder = Path(settings.output or f"runs/{definition.name}")
-    device = pick_device(settings.device).type
+    cluster = None
+    if settings.engine == "ray":  # whose machines may have GPUs where this one has none
+        cluster = Cluster(settings.address, settings.gpus_per_run, settings.cpus_per_run or 1, settings.device)
+    device = pick_device("auto" if cluster else settings.device).type
     jobs = settings.jobs or default_jobs(device)
     if settings.dry_run:
         check_folder(grid, folder)
         return _dry_run(grid, folder, jobs, device)
-    errors = run_grid(grid, folder, jobs=jobs, report_to=settings.report_to, device=device)
+    options: dict[str, Any] = {"report_to": settings.report_to, "device": device}
+    errors = run_grid(grid, folder, jobs=jobs, cluster=cluster, shard=shard, **options)
+    cells = len(grid.cells[shard[0] - 1 :: shard[1]])
     if errors:
         name, reason = next(iter(errors.items()))
         raise RuntimeError(
-            f"{len(errors)} of {len(grid.cells)} cells failed, such as {name}: {reason}; "
-            "the same command runs them again"
+            f"{len(errors)} of {cells} cells failed, such as {name}: {reason}; the same command runs them again"
         )
     content = {**grid.to_dict(), "output": str(folder)}
-    return Outcome(content, [f"{len(grid.cells)} cells are finished in {folder / CELLS}"])
+    return Outcome(content, [f"{cells} cells are finished in {folder / CELLS}"])
+
+
+def _shard(given: str) -> tuple[int, int]:
+    """A part of the cells and the number of parts."""
+    part, _, parts = given.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise ValueError(f"--shard must be i/n with i from 1 to n, got {given}")
+    return int(part), int(parts)
 
 
 def _overrides(settings: Namespace) -> dict[str, list[Any]]:

@@ -3,6 +3,9 @@
 Flags and YAML files set the fields of the same dataclasses. Exit status: 0 done, 1 the run failed, 2 a mistake in what
 was asked, 130 interrupted. Results go to stdout, everything else to stderr.
 
+torchrun and accelerate launch may start ``train``, ``evaluate`` and ``predict``: their processes work together, and the
+first of them shows what the command comes to.
+
 A command is a module of this package, of the same name (``import_prompts`` for ``import``), with ``HELP`` and
 ``DESCRIPTION``, one line and all of it; ``INTERRUPTED``, what goes on after Ctrl-C; ``add_flags(parser)``; and
 ``run(settings)``, which returns an ``Outcome``.
@@ -15,6 +18,9 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
+from crosspt.cli.together import count, explain, is_first, leave, part, say, showing, speaking_once
+
+TOGETHER = ("train", "evaluate", "predict")  # what several processes can do
 COMMANDS = (
     "demo",
     "train",
@@ -34,13 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = given[0] if given and given[0] in COMMANDS else ""
+    interrupted, status = False, 130
     try:
-        return _run(name, given[1:]) if name else _explain(given)
+        status = _run(name, given[1:]) if name else _explain(given)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C must not break the process's end
-    hint = getattr(sys.modules.get(_module(name)), "INTERRUPTED", "")
-    print(f"{f'crosspt {name}'.strip()}: interrupted{hint and '; '}{hint}", file=sys.stderr)
-    return 130
+        interrupted = True
+    if interrupted:
+        hint = getattr(sys.modules.get(_module(name)), "INTERRUPTED", "")
+        say(f"{f'crosspt {name}'.strip()}: interrupted{hint and '; '}{hint}")
+    if status and count() > 1:
+        leave(status)
+    return status
 
 
 def _module(name: str) -> str:
@@ -55,23 +66,29 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     command = import_module(_module(name))
     parser = Parser(f"crosspt {name}", command.DESCRIPTION)
     command.add_flags(parser)
-    settings = parser.read(arguments)
-    settings.stdout = sys.stdout  # for what is written there while the command runs
+    with speaking_once():
+        settings = parser.read(arguments)
+        settings.stdout = sys.stdout  # for what is written there while the command runs
+        if count() > 1 and name not in TOGETHER:
+            parser.error(f"this command is for one process, got {count()}; only {', '.join(TOGETHER)} take several")
     plain = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"crosspt {name}: {' '.join(str(message).split())}\n"
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # the Trainer logs to stdout
+        with contextlib.redirect_stdout(sys.stderr), showing(is_first()):  # the Trainer logs to stdout
             outcome = command.run(settings)
     except (ValueError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = explain(error)
         status = 2 if isinstance(error, ValueError) else 1
     else:
-        outcome.print(settings.json)
+        if count() > 1:
+            part()
+        if is_first():
+            outcome.print(settings.json)
         return outcome.status
     finally:
         warnings.formatwarning = plain
     # Said after the error is let go: a progress bar that the failed run has left open ends its line when it is freed.
-    print(f"crosspt {name}: {reason}", file=sys.stderr)
+    say(f"crosspt {name}: {reason}")
     return status
 
 

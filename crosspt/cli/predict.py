@@ -13,6 +13,7 @@ from crosspt.cli.checkpoint import add_checkpoint, add_data, computing, open_run
 from crosspt.cli.flags import add_decode
 from crosspt.cli.outcome import Outcome, output_file, quiet_transformers
 from crosspt.cli.parser import Parser
+from crosspt.cli.together import count, is_first
 from crosspt.config.files import write_json
 from crosspt.config.run import Decode, RunConfig
 from crosspt.runs.tasks import find_task
@@ -58,8 +59,10 @@ def run(settings: Namespace) -> Outcome:
     quiet_transformers()
     run = open_run(settings)
     set_seed(settings.seed)
-    output = output_file(None if settings.output == STREAM else settings.output)
-    if settings.output and (output is None or output.suffix.lower() != ".json"):
+    output = output_file(settings.output) if is_first() and settings.output != STREAM else None
+    if settings.output and Path(settings.output).suffix.lower() != ".json":
+        if count() > 1:
+            raise ValueError(f"a batch job is for one process, got {count()}")
         return _run_job(settings, run)
     if settings.resume or settings.id_column is not None:
         raise ValueError("--resume and --id-column go with --output in a .jsonl, .csv or .parquet file, or -")
@@ -119,8 +122,9 @@ def _load(settings: Namespace, run: RunConfig, task: Task) -> "AnsweringTask":
     from crosspt.models.loading import pick_device
     from crosspt.runs.answering import load_tasks
     from crosspt.runs.evaluate import load_run_model
+    from crosspt.training.processes import join_processes
 
-    pick_device(settings.device)  # raises before anything is loaded
+    join_processes(pick_device(settings.device).type)  # raises before anything is loaded
     base_model, tokenizer = load_run_model(run)
     return load_tasks(Path(settings.checkpoint), run, base_model, tokenizer, settings.device, [task.name])[task.name]
 
@@ -160,9 +164,9 @@ def _run_job(settings: Namespace, run: RunConfig) -> Outcome:
         left = job.skip(_shown(parts, checked, size))
         for rows in answer_parts(asked, left, settings.decode, compute):
             job.write(rows)
-        count = job.finish()
-    content = {"schema": 1, "task": task.name, "rows": count, "output": str(output)}
-    return Outcome(content, [f"{count} rows in {output}"])
+        rows_written = job.finish()
+    content = {"schema": 1, "task": task.name, "rows": rows_written, "output": str(output)}
+    return Outcome(content, [f"{rows_written} rows in {output}"])
 
 
 def _shown(parts: "Iterator[Inputs]", checked: "Checked | None", size: int) -> "Iterable[Inputs]":

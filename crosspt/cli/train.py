@@ -16,6 +16,7 @@ from crosspt.cli.flags import (
 )
 from crosspt.cli.outcome import Outcome, quiet_transformers
 from crosspt.cli.parser import Parser
+from crosspt.cli.together import count
 from crosspt.config.data import DataConfig
 from crosspt.config.layout import RESULTS_NAME
 from crosspt.config.prompts import CrossPTConfig
@@ -104,6 +105,7 @@ def _show_plan(run: RunConfig) -> Outcome:
 
     from crosspt.runs.train import prepare
 
+    run.processes = count()
     jobs = prepare(run).describe()
     table = Table(title=Text(f"{run.scheme}, {_shots(run.data)}; nothing is trained"))
     for heading in jobs[0]:

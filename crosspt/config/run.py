@@ -55,6 +55,7 @@ class RunConfig:
         decode: how the test rows are answered: ``"generate"``, greedily, ``"rank"``, with the likeliest of the task's
             answers, or ``"both"``.
         method: what learns, see ``crosspt.methods``; settings that it has no use for are at their defaults.
+        processes: how many trained together, each with batches of its own.
     """
 
     model: str
@@ -65,6 +66,7 @@ class RunConfig:
     data: DataConfig
     decode: DecodeChoice = "both"
     method: str = CROSSPT
+    processes: int = 1
 
     def __post_init__(self) -> None:
         if self.decode not in get_args(DecodeChoice):
@@ -96,11 +98,14 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, with the schema's number and the temperature that is used.
 
-        What came with other methods is left out of CrossPT's, which stay readable for the versions before.
+        What came with other methods is left out of CrossPT's, and the number of processes where it is 1: these stay
+        readable for the versions before.
         """
         values = {"schema": SCHEMA, **dataclasses.asdict(self), "temperature_value": self.temperature_value}
         if self.method == CROSSPT:
             del values["method"], values["training"]["learning_rate"]
+        if self.processes == 1:
+            del values["processes"]
         return values
 
     @classmethod

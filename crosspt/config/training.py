@@ -42,7 +42,7 @@ class TrainingConfig:
     Args:
         epochs: passes over the training rows; by default the method's, for crosspt the paper's 20 where anything starts
             from saved prompts, 30 otherwise.
-        batch_size: rows in a batch; tasks are mixed.
+        batch_size: rows in a batch, of every process where there are several; tasks are mixed.
         gradient_accumulation_steps: batches in an optimizer step.
         source_learning_rate: for the source prompts; by default the paper's 0.05 where anything starts from saved
             prompts, 0.15 otherwise.
@@ -101,9 +101,9 @@ class TrainingConfig:
             if getattr(self, name) is not None and self.select != "best":
                 raise ValueError(f"TrainingConfig: {name} goes with select best, got select {self.select}")
 
-    def steps_per_epoch(self, rows: int) -> int:
-        """Optimizer steps in a pass over so many rows."""
-        batches = -(-rows // self.batch_size)
+    def steps_per_epoch(self, rows: int, processes: int = 1) -> int:
+        """Optimizer steps in a pass over so many rows, of which every process has a batch at a time."""
+        batches = -(-rows // (self.batch_size * processes))
         return -(-batches // self.gradient_accumulation_steps)
 
     def resolved_epochs(self, scheme: Scheme) -> int:

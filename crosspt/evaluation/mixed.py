@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from crosspt.config.run import Compute, Decode
-from crosspt.evaluation.prediction import HasEncoder, batches_by_length, tokens_to_generate
+from crosspt.evaluation.prediction import HasEncoder, own_batches, tokens_to_generate
 from crosspt.tasks.collation import IGNORED_LABEL, Answer, PromptCollator
 
 
@@ -94,7 +95,7 @@ def answer_batch(model: HasEncoder, tokenizer: Any, batch: Sequence[Question], *
 def answer_questions(
     model: HasEncoder, tokenizer: Any, questions: Sequence[Question], compute: Compute, *, description: str = "answer"
 ) -> list[Reply]:
-    """The answers to any number of rows, in their order.
+    """The answers to any number of rows, in their order, of all processes that were started together.
 
     Args:
         model: the model, in eval mode, on its device.
@@ -103,10 +104,11 @@ def answer_questions(
         compute: the batches, the autocast and the progress bar.
         description: what the progress bar says.
     """
-    replies: dict[int, Reply] = {}
-    for places in batches_by_length([len(question.ids) for question in questions], compute, description):
+    answered: list[tuple[int, Reply]] = []
+    for places in own_batches([len(question.ids) for question in questions], compute, description):
         found = answer_batch(model, tokenizer, [questions[place] for place in places], bf16=compute.bf16)
-        replies.update(zip(places, found, strict=True))
+        answered += zip(places, found, strict=True)
+    replies = dict(gather_object(answered))
     return [replies[place] for place in range(len(questions))]
 
 

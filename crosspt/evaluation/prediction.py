@@ -6,6 +6,8 @@ from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -109,6 +111,8 @@ def answer_rows(
 ) -> list[Answers]:
     """The answers of each decoder to all rows, in their order. The encoder runs once a row.
 
+    Processes that were started together take the batches in turn, and each returns the answers of all.
+
     Args:
         model: the model, in eval mode, on its device.
         tokenizer: the language model's.
@@ -119,25 +123,27 @@ def answer_rows(
         description: what the progress bar says.
     """
     collate = PromptCollator(tokenizer)
-    found: list[list[Answers]] = [[] for _ in decoders]
-    order: list[int] = []
-    for rows in batches_by_length([len(ids) for ids in inputs], compute, description):
-        order += rows
+    found: list[tuple[list[int], list[Answers]]] = []
+    for rows in own_batches([len(ids) for ids in inputs], compute, description):
         batch = collate([{"input_ids": inputs[row], "task_ids": task_id} for row in rows])
         autocast = torch.autocast(model.device.type, torch.bfloat16) if compute.bf16 else nullcontext()
         with torch.inference_mode(), autocast:
             states, mask = model.encode(**{name: tensor.to(model.device) for name, tensor in batch.items()})
-            for parts, decode in zip(found, decoders, strict=True):
-                parts.append(decode(states, mask))
-    places = np.argsort(order)
-    return [Answers.join(parts).take(places) for parts in found]
+            found.append((rows, [decode(states, mask) for decode in decoders]))
+    found = gather_object(found)
+    places = np.argsort([row for rows, _ in found for row in rows])
+    return [Answers.join([parts[index] for _, parts in found]).take(places) for index in range(len(decoders))]
 
 
-def batches_by_length(lengths: Sequence[int], compute: Compute, description: str) -> Iterator[list[int]]:
-    """The places of rows of these lengths, a batch at a time, with a progress bar where one is asked for."""
+def own_batches(lengths: Sequence[int], compute: Compute, description: str) -> Iterator[list[int]]:
+    """The places of rows of these lengths, a batch at a time, with a progress bar where one is asked for.
+
+    Processes that were started together have the batches in turn.
+    """
     # Rows of similar length share a batch; the longest come first, so that a lack of memory shows at once.
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    batches: Iterable[int] = range(0, len(order), compute.batch_size)
+    process = PartialState()
+    batches: Iterable[int] = range(0, len(order), compute.batch_size)[process.process_index :: process.num_processes]
     if compute.progress:
         console = Console(stderr=True)
         batches = track(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from crosspt.config.files import SCHEMA, read_json, write_json
 from crosspt.config.layout import PREDICTIONS_NAME, RESULTS_NAME
@@ -133,11 +134,15 @@ def make_results(
 def save_evaluation(folder: Path, content: dict[str, Any], predictions: Predictions) -> None:
     """Write ``predictions.parquet``, then ``results.json``: where there are results, the answers are theirs.
 
+    Of processes that were started together the first one writes.
+
     Args:
         folder: where to; it is made when missing, and what it holds of an earlier evaluation is replaced.
         content: from :func:`make_results`.
         predictions: the answers that the results are computed from.
     """
+    if not PartialState().is_main_process:
+        return
     (folder / RESULTS_NAME).unlink(missing_ok=True)
     write_predictions(folder / PREDICTIONS_NAME, predictions)
     write_json(folder / RESULTS_NAME, content)

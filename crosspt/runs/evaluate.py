@@ -22,6 +22,7 @@ from crosspt.runs.tasks import find_task, run_tasks
 from crosspt.tasks.files import MissingRowsError
 from crosspt.tasks.rows import TaskRows, load_rows
 from crosspt.tasks.task import Task
+from crosspt.training.processes import join_processes
 
 
 def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
@@ -124,7 +125,7 @@ def evaluate(
         An object with the schema of ``results.json``, and the answers.
     """
     started = time.perf_counter()
-    pick_device(compute.device)  # raises before anything is loaded
+    join_processes(pick_device(compute.device).type)  # raises before anything is loaded
     names = [find_task(run, name).name for name in tasks or run.prompts.tasks]
     tasks_at = {position: task for position, task in run_tasks(run).items() if task.name in names}
     try:
@@ -166,6 +167,7 @@ def evaluate_bare(
     """
     started = time.perf_counter()
     device = pick_device(compute.device)
+    join_processes(device.type)
     rows = load_rows(dict(enumerate(tasks)), data, train=False)
     base_model: Any  # transformers wraps to() without its overloads
     base_model, tokenizer = load_model(model)

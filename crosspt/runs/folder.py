@@ -1,21 +1,30 @@
 """The folder of a run: made for its settings, or found to hold that very run."""
 
 import dataclasses
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+
 from crosspt.config.files import check_writable, is_free, write_json
 from crosspt.config.layout import LOCK_NAME, RUN_NAME, TASKS
 from crosspt.config.run import RunConfig
-from crosspt.runs.lock import lock_folder
+from crosspt.runs.lock import lock_folder, read_holder
 from crosspt.tasks.task_file import copy_task_file
+from crosspt.training.processes import from_first
+
+VISIBLE_AFTER = 30  # seconds at most until a network file system shows what another machine has written
 
 
 @contextmanager
 def open_folder(run: RunConfig, folder: Path, resume: bool, *, wait: bool = False) -> Iterator[None]:
     """Make a run's folder and write ``run.json``, or check that the folder holds this very run; lock it until the end.
+
+    Of processes that were started together the first one does; the others wait for it, and must see the same folder.
 
     Args:
         run: the settings.
@@ -25,8 +34,12 @@ def open_folder(run: RunConfig, folder: Path, resume: bool, *, wait: bool = Fals
 
     Raises:
         ValueError: the folder holds something else, a run that ``resume`` does not allow to continue, or one that
-            another process works on.
+            another process works on; or it is another folder on the machine of another process.
     """
+    if not PartialState().is_main_process:
+        _see(folder, from_first(lambda: read_holder(folder)))
+        yield
+        return
     if not (folder / RUN_NAME).is_file() and not is_free(folder, RUN_NAME, TASKS, LOCK_NAME):
         raise ValueError(f"{folder} must be a new or empty folder, or one that holds a run to resume")
     check_writable(folder)
@@ -37,7 +50,20 @@ def open_folder(run: RunConfig, folder: Path, resume: bool, *, wait: bool = Fals
             for name, file in run.task_files.items():  # a run knows its tasks without the files they came from
                 copy_task_file(Path(file), task_copy(folder, name))
             write_json(folder / RUN_NAME, run.to_dict())
+        from_first(lambda: read_holder(folder))
         yield
+
+
+def _see(folder: Path, holder: str) -> None:
+    """Raise ValueError unless the first process's lock of a folder is to be seen here too."""
+    end = time.monotonic() + VISIBLE_AFTER
+    while read_holder(folder) != holder:
+        if time.monotonic() > end:
+            raise ValueError(
+                f"{folder} on {socket.gethostname()} is not the folder of that name that {holder} writes to; the "
+                "processes of a run need one that all their machines see"
+            )
+        time.sleep(1)
 
 
 def check_run(run: RunConfig, folder: Path, resume: bool) -> None:

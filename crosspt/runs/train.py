@@ -1,5 +1,6 @@
 """The command ``train``: both stages of a run, then its results."""
 
+import dataclasses
 import shutil
 import time
 import warnings
@@ -10,6 +11,7 @@ from typing import Any
 
 import datasets
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from crosspt.config.files import read_json
@@ -30,6 +32,7 @@ from crosspt.storage import load_source_prompts
 from crosspt.tasks.collation import PromptCollator, encode_rows
 from crosspt.tasks.rows import TaskRows, load_rows
 from crosspt.tasks.task import Task
+from crosspt.training.processes import from_first, join_processes
 from crosspt.training.reporting import check_reporting
 from crosspt.training.stages import run_job
 
@@ -109,7 +112,7 @@ class Preparation:
                     "tasks": job.config.tasks,
                     "rows": rows,
                     "dev_rows": sum(len(self.rows[task].dev) for task in job.config.tasks),
-                    "steps": job.training.steps_per_epoch(rows) * epochs,
+                    "steps": job.training.steps_per_epoch(rows, self.run.processes) * epochs,
                     "trainable_parameters": model.count_parameters()[0],
                     "learning_rates": {group["name"]: group["lr"] for group in method.groups(model, job.training)},
                     "added_bytes": own + 3 * learned,
@@ -153,6 +156,7 @@ def train_source_prompts(
         progress: whether to show progress bars.
     """
     device = pick_device(device).type
+    run = dataclasses.replace(run, processes=join_processes(device))
     ready = prepare(run)
     with open_folder(run, folder, resume=True):
         compute = Compute(device=device, bf16=run.training.bf16, progress=progress)
@@ -172,7 +176,7 @@ def train(
     """Train a run, report on its test rows and write ``predictions.parquet`` and ``results.json``.
 
     A run that was stopped at any moment and is resumed ends with the prompts of an unbroken one; a finished one is left
-    as it is.
+    as it is. Processes that were started together train and answer together; the first of them writes.
 
     Args:
         run: the settings.
@@ -193,9 +197,10 @@ def train(
     started = time.perf_counter()
     check_reporting(report_to)
     compute = Compute(device=pick_device(device).type, bf16=run.training.bf16, progress=progress)
+    run = dataclasses.replace(run, processes=join_processes(compute.device))
     ready = prepare(run)
     method, results = find_method(run.method), folder / RESULTS_NAME
-    if (folder / RUN_NAME).is_file() and results.is_file():
+    if from_first(lambda: (folder / RUN_NAME).is_file() and results.is_file()):
         check_run(run, folder, resume)
         return read_results(results)
     loaded = time.perf_counter()
@@ -248,9 +253,11 @@ def _run_jobs(
         The number of optimizer steps that were made.
     """
     steps = 0
+    finished = from_first(lambda: [job.is_finished(folder) for job in jobs])
     for number, job in enumerate(jobs):
-        if job.is_finished(folder):
-            shutil.rmtree(folder / job.folder / CHECKPOINTS, ignore_errors=True)
+        if finished[number]:
+            if PartialState().is_main_process:
+                shutil.rmtree(folder / job.folder / CHECKPOINTS, ignore_errors=True)
             continue
         source_prompts = None
         if find_method(job.method).needs_source_prompts(job.config):

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from accelerate import PartialState
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback, WandbCallback
 
@@ -25,10 +26,12 @@ def check_reporting(report_to: ReportTo) -> None:
 def reporting(report_to: ReportTo, folder: Path) -> Iterator[list[TrainerCallback]]:
     """The callbacks that write the logs of a training into a folder, which is made when missing.
 
+    Of processes that were started together the first one has them.
+
     Raises:
         RuntimeError: Weights & Biases does not start, as without a login.
     """
-    if report_to == "none":
+    if report_to == "none" or not PartialState().is_main_process:
         yield []
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from torch import Tensor, nn
 from transformers import set_seed
 
@@ -79,10 +80,12 @@ def run_job(
             callbacks=callbacks,
         )
         steps = trainer.train_or_resume()
-    if trainer.selects:
-        write_json(folder / SELECTION_NAME, {"schema": SCHEMA, **describe_selection(trainer.state)})
-    method.save(model, folder)
-    shutil.rmtree(folder / CHECKPOINTS)
+    if trainer.is_world_process_zero():
+        if trainer.selects:
+            write_json(folder / SELECTION_NAME, {"schema": SCHEMA, **describe_selection(trainer.state)})
+        method.save(model, folder)
+        shutil.rmtree(folder / CHECKPOINTS)
+    PartialState().wait_for_everyone()
     return steps
 
 

@@ -4,14 +4,16 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from accelerate.utils import gather_object
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
@@ -20,6 +22,7 @@ from crosspt.config.training import TrainingConfig
 from crosspt.config.values import check_types
 from crosspt.methods.method import Method
 from crosspt.tasks.collation import IGNORED_LABEL
+from crosspt.training.processes import from_first, join_processes, share_only_learned
 from crosspt.training.selection import METRIC, Patience, Score, to_metrics
 
 CHECKPOINTS_KEPT = 2
@@ -28,7 +31,10 @@ SUMS_NAME = "checksums.json"
 
 
 class PromptTrainer(Trainer):
-    """Trains a method's model on encoded rows.
+    """Trains a method's model on encoded rows, also in several processes that were started together.
+
+    An optimizer step of W processes is that of one whose batch is W times as large, but for the order of sums: rows are
+    drawn alike, and every row counts once. The first process alone writes.
 
     Args:
         method: the method.
@@ -62,6 +68,7 @@ class PromptTrainer(Trainer):
         self.method = method
         self.groups = method.groups(model, training)
         self.folder = folder
+        self.rows = len(rows)
         self.selects = training.select == "best"
         self.score = score
         self.best_steps: list[int | None] = []  # the best of each of the checkpoints that are kept
@@ -69,6 +76,9 @@ class PromptTrainer(Trainer):
             raise ValueError("PromptTrainer: select best needs a score, got None")
         if training.patience is not None:
             callbacks = [*callbacks, Patience(training.patience)]
+        processes = join_processes("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+        if processes > 1:
+            share_only_learned(model)
         arguments = TrainingArguments(
             output_dir=str(folder),
             num_train_epochs=method.epochs(model.config, training),
@@ -78,7 +88,9 @@ class PromptTrainer(Trainer):
             lr_scheduler_type="linear",
             bf16=training.bf16,
             seed=training.seed,
-            **_when_to_save(training, len(rows)),
+            data_seed=training.seed,
+            ddp_find_unused_parameters=False,
+            **_when_to_save(training, len(rows), processes),
             logging_strategy="epoch",
             logging_nan_inf_filter=False,
             remove_unused_columns=False,
@@ -103,6 +115,21 @@ class PromptTrainer(Trainer):
             self.optimizer = torch.optim.Adam(self.groups)
         return self.optimizer
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        """The batches of an optimizer step. Of an epoch's last, a process has the rows that are its own.
+
+        Accelerate fills it with rows of the epoch's first batches. A process that has none keeps a row without labels.
+        """
+        samples, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        arguments = self.args
+        left = self.rows % (arguments.train_batch_size * arguments.world_size)
+        if arguments.world_size > 1 and left and self.accelerator.gradient_state.end_of_dataloader:
+            own = max(left - arguments.process_index * arguments.train_batch_size, 0)
+            samples[-1] = {name: tensor[: max(own, 1)] for name, tensor in samples[-1].items()}
+            if not own:
+                samples[-1]["labels"].fill_(IGNORED_LABEL)
+        return samples, items
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
@@ -110,13 +137,24 @@ class PromptTrainer(Trainer):
         if self.model.family.causal:
             inputs = {**inputs, "logits_to_keep": _longest_end(inputs)}
         outputs = model(**inputs)
-        if not torch.isfinite(outputs.loss):
-            tasks = _tasks_without_finite_loss(outputs.logits, inputs, self.model.config.tasks)
+        loss, labels = outputs.loss, inputs["labels"]
+        failed = not torch.isfinite(loss)
+        if self.args.world_size > 1:
+            # The mean over all processes' labels: each gives its part, times their number, as gradients are averaged.
+            count = (labels != IGNORED_LABEL).sum()
+            if not count:
+                loss = outputs.logits.sum() * 0
+            total, failures = self.accelerator.reduce(torch.stack([count, ~torch.isfinite(loss)]), "sum").tolist()
+            failed = failures > 0
+            loss = loss * (count * self.args.world_size / total)
+        if failed:
+            tasks = gather_object(_tasks_without_finite_loss(outputs.logits, inputs, self.model.config.tasks))
             raise RuntimeError(
                 f"training: the loss must be finite, got {outputs.loss.item()} in step {self.state.global_step + 1} "
-                f"on rows of {', '.join(tasks)}; lower the learning rates, or train in bfloat16 or float32"
+                f"on rows of {', '.join(dict.fromkeys(tasks))}; lower the learning rates, or train in bfloat16 or "
+                "float32"
             )
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+        return (loss, outputs) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The scores on the development rows; the step is one whose checkpoint is written."""
@@ -136,7 +174,9 @@ class PromptTrainer(Trainer):
         Raises:
             ValueError: a checkpoint that is needed is not as it was written.
         """
-        checkpoint = get_last_checkpoint(self.folder) if self.folder.is_dir() else None
+        checkpoint = from_first(lambda: get_last_checkpoint(self.folder) if self.folder.is_dir() else None)
+        if self.args.process_index:
+            set_seed((self.args.seed + self.args.process_index) % 2**32)  # dropout of its own for every process
         if checkpoint is not None:
             _check_sums(Path(checkpoint), f"without {checkpoint} the run goes on from before it")
         before = 0 if checkpoint is None else int(Path(checkpoint).name.rpartition("-")[2])
@@ -156,7 +196,8 @@ class PromptTrainer(Trainer):
             self.state = state
         if not stopped:  # the Trainer would make another step
             self.train(resume_from_checkpoint=checkpoint)
-        self._load_from_checkpoint(str(self._checkpoint(self.state.best_global_step)))
+        if self.is_world_process_zero():  # which saves them
+            self._load_from_checkpoint(str(self._checkpoint(self.state.best_global_step)))
         return self.state.global_step - before
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
@@ -168,11 +209,17 @@ class PromptTrainer(Trainer):
         return str(self.folder / UNFINISHED)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        unfinished = self.folder / UNFINISHED
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if self.is_world_process_zero():
+            shutil.rmtree(self.folder / UNFINISHED, ignore_errors=True)
         super()._save_checkpoint(model, trial)
-        (checkpoint,) = unfinished.iterdir()
         self.state.best_model_checkpoint = None  # a path that is about to change; the step is enough
+        if self.is_world_process_zero():
+            self._finish_checkpoint()
+
+    def _finish_checkpoint(self) -> None:
+        """Give the checkpoint its name once all of it is on disk, and remove those that are needed no more."""
+        unfinished = self.folder / UNFINISHED
+        (checkpoint,) = unfinished.iterdir()
         self.state.save_to_json(str(checkpoint / TRAINER_STATE_NAME))
         sums = {file.name: _digest(file) for file in checkpoint.iterdir()}
         (checkpoint / SUMS_NAME).write_text(json.dumps({"schema": SCHEMA, "files": sums}), encoding="utf-8")
@@ -189,21 +236,34 @@ class PromptTrainer(Trainer):
             if step not in self.best_steps:
                 shutil.rmtree(steps[step])
 
+    def _save_rng_state(self, output_dir: str) -> None:
+        if self.args.world_size == 1:
+            super()._save_rng_state(output_dir)
+            return
+        # Each process would write its own: they are gathered, so that one alone writes and has all before it goes on.
+        with tempfile.TemporaryDirectory() as name:
+            super()._save_rng_state(name)
+            states = gather_object([(file.name, file.read_bytes()) for file in Path(name).iterdir()])
+        if self.is_world_process_zero():
+            for file, content in states:
+                (Path(output_dir) / file).write_bytes(content)
+
     def _checkpoint(self, step: int | None) -> Path:
         return self.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        self.method.save(self.model, Path(output_dir or self.folder))
+        if self.is_world_process_zero():
+            self.method.save(self.model, Path(output_dir or self.folder))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self.method.restore(self.model, Path(resume_from_checkpoint))
 
 
-def _when_to_save(training: TrainingConfig, rows: int) -> dict[str, Any]:
+def _when_to_save(training: TrainingConfig, rows: int, processes: int) -> dict[str, Any]:
     """Arguments of the Trainer. Evaluations go by steps: a step's evaluation and checkpoint are never apart."""
     if training.select == "last":
         return {"save_strategy": "steps" if training.save_steps else "epoch", "save_steps": training.save_steps or 500}
-    steps = training.eval_steps or training.steps_per_epoch(rows)
+    steps = training.eval_steps or training.steps_per_epoch(rows, processes)
     return {
         "eval_strategy": "steps",
         "eval_steps": steps,

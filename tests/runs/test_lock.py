@@ -1,6 +1,8 @@
 """Two processes on one folder: the second is refused and changes nothing, and a killed one leaves nothing behind."""
 
+import errno
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -49,6 +51,17 @@ def test_the_holder_is_named_and_a_killed_one_forgotten(tmp_path: Path) -> None:
                 pass
     with lock_folder(tmp_path, "work is done"), lock_folder(tmp_path, "work is done"):
         assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} ")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    said = f"{tmp_path} is on a file system without flock ({os.strerror(number)})"
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"), lock_folder(tmp_path, "work is done"):
+        pass
 
 
 def test_a_folder_that_is_being_trained(workspace: Workspace, slpn_run: Path, tmp_path: Path) -> None:

@@ -1,28 +1,34 @@
 """Works through the runs of a grid in several processes, each of which may fail or be killed alone."""
 
 import multiprocessing
+import os
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from itertools import cycle, islice
 from multiprocessing.context import BaseContext
 
+import torch
 from rich.progress import Progress, TaskID
 
-from crosspt.config.files import SCHEMA, write_json
-from crosspt.config.layout import ERROR_NAME
 from crosspt.config.run import ReportTo
-from crosspt.runs.experiments.worker import Work, do_work, start_worker
-from crosspt.runs.folder import open_folder
+from crosspt.runs.experiments.worker import Work, do_work, record_failure, start_worker
+from crosspt.runs.lock import FolderInUseError
+
+BREAK = 2.0  # seconds until a run that another process works on is tried again
 
 
 class Pool:
     """The processes, the runs that wait for one, and what has failed.
 
+    A run that a process of another grid in the folder works on is left to that one, and tried again later: either it is
+    finished then, or the other has ended, and it goes on from its last checkpoint.
+
     Args:
         waiting: the runs in order, stage-1 prompts before the cells that start from them.
-        jobs: number of processes.
+        jobs: number of processes; on GPUs each sees one, and several share one where there are more processes.
         report_to: what the curves of the trainings are logged for, see :func:`crosspt.runs.train.train`.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        device: ``"cpu"`` or ``"cuda"``.
         bar: the progress bar.
         task: the bar's task, of which every cell that ends is a step.
     """
@@ -32,13 +38,16 @@ class Pool:
     ) -> None:
         self.waiting = list(waiting)
         self.untrained = {work.name for work in waiting if work.cell is None}  # stage-1 prompts
+        self.tried: dict[int, float] = {}  # when a run was found in other hands
         self.report_to = report_to
         self.device = device
         self.bar = bar
         self.task = task
         self.errors: dict[str, str] = {}
         self.context = _clean_processes()
-        self.idle = [self._make_process() for _ in range(min(jobs, len(waiting)))]
+        places = islice(cycle(visible_gpus() if device == "cuda" else [None]), min(jobs, len(waiting)))
+        self.gpus: dict[ProcessPoolExecutor, str | None] = {self._make_process(gpu): gpu for gpu in places}
+        self.idle = list(self.gpus)
         self.running: dict[Future[None], tuple[Work, ProcessPoolExecutor]] = {}
 
     def run(self) -> dict[str, str]:
@@ -47,7 +56,9 @@ class Pool:
         try:
             while self.waiting or self.running:
                 self._start()
-                for future in wait(self.running, return_when=FIRST_COMPLETED).done:
+                if not self.running:
+                    time.sleep(BREAK)
+                for future in wait(self.running, BREAK, FIRST_COMPLETED).done:
                     self._end(future)
         except BaseException:
             for child in multiprocessing.active_children():
@@ -59,17 +70,20 @@ class Pool:
                 process.shutdown(cancel_futures=True)
         return self.errors
 
-    def _make_process(self) -> ProcessPoolExecutor:
+    def _make_process(self, gpu: str | None) -> ProcessPoolExecutor:
         # A pool of one: a process that is killed breaks its own pool only.
-        return ProcessPoolExecutor(1, self.context, start_worker)
+        return ProcessPoolExecutor(1, self.context, start_worker, (gpu,))
 
     def _start(self) -> None:
         """Give every idle process a run whose stage-1 prompts are there, as long as there is one."""
-        while self.idle and (work := next((w for w in self.waiting if w.needs not in self.untrained), None)):
+        while self.idle and (work := next(filter(self._is_ready, self.waiting), None)):
             self.waiting.remove(work)
             process = self.idle.pop()
             self.running[process.submit(do_work, work, self.report_to, self.device)] = (work, process)
         self.bar.update(self.task, description=", ".join(work.name for work, _ in self.running.values()))
+
+    def _is_ready(self, work: Work) -> bool:
+        return work.needs not in self.untrained and time.monotonic() > self.tried.get(id(work), 0) + BREAK
 
     def _end(self, future: Future[None]) -> None:
         """Take a run's process back; with stage-1 prompts that failed, the cells that need them fail too."""
@@ -77,18 +91,32 @@ class Pool:
         error = future.exception()
         if isinstance(error, BrokenProcessPool):
             process.shutdown()
-            process = self._make_process()
+            gpu = self.gpus.pop(process)
+            process = self._make_process(gpu)
+            self.gpus[process] = gpu
         self.idle.append(process)
+        if isinstance(error, FolderInUseError):
+            self.tried[id(work)] = time.monotonic()
+            self.waiting.append(work)
+            return
         ended = [work]
         if work.cell is None:
             self.untrained.remove(work.name)
             ended = [later for later in self.waiting if later.needs == work.name] if error is not None else []
             self.waiting = [later for later in self.waiting if later not in ended]
         if error is not None:
+            killed = isinstance(error, BrokenProcessPool)
+            reason = "its process was killed, or ran out of memory" if killed else str(error)
             for cell in ended:
-                self.errors[cell.name] = _record(cell, error, work)
+                self.errors[cell.name] = record_failure(cell, reason, type(error).__name__, work)
                 self.bar.console.print(f"{cell.name}: {self.errors[cell.name]}", markup=False, soft_wrap=True)
         self.bar.advance(self.task, len(ended))
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process sees, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return (named or [str(number) for number in range(torch.cuda.device_count())])[: torch.cuda.device_count()]
 
 
 def _clean_processes() -> BaseContext:
@@ -98,17 +126,3 @@ def _clean_processes() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([do_work.__module__])
     return context
-
-
-def _record(work: Work, error: BaseException, origin: Work) -> str:
-    """Write a cell's ``error.json``; returns the error in one line."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, BrokenProcessPool):
-        reason = "its process was killed, or ran out of memory"
-    if origin is not work:
-        reason = f"the stage-1 prompts {origin.name} that it starts from failed: {reason}"
-    with suppress(ValueError), open_folder(work.run, work.folder, resume=True):
-        pass  # now the cell can be run again
-    content = {"schema": SCHEMA, "cell": work.name, "error": reason, "type": type(error).__name__}
-    write_json(work.folder / ERROR_NAME, content)
-    return reason

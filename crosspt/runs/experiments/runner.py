@@ -1,7 +1,7 @@
-"""Runs a grid in several processes. It can be stopped at any moment, and goes on where it stopped."""
+"""Runs a grid, here or on a Ray cluster. It can be stopped at any moment, and goes on where it stopped."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from crosspt.config.layout import EXPERIMENT_NAME, LOCK_NAME, RESULTS_NAME
 from crosspt.config.run import ReportTo
 from crosspt.config.values import check_types
 from crosspt.evaluation.results import read_results
+from crosspt.runs.experiments.cluster import Cluster
 from crosspt.runs.experiments.grid import Cell, Grid, cell_folder, most_rows, source_folder
-from crosspt.runs.experiments.pool import Pool
+from crosspt.runs.experiments.pool import Pool, visible_gpus
 from crosspt.runs.experiments.worker import Work
 from crosspt.runs.lock import lock_folder
 from crosspt.runs.train import prepare
@@ -24,9 +25,11 @@ MOST_JOBS = 8  # by default
 
 
 def default_jobs(device: str) -> int:
-    """One process on a GPU; on the CPU one for each core, as each has one thread, up to ``MOST_JOBS``."""
+    """One process for each GPU; on the CPU one for each core, as each has one thread, up to ``MOST_JOBS``."""
+    if device == "cuda":
+        return len(visible_gpus())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_JOBS) if device == "cpu" else 1
+    return min(cores, MOST_JOBS)
 
 
 def run_grid(
@@ -34,11 +37,13 @@ def run_grid(
     folder: Path,
     *,
     jobs: int,
+    cluster: Cluster | None = None,
+    shard: tuple[int, int] = (1, 1),
     report_to: ReportTo = "none",
     device: str = "auto",
     progress: bool = True,
 ) -> dict[str, str]:
-    """Run the cells of a grid that are not finished.
+    """Run the cells of a grid that are not finished. Several calls may do so at once, also on several machines.
 
     Every cell is a run in a folder of its own; it is finished once its ``results.json`` is there, and is not touched
     again. A cell that fails leaves ``error.json`` and the others go on. Stage-1 prompts that cells share are trained
@@ -47,7 +52,9 @@ def run_grid(
     Args:
         grid: the cells.
         folder: where everything goes.
-        jobs: number of processes.
+        jobs: number of processes here.
+        cluster: where to run the cells instead.
+        shard: which part of the cells to run, and of how many: part i takes every n-th, from the i-th on.
         report_to: what the curves of the trainings are logged for, see :func:`crosspt.runs.train.train`.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         progress: whether to show a progress bar.
@@ -56,26 +63,31 @@ def run_grid(
         The errors of the cells that failed, by name.
 
     Raises:
-        ValueError: the folder holds something else, a grid with other settings, or one that another process works on;
-            the package that logs are written with is not installed.
+        ValueError: the folder holds something else or a grid with other settings; the package that logs are written
+            with is not installed; there is no such cluster.
     """
     check_reporting(report_to)
     check_folder(grid, folder)
-    unfinished = [cell for cell in grid.cells if not (cell_folder(folder, cell.name) / RESULTS_NAME).is_file()]
+    part, parts = shard
+    cells = grid.cells[part - 1 :: parts]
+    unfinished = [cell for cell in cells if not (cell_folder(folder, cell.name) / RESULTS_NAME).is_file()]
     if unfinished:
         prepare(most_rows(unfinished).run)  # what does not fit raises before anything is written
     check_writable(folder)
     console = Console(stderr=True)
-    with lock_folder(folder, f"the experiment in {folder} is being run"):
+    with lock_folder(folder, f"the experiment in {folder} is being started", wait=True):
+        check_folder(grid, folder)  # another process may have been faster
         path = folder / EXPERIMENT_NAME
         if not path.is_file() or read_json(path)["seeds"] != grid.seeds:
             write_json(folder / EXPERIMENT_NAME, grid.to_dict())
-        waiting = _plan(grid, folder, console)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, disable=not (progress and console.is_terminal)) as bar:
-            cells = sum(work.cell is not None for work in waiting)
-            task = bar.add_task("cells", total=len(grid.cells), completed=len(grid.cells) - cells)
-            return Pool(waiting, jobs, report_to, device, bar, task).run()
+        waiting = _plan(grid, cells, folder, console)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not (progress and console.is_terminal)) as bar:
+        left = sum(work.cell is not None for work in waiting)
+        task = bar.add_task("cells", total=len(cells), completed=len(cells) - left)
+        if cluster is not None:
+            return cluster.run(waiting, folder, report_to, bar, task)
+        return Pool(waiting, jobs, report_to, device, bar, task).run()
 
 
 def check_folder(grid: Grid, folder: Path) -> None:
@@ -96,10 +108,10 @@ def check_folder(grid: Grid, folder: Path) -> None:
         raise ValueError(f"{folder} must be a new or empty folder, or one that holds this experiment")
 
 
-def _plan(grid: Grid, folder: Path, console: Console) -> list[Work]:
-    """The unfinished cells in order, the stage-1 prompts that they start from before the first of them."""
+def _plan(grid: Grid, cells: Sequence[Cell], folder: Path, console: Console) -> list[Work]:
+    """The unfinished ones of the cells, in order, the stage-1 prompts that they start from before the first of them."""
     waiting: dict[str, Work] = {}
-    for cell in grid.cells:
+    for cell in cells:
         if _is_finished(cell_folder(folder, cell.name) / RESULTS_NAME, console):
             continue
         sources = None

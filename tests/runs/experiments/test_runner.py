@@ -1,24 +1,33 @@
 import json
 import multiprocessing
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
+from rich.progress import Progress, TaskID
 
 from crosspt.config.files import write_json
 from crosspt.evaluation.answers import read_predictions
 from crosspt.evaluation.results import score_predictions
 from crosspt.runs.experiments.grid import Grid
+from crosspt.runs.experiments.pool import Pool
 from crosspt.runs.experiments.read import read_experiment
+from crosspt.runs.experiments.runner import default_jobs, run_grid
+from crosspt.runs.experiments.worker import Work
 from crosspt.runs.train import train
 from tests.runs.experiments.support import SETTINGS, outcome_of, run, times_of, tiny_grid
+from tests.runs.test_lock import holder
 from tests.workspace import Workspace
 
 pytestmark = pytest.mark.xdist_group("runner")  # one process trains what all of these read
@@ -168,9 +177,42 @@ def test_cells_that_fail(workspace: Workspace, tmp_path: Path) -> None:
     assert run(grid, tmp_path).keys() == {name for name in reasons if "1e+30" in name}, "what failed is run again"
 
 
-def test_another_process(grid: Grid, unbroken: Path) -> None:
-    with FileLock(unbroken / ".lock"), pytest.raises(ValueError, match=r"the experiment in .* is being run by"):
-        run(grid, unbroken)
+def test_two_at_once(workspace: Workspace, grid: Grid, unbroken: Path, tmp_path: Path) -> None:
+    """A process of another grid works on the first cell: the rest is done and, once that has ended, this one too."""
+    folder = tmp_path / "grid"
+    held, last = (folder / "cells" / f"{scheme}-seed0" for scheme in ("SL", "PI"))
+    held.mkdir(parents=True)
+    write_json(folder / "experiment.json", grid.to_dict())
+    with ThreadPoolExecutor(2) as others, holder(held) as process:
+        runs = [others.submit(run, grid, folder) for _ in range(2)]
+        wait_for(lambda: (last / "results.json").is_file())
+        assert not (held / "results.json").exists()
+        assert process is not None
+        os.kill(process, signal.SIGKILL)
+        assert [each.result() for each in runs] == [{}, {}]
+    assert cells_of(folder) == cells_of(unbroken)
+    for cell in (folder / "cells").iterdir():
+        assert (cell / "log.txt").read_text().count("train_runtime") == 1, "one of them has trained it"
+
+
+def test_parts(workspace: Workspace, grid: Grid, unbroken: Path, tmp_path: Path) -> None:
+    for part, names in ((1, {"SL-seed0", "P-seed0"}), (2, {"SL-seed0", "SILP-seed0", "P-seed0", "PI-seed0"})):
+        options: dict[str, Any] = {"jobs": 1, "device": "cpu", "progress": False}
+        assert run_grid(grid, tmp_path / "grid", shard=(part, 2), **options) == {}
+        assert cells_of(tmp_path / "grid").keys() == names
+    assert cells_of(tmp_path / "grid") == cells_of(unbroken)
+
+
+def test_every_process_has_a_gpu(grid: Grid, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert default_jobs("cuda") == 2
+    waiting = [Work(cell.name, cell.run, tmp_path) for cell in grid.cells]
+    pool = Pool(waiting, 3, "none", "cuda", Progress(disable=True), TaskID(0))
+    for process in pool.idle:
+        with process:
+            assert process.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result() == pool.gpus[process]
+    assert list(pool.gpus.values()) == ["3", "GPU-5", "3"]
 
 
 def test_other_settings(workspace: Workspace, unbroken: Path) -> None:
