@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 TESTS := $(RUN) pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
 
-.PHONY: demo test test-fast test-all compat lint bench smollm2 demo-real clean
+.PHONY: demo test test-fast test-all compat lint docs bench release smollm2 demo-real clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/crosspt demo
@@ -36,15 +36,26 @@ lint: $(INSTALLED)
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(RUN) mypy --explicit-package-bases kernels/triton
+	$(RUN) mypy docs/hooks.py examples
+
+# The site, into site/; a link that leads nowhere is an error.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet
+
+# The wheel: what is in it, and the demo from an empty environment that it is installed into.
+release: $(INSTALLED)
+	rm -rf dist
+	$(RUN) build
+	$(RUN) tests.release
 
 bench: $(INSTALLED)
 	$(RUN) benchmarks
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
 
 $(INSTALLED): setup.py pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "CrossPT needs Python 3.11 or newer: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,lint]"
+	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,lint,docs]"
 	touch $@

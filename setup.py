@@ -17,7 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["crosspt", "crosspt.*"]),
+    packages=find_packages(include=["crosspt", "crosspt.*"], exclude=["crosspt.models.embedded.make*"]),
     package_dir={"": "."},
     package_data={
         "crosspt": ["py.typed", "models/embedded/t5-crosspt-mini/*", "runs/experiments/definitions/*.yaml"],
@@ -49,12 +49,14 @@ setup(
     extras_require={
         "peft": ["peft>=0.21"],
         "gguf": ["gguf>=0.10"],
+        "docs": ["latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocstrings[python]>=1.0"],
         "ray": ["ray>=2.60"],
         "test": [
             "ctranslate2>=4.8",
             "gguf>=0.10",
             "hypothesis>=6.100",
             "kernels>=0.10",
+            "markdown-it-py>=3.0",
             "peft>=0.17",
             "pytest>=8.0",
             "pytest-benchmark>=5.0",
@@ -63,7 +65,7 @@ setup(
             "ray>=2.60",
             "selenium>=4.20",
         ],
-        "lint": ["mypy>=1.15", "ruff>=0.11", "types-PyYAML"],
+        "lint": ["build>=1.2", "mypy>=1.15", "pre-commit>=4.0", "ruff>=0.11", "types-PyYAML"],
     },
     entry_points={"console_scripts": ["crosspt = crosspt.cli.main:main"]},
 )

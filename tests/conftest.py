@@ -1,7 +1,7 @@
 """Fixtures shared by all tests: small T5s with random weights, and mixtures in every variant."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,18 @@ def make_t5(version: str = "1.0", seed: int = 0, **settings: Any) -> T5ForCondit
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return T5ForConditionalGeneration(config).eval()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fast_interpreter() -> Iterator[None]:
+    """The interpreter without its slowest habit; nothing on a GPU."""
+    if torch.cuda.is_available():
+        yield
+        return
+    from crosspt.kernels.tools.interpreter import patch_language_once
+
+    with patch_language_once():
+        yield
 
 
 @pytest.fixture

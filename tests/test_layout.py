@@ -65,7 +65,7 @@ def test_kernels_know_torch_and_triton_alone(file: Path) -> None:
 def test_nothing_but_tests_imports_tests() -> None:
     found = [
         str(file.relative_to(ROOT))
-        for folder in ("crosspt", "kernels", "benchmarks")
+        for folder in ("crosspt", "kernels", "benchmarks", "examples")
         for file in files(folder)
         if any(module.split(".")[0] == "tests" for module in imported(file))
     ]

@@ -1,11 +1,15 @@
+import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.compat import VERSIONS
+from tests.release import LARGEST, NEEDED, find_faults, read_wheel
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,3 +65,46 @@ def test_every_file_names_the_versions_that_are_tested(package: str) -> None:
     (pinned,) = re.findall(rf"^{package}==([\d.]+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert f'"{package}>={".".join(oldest.split(".")[:2])}' in (ROOT / "setup.py").read_text()
     assert f"| {package} | {oldest} | {pinned} | {newest} |" in (ROOT / "docs" / "compatibility.md").read_text()
+
+
+def test_every_file_names_the_version() -> None:
+    (version,) = re.findall(r'^    version="(.+)",$', (ROOT / "setup.py").read_text(), re.MULTILINE)
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    newest = re.search(r"^## (\S+?),? ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == version
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_package_and_runs_alone(tmp_path: Path) -> None:
+    source = tmp_path / "source"  # a copy: the build writes beside what it builds
+    for name in ("crosspt", "kernels"):
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "build", "--outdir", str(tmp_path), str(source)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    files = read_wheel(wheel)
+    assert find_faults(files) == []
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "crosspt").rglob("*.py")}
+    left_out = {name for name in sources if name not in files}
+    assert left_out == {name for name in sources if "/embedded/make/" in name}
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        "import crosspt, crosspt.kernels.inspect; print(crosspt.__file__)\n"
+        "from crosspt.cli.main import main\n"
+        "import sys; sys.exit(main(['train', '--shots', '4', '--epochs', '1', '--test-rows', '4', '--output', 'run']))"
+    )
+    run = [sys.executable, "-P", "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path / "site" / "crosspt"))
+
+
+def test_faults_of_a_wheel_are_found() -> None:
+    files = {**dict.fromkeys(NEEDED[1:], 1), "tests/a.py": LARGEST, "crosspt/models/embedded/make/build.py": 1}
+    assert len(find_faults(files)) == 4

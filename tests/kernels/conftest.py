@@ -25,15 +25,3 @@ def interpreted() -> None:
     """For tests that look into the interpreter."""
     if torch.cuda.is_available():
         pytest.skip("kernels are compiled, not interpreted, on a machine with a GPU")
-
-
-@pytest.fixture
-def fast_interpreter() -> Iterator[None]:
-    """The interpreter without its slowest habit; nothing on a GPU."""
-    if torch.cuda.is_available():
-        yield
-        return
-    from crosspt.kernels.tools.interpreter import patch_language_once
-
-    with patch_language_once():
-        yield

@@ -13,7 +13,6 @@ from tests.kernels.attention_cases import CASES, Case, Inputs, Sizes, attended, 
 from tests.kernels.cases import assert_as_accurate, assert_same, output_gradient, results
 
 CLOSE = 1e-12
-pytestmark = pytest.mark.usefixtures("fast_interpreter")
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

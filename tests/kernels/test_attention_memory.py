@@ -13,7 +13,7 @@ from tests.kernels.attention_cases import CASES, Case, Inputs, Sizes, attended, 
 from tests.kernels.cases import assert_same, output_gradient, results
 from tests.kernels.test_strides import shifted, sliced, transposed
 
-pytestmark = pytest.mark.usefixtures("interpreted", "fast_interpreter")
+pytestmark = pytest.mark.usefixtures("interpreted")
 ODD = Sizes(B=2, H=2, Lq=19, Lk=17, D=5, T=3, m=33)
 
 

@@ -13,7 +13,6 @@ from tests.kernels.attention_cases import CASES, Inputs, Sizes, attended, make_i
 from tests.kernels.cases import assert_same, output_gradient, results
 
 TINY = Sizes(B=2, H=1, Lq=2, Lk=2, D=2, T=2, m=1)
-pytestmark = pytest.mark.usefixtures("fast_interpreter")
 
 
 def operands(x: Inputs) -> tuple[Any, ...]:

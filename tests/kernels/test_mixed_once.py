@@ -56,7 +56,7 @@ from tests.kernels.test_values import (  # noqa: F401
     test_temperature_is_exact,
 )
 
-pytestmark = pytest.mark.usefixtures("interpreted", "fast_interpreter")
+pytestmark = pytest.mark.usefixtures("interpreted")
 
 
 @pytest.fixture(autouse=True)
