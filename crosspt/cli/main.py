@@ -21,7 +21,19 @@ from importlib import import_module
 from crosspt.cli.together import count, explain, is_first, leave, part, say, showing, speaking_once
 
 TOGETHER = ("train", "evaluate", "predict")  # what several processes can do
-COMMANDS = ("demo", "train", "evaluate", "predict", "experiment", "report", "show", "export", "import", "doctor")
+COMMANDS = (
+    "demo",
+    "train",
+    "evaluate",
+    "predict",
+    "serve",
+    "experiment",
+    "report",
+    "show",
+    "export",
+    "import",
+    "doctor",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +68,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     command.add_flags(parser)
     with speaking_once():
         settings = parser.read(arguments)
+        settings.stdout = sys.stdout  # for what is written there while the command runs
         if count() > 1 and name not in TOGETHER:
             parser.error(f"this command is for one process, got {count()}; only {', '.join(TOGETHER)} take several")
     plain = warnings.formatwarning

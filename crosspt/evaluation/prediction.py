@@ -1,8 +1,7 @@
 """Answers of a model, by greedy generation and by ranking."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from operator import itemgetter
 from typing import Any, Protocol, get_args
 
 import numpy as np
@@ -36,6 +35,10 @@ class HasEncoder(Protocol):
     def device(self) -> torch.device:
         """The device that inputs must be on."""
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of prompts and prefixes that are kept between calls."""
+
     def encode(self, input_ids: Tensor, attention_mask: Tensor, task_ids: Tensor) -> tuple[Any, Tensor]:
         """Return what the family answers from, and the attention mask."""
 
@@ -46,6 +49,7 @@ class BareModel:
     def __init__(self, base_model: Any):
         self.base_model = base_model
         self.family = find_family(base_model, "BareModel")
+        self.kept_bytes = 0
 
     @property
     def device(self) -> torch.device:
@@ -119,8 +123,25 @@ def answer_rows(
         description: what the progress bar says.
     """
     collate = PromptCollator(tokenizer)
+    found: list[tuple[list[int], list[Answers]]] = []
+    for rows in own_batches([len(ids) for ids in inputs], compute, description):
+        batch = collate([{"input_ids": inputs[row], "task_ids": task_id} for row in rows])
+        autocast = torch.autocast(model.device.type, torch.bfloat16) if compute.bf16 else nullcontext()
+        with torch.inference_mode(), autocast:
+            states, mask = model.encode(**{name: tensor.to(model.device) for name, tensor in batch.items()})
+            found.append((rows, [decode(states, mask) for decode in decoders]))
+    found = gather_object(found)
+    places = np.argsort([row for rows, _ in found for row in rows])
+    return [Answers.join([parts[index] for _, parts in found]).take(places) for index in range(len(decoders))]
+
+
+def own_batches(lengths: Sequence[int], compute: Compute, description: str) -> Iterator[list[int]]:
+    """The places of rows of these lengths, a batch at a time, with a progress bar where one is asked for.
+
+    Processes that were started together have the batches in turn.
+    """
     # Rows of similar length share a batch; the longest come first, so that a lack of memory shows at once.
-    order = sorted(range(len(inputs)), key=lambda row: -len(inputs[row]))
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     process = PartialState()
     batches: Iterable[int] = range(0, len(order), compute.batch_size)[process.process_index :: process.num_processes]
     if compute.progress:
@@ -128,17 +149,8 @@ def answer_rows(
         batches = track(
             batches, description=description, transient=True, console=console, disable=not console.is_terminal
         )
-    found: list[tuple[int, list[Answers]]] = []
     for start in batches:
-        rows = order[start : start + compute.batch_size]
-        batch = collate([{"input_ids": inputs[row], "task_ids": task_id} for row in rows])
-        autocast = torch.autocast(model.device.type, torch.bfloat16) if compute.bf16 else nullcontext()
-        with torch.inference_mode(), autocast:
-            states, mask = model.encode(**{name: tensor.to(model.device) for name, tensor in batch.items()})
-            found.append((start, [decode(states, mask) for decode in decoders]))
-    found = sorted(gather_object(found), key=itemgetter(0))
-    places = np.argsort(order)
-    return [Answers.join([parts[index] for _, parts in found]).take(places) for index in range(len(decoders))]
+        yield order[start : start + compute.batch_size]
 
 
 def possible_answers(task: Task, words: Sequence[str]) -> list[str]:
@@ -163,8 +175,12 @@ def make_decoder(decode: Decode, model: HasEncoder, tokenizer: Any, task: Task, 
     if decode == "rank":
         return ranking_decoder(model, tokenizer, answers)
     encoded = encode_answers(answers, tokenizer, task.name)
-    # One token more than the longest answer has: a longer text is invalid in any case.
-    return greedy_decoder(model, tokenizer, max(len(ids) for ids, _ in encoded.values()) + 1, encoded)
+    return greedy_decoder(model, tokenizer, tokens_to_generate(encoded), encoded)
+
+
+def tokens_to_generate(answers: Mapping[str, Answer]) -> int:
+    """One token more than the longest answer has: a longer text is invalid in any case."""
+    return max(len(ids) for ids, _ in answers.values()) + 1
 
 
 def answer_task(

@@ -95,20 +95,27 @@ class EncoderDecoder(Family):
         """What the decoder generates."""
         return base_model.generate(encoder_outputs=states, attention_mask=mask, **options)
 
+    def select(self, states: BaseModelOutput, rows: Tensor) -> BaseModelOutput:
+        """The states of these rows, and whatever else of the output is a tensor."""
+        parts: dict[str, Any] = {
+            name: part.index_select(0, rows) if isinstance(part, Tensor) else part for name, part in states.items()
+        }
+        return type(states)(**parts)
+
     def log_likelihoods(self, base_model: Any, states: Any, mask: Tensor, labels: Tensor) -> Tensor:
         """By one pass of the decoder over B C rows."""
-        rows, count = len(mask), len(labels)
-        labels = labels.to(mask.device)
+        labels = labels.to(mask.device).expand(len(mask), -1, -1)
+        count = labels.shape[1]
         _, expanded = base_model._expand_inputs_for_generation(  # as beams are, whatever the encoder's output holds
             expand_size=count, is_encoder_decoder=True, encoder_outputs=states, attention_mask=mask
         )
-        decoder_input_ids = shift_right(base_model, labels).repeat(rows, 1)
+        decoder_input_ids = shift_right(base_model, labels.flatten(0, 1))
         logits = base_model(**expanded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
-        return sum_log_probabilities(logits.view(rows, *labels.shape, -1), labels)
+        return sum_log_probabilities(logits.unflatten(0, (-1, count)), labels)
 
 
 def shift_right(base_model: Any, labels: Tensor) -> Tensor:
-    """What the decoder reads to tell the labels (C, L'), as the model makes it of labels itself."""
+    """What the decoder reads to tell the labels (N, L'), as the model makes it of labels itself."""
     if hasattr(base_model, "prepare_decoder_input_ids_from_labels"):
         return base_model.prepare_decoder_input_ids_from_labels(labels)
     config = base_model.config  # of an M2M100
@@ -121,11 +128,11 @@ def sum_log_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (B, C, L', V), at the position that each token is told from.
-        labels: (C, L') int64, padded with -100.
+        labels: (B, C, L') int64, padded with -100.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     # A padded position takes token 0's value, which does not count.
-    targets = labels.clamp(min=0).expand(len(logits), *labels.shape)[..., None]
+    targets = labels.clamp(min=0)[..., None]
     log_probabilities = logits.gather(-1, targets)[..., 0] - logits.logsumexp(dim=-1)
     return log_probabilities.masked_fill(labels == IGNORED_LABEL, 0).sum(dim=-1)
 

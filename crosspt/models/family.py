@@ -92,6 +92,10 @@ class Family(ABC):
         """The tokens (B, n) that are generated, without the text."""
 
     @abstractmethod
+    def select(self, states: Any, rows: Tensor) -> Any:
+        """What :meth:`encode` would have made of these rows (n,) int64 of the batch."""
+
+    @abstractmethod
     def log_likelihoods(self, base_model: Any, states: Any, mask: Tensor, labels: Tensor) -> Tensor:
         """Log-likelihood of each of C answers to each of B rows, in one pass over B C.
 
@@ -99,7 +103,7 @@ class Family(ABC):
             base_model: the language model, in eval mode.
             states: what :meth:`encode` made of the rows.
             mask: the attention mask that came with it.
-            labels: (C, L') int64, token ids with the end token, padded with -100.
+            labels: (C, L') int64, token ids with the end token, padded with -100; or (B, C, L'), each row's own.
 
         Returns:
             (B, C) float32 (float64 from a float64 model), the sums over the tokens that are not padding.

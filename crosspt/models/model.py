@@ -127,6 +127,11 @@ class CrossPTModel(PromptedModel, PushToHubMixin):
         autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         return self.prefix_cache.get(compute, autocast)
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the prompts and prefixes that are kept at present."""
+        return self.embedding.kept_bytes + self.prefix_cache.nbytes
+
     @contextmanager
     def keep_prompts(self) -> Iterator[None]:
         """Compute the prompts and isolated prefixes once inside the block, where no weight or hook may change.

@@ -178,6 +178,11 @@ class PromptedModel(nn.Module, ABC):
         """A block in which no weight changes, so that what prompts come to may be computed once; here, nothing is."""
         return nullcontext()
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of what :meth:`keep_prompts` keeps at present."""
+        return 0
+
     def learned(self) -> dict[str, Any]:
         """What is saved of the model, by name: the parameters that learn."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}

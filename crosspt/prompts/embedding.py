@@ -102,6 +102,11 @@ class CrossPTEmbedding(nn.Module):
         with self._prompts.scope():
             yield
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the prompts that are kept at present."""
+        return self._prompts.nbytes
+
     def clear_cache(self) -> None:
         """Drop what is kept; needed only after an edit inside :meth:`keep_prompts`."""
         self._prompts.clear()

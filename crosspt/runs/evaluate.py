@@ -1,4 +1,4 @@
-"""The commands ``evaluate`` and ``predict`` over what a run has learned."""
+"""The command ``evaluate`` over what a run has learned."""
 
 import dataclasses
 import time
@@ -8,21 +8,20 @@ from typing import Any
 
 from crosspt.config.data import DataConfig
 from crosspt.config.layout import RUN_NAME
-from crosspt.config.run import Compute, Decode, DecodeChoice, RunConfig
+from crosspt.config.run import Compute, DecodeChoice, RunConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.evaluation.analysis import analyse
 from crosspt.evaluation.answers import Predictions, join_predictions
-from crosspt.evaluation.prediction import BareModel, answer_rows, answer_task, make_decoder
+from crosspt.evaluation.prediction import BareModel, answer_task
 from crosspt.evaluation.results import make_results, score_predictions
 from crosspt.methods import find_method, saved_method
 from crosspt.models.family import find_family
 from crosspt.models.loading import load_model, pick_device
 from crosspt.runs.folder import task_copy
 from crosspt.runs.tasks import find_task, run_tasks
-from crosspt.tasks.collation import encode_inputs, encode_texts
 from crosspt.tasks.files import MissingRowsError
 from crosspt.tasks.rows import TaskRows, load_rows
-from crosspt.tasks.task import Task, task_letter
+from crosspt.tasks.task import Task
 from crosspt.training.processes import join_processes
 
 
@@ -52,6 +51,14 @@ def open_checkpoint(folder: Path, model: str | None = None) -> RunConfig:
     if not name:
         raise ValueError(f"{folder} does not say which model its prompts were trained on; name it with --model")
     return RunConfig(name, {}, [], config, TrainingConfig(), DataConfig(), method=method.name)
+
+
+def load_run_model(run: RunConfig) -> tuple[Any, Any]:
+    """The language model of a run and its tokenizer, see :func:`crosspt.models.loading.load_model`."""
+    path = Path(run.model)
+    if path.is_absolute() and not path.exists():
+        raise ValueError(f"the model of the prompts, {path}, is not there; if it has moved, give --model")
+    return load_model(run.model)
 
 
 def evaluate_prompts(
@@ -125,7 +132,7 @@ def evaluate(
         rows = load_rows(tasks_at, run.data, train=False)
     except MissingRowsError as error:
         raise ValueError(f"{error}; if it has moved, give --data-dir, or --tasks with the file of your task") from None
-    base_model, tokenizer = _load_model(run)
+    base_model, tokenizer = load_run_model(run)
     loaded = time.perf_counter()
     predictions = evaluate_prompts(
         checkpoint, base_model, tokenizer, {name: rows[name] for name in names}, run, compute
@@ -182,49 +189,3 @@ def evaluate_bare(
         "decode": decode,
     }
     return make_results(config, seconds, results), predictions
-
-
-def _load_model(run: RunConfig) -> tuple[Any, Any]:
-    path = Path(run.model)
-    if path.is_absolute() and not path.exists():
-        raise ValueError(f"the model of the prompts, {path}, is not there; if it has moved, give --model")
-    return load_model(run.model)
-
-
-def predict(
-    checkpoint: Path,
-    run: RunConfig,
-    task: Task,
-    inputs: Sequence[Mapping[str, Any]] | Sequence[str],
-    compute: Compute,
-    decode: Decode = "generate",
-) -> list[str]:
-    """The answers to rows of a task, or to texts that are formatted already.
-
-    Args:
-        checkpoint: a run's folder, or one that ``save_pretrained`` wrote.
-        run: its settings, from :func:`open_checkpoint`.
-        task: the task.
-        inputs: rows with the task's text columns, or formatted texts.
-        compute: how rows are answered.
-        decode: ``"generate"`` or ``"rank"``.
-    """
-    device = pick_device(compute.device)
-    join_processes(device.type)
-    base_model, tokenizer = _load_model(run)
-    rows = [row for row in inputs if not isinstance(row, str)]
-    texts = [text for text in inputs if isinstance(text, str)]
-    how: dict[str, Any] = {"max_length": run.data.max_length, "causal": find_family(base_model, "predict").causal}
-    encoded = encode_inputs(task, rows, tokenizer, prefix=run.data.prefix, **how)
-    if texts:
-        encoded = encode_texts(texts, tokenizer, **how)
-    method = find_method(run.method)
-    model = method.load(base_model, method.folder_of(checkpoint, task.name)).eval().to(device)
-    words = task.label_words(run.data.label_set, task_letter(run.prompts.tasks.index(task.name)))
-    decoder = make_decoder(decode, model, tokenizer, task, words)
-    task_id = model.config.tasks.index(task.name)
-    with model.keep_prompts():
-        (answers,) = answer_rows(
-            model, tokenizer, encoded, [decoder], compute, task_id=task_id, description=f"predict {task.name}"
-        )
-    return answers.texts

@@ -74,7 +74,7 @@ def check_run(run: RunConfig, folder: Path, resume: bool) -> None:
     different = [
         f"{key} (there {was!r}, here {now!r})"
         for section in wanted
-        for key, was, now in _differences(section, saved[section], wanted[section])
+        for key, was, now in differences(section, saved[section], wanted[section])
     ]
     if different:
         raise ValueError(f"{folder} holds a run with other settings: {', '.join(different)}")
@@ -85,7 +85,8 @@ def task_copy(folder: Path, name: str) -> Path:
     return folder / TASKS / f"{name}.yaml"
 
 
-def _differences(name: str, saved: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
+def differences(name: str, saved: Any, wanted: Any) -> list[tuple[str, Any, Any]]:
+    """The names of what differs between two nested objects, with the value in each."""
     if isinstance(saved, dict) and isinstance(wanted, dict) and saved.keys() == wanted.keys():
-        return [difference for key in wanted for difference in _differences(key, saved[key], wanted[key])]
+        return [difference for key in wanted for difference in differences(key, saved[key], wanted[key])]
     return [] if saved == wanted else [(name, saved, wanted)]

@@ -31,19 +31,25 @@ def lock_folder(folder: Path, work: str, *, wait: bool = False) -> Iterator[None
         FolderInUseError: another process holds it; the message names the process.
         ValueError: the folder's file system has no locks.
     """
-    path = folder / LOCK_NAME
-    holder = read_holder(folder)  # before the attempt, in which some versions of filelock empty it
-    lock = FileLock(path, is_singleton=True, fallback_to_soft=False)  # a soft lock would outlive its process
+    with lock(folder / LOCK_NAME, work, "choose another folder", wait=wait):
+        yield
+
+
+@contextmanager
+def lock(path: Path, work: str, otherwise: str, *, wait: bool = False) -> Iterator[None]:
+    """The same by a file that is nothing but a lock; ``otherwise`` is what one can do instead of waiting."""
+    holder = _read(path)  # before the attempt, in which some versions of filelock empty it
+    held = FileLock(path, is_singleton=True, fallback_to_soft=False)  # a soft lock would outlive its process
     try:
-        lock.acquire(timeout=-1 if wait else 0)
+        held.acquire(timeout=-1 if wait else 0)
     except Timeout:
-        message = f"{work} by {holder or 'another process'}; wait for it or choose another folder"
+        message = f"{work} by {holder or 'another process'}; wait for it or {otherwise}"
         raise FolderInUseError(message) from None
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
             raise
         raise ValueError(
-            f"{folder} is on a file system without flock ({error.strerror}), by which processes keep out of each "
+            f"{path.parent} is on a file system without flock ({error.strerror}), by which processes keep out of each "
             "other's way; mount it with locks, or choose another folder"
         ) from None
     try:
@@ -51,12 +57,16 @@ def lock_folder(folder: Path, work: str, *, wait: bool = False) -> Iterator[None
             path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
-        lock.release()
+        held.release()
 
 
 def read_holder(folder: Path) -> str:
     """The process that holds the lock of a folder, or held it last, such as ``process 12 on host``; empty if none."""
+    return _read(folder / LOCK_NAME)
+
+
+def _read(path: Path) -> str:
     try:
-        return (folder / LOCK_NAME).read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ""

@@ -68,9 +68,34 @@ def encode_inputs(
         ValueError: when max_length has no room for one token of each text, a row lacks a text, or a row that is too
             long has a piece that spans a heading and a text.
     """
+    encoded, cut = fit_inputs(task, rows, tokenizer, prefix=prefix, max_length=max_length, causal=causal)
+    warn_of_cut(task, cut, len(encoded), max_length)
+    return encoded
+
+
+def warn_of_cut(task: Task, cut: int, rows: int, max_length: int) -> None:
+    """Warns where some of these rows are too long."""
+    if cut:
+        warnings.warn(
+            f"task {task.name!r}: {cut} of {rows} rows have more than {max_length} tokens and lose the ends of their "
+            "texts",
+            stacklevel=3,
+        )
+
+
+def fit_inputs(
+    task: Task,
+    rows: Iterable[Mapping[str, Any]],
+    tokenizer: Any,
+    *,
+    prefix: bool,
+    max_length: int,
+    causal: bool = False,
+) -> tuple[list[list[int]], int]:
+    """Returns what :func:`encode_inputs` does, and the number of rows that are cut, of which nothing warns."""
     parts = [task.input_parts(row, prefix) for row in rows]
     if not parts:
-        return []
+        return [], 0
     frame = input_frame(tokenizer, causal=causal)
     room = max_length - frame.length
     _check_room(task, tokenizer, " ".join(heading for heading, _ in parts[0]), len(task.fields), room, max_length)
@@ -86,13 +111,7 @@ def encode_inputs(
                 f"which this tokenizer cannot cut between its columns; give a max_length of as many, got {max_length}"
             )
         encoded[row] = _cut(encoded[row], [0, *map(len, known), len(encoded[row])], room)
-    if long:
-        warnings.warn(
-            f"task {task.name!r}: {len(long)} of {len(parts)} rows have more than {max_length} tokens and lose the "
-            "ends of their texts",
-            stacklevel=2,
-        )
-    return [frame.around(ids) for ids in encoded]
+    return [frame.around(ids) for ids in encoded], len(long)
 
 
 def encode_texts(texts: Sequence[str], tokenizer: Any, *, max_length: int, causal: bool = False) -> list[list[int]]:

@@ -63,9 +63,9 @@ def read_source(task: Task, source: list[Path] | str) -> list[Part]:
         RuntimeError: when the hub cannot be read.
     """
     if isinstance(source, str):
-        parts = [_take_columns(task, _hub_name(task, source), _load_hub(task, source))]
+        parts = [take_columns(task, _hub_name(task, source), _load_hub(task, source))]
     else:
-        parts = [_take_columns(task, str(path), read_columns(path)) for path in source]
+        parts = [take_columns(task, str(path), read_columns(path)) for path in source]
     filled = [part for part in parts if part.texts]
     if not filled:
         raise ValueError(f"{parts[0].name}: no rows for task {task.name!r}")
@@ -89,8 +89,18 @@ def _find_folder(task: Task, data_dir: str | Path) -> Path:
     raise ValueError(f"task {task.name!r}: no folder {' or '.join(task.data_folders)} in {data_dir}; it holds {seen}")
 
 
-def _take_columns(task: Task, name: str, columns: Mapping[str, list[Any]]) -> Part:
-    """Returns the task's columns with every text checked; without texts where there is no row."""
+def take_columns(task: Task, name: str, columns: Mapping[str, list[Any]], *, first: int = 1) -> Part:
+    """Returns the task's columns with every text checked; without texts where there is no row.
+
+    Args:
+        task: the task.
+        name: the file, or the place on the hub.
+        columns: all columns by name.
+        first: the number of the first row, for messages.
+
+    Raises:
+        ValueError: when a text column is missing or holds anything but text and numbers.
+    """
     part = Part(name, list(columns), {}, columns.get(task.label_column))
     if not any(columns.values()):
         return part
@@ -98,7 +108,7 @@ def _take_columns(task: Task, name: str, columns: Mapping[str, list[Any]]) -> Pa
         if field not in columns:
             raise missing_column(task, part, field)
         texts = []
-        for row, value in enumerate(columns[field], start=1):
+        for row, value in enumerate(columns[field], start=first):
             text = as_text(value)
             if text is None or not _is_unicode(text):
                 problem = f"column {field!r} of task {task.name!r} must hold text, got {show(value)}"

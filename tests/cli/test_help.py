@@ -8,11 +8,11 @@ from tests.workspace import crosspt, mistake
 
 
 def test_no_command() -> None:
-    assert "{demo,train,evaluate,predict,experiment," in mistake(crosspt())
+    assert "{demo,train,evaluate,predict,serve,experiment," in mistake(crosspt())
 
 
 def test_an_unknown_command() -> None:
-    assert "serve" in mistake(crosspt("serve"))
+    assert "deploy" in mistake(crosspt("deploy"))
 
 
 def test_help_names_the_commands() -> None:

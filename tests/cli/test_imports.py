@@ -5,7 +5,7 @@ import pytest
 
 from crosspt.cli.main import COMMANDS
 
-HEAVY = ("torch", "transformers", "datasets", "matplotlib", "sklearn", "scipy", "pandas")
+HEAVY = ("torch", "transformers", "datasets", "matplotlib", "sklearn", "scipy", "pandas", "fastapi", "uvicorn")
 REPORT = f"import sys; print(sorted({{*{HEAVY}}} & sys.modules.keys()))"
 
 # What is loaded of families, ours and transformers', none of which is used yet.

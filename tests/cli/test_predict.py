@@ -10,7 +10,8 @@ def predict(run: Path, *arguments: object, task: str = "rte") -> list[str]:
     outcome = crosspt("predict", "--checkpoint", run, "--task", task, *arguments, "--json")
     assert outcome.status == 0, outcome.stderr
     content = outcome.json()
-    assert list(content) == ["schema", "task", "answers"]
+    ranked = "rank" in arguments
+    assert list(content) == ["schema", "task", "answers", *["probabilities"] * ranked]
     assert (content["schema"], content["task"]) == (1, task)
     return content["answers"]
 

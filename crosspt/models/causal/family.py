@@ -1,5 +1,6 @@
 """What a :class:`crosspt.CrossPTModel` asks of a causal language model, such as a Llama, Qwen, Gemma or GPT-2."""
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -116,10 +117,17 @@ class Causal(Family):
             rows = mask.new_zeros(len(mask), 0)
         return self.generate(base_model, rows, states, mask, **options)[:, rows.shape[1] :]
 
+    def select(self, states: PromptedText, rows: Tensor) -> PromptedText:
+        """The batch of these rows."""
+        parts: dict[str, Any] = {
+            name: part.index_select(0, rows) for name, part in vars(states).items() if isinstance(part, Tensor)
+        }
+        return replace(states, **parts)
+
     def log_likelihoods(self, base_model: Any, states: PromptedText, mask: Tensor, labels: Tensor) -> Tensor:
         """By one pass over the rows and one over the B C answers, which read the rows in the cache."""
-        count, length = labels.shape
-        labels = labels.to(mask.device)
+        labels = labels.to(mask.device).expand(len(mask), -1, -1)
+        count, length = labels.shape[1:]
         read = states.in_sight(base_model, length).read(base_model, left=True)
         output = base_model(**read, use_cache=True, logits_to_keep=1)
         first = output.logits[:, None].expand(-1, count, -1, -1)
@@ -128,7 +136,7 @@ class Causal(Family):
         behind = read["attention_mask"].sum(dim=1, keepdim=True) + torch.arange(length - 1, device=mask.device)
         seen = read["attention_mask"].repeat_interleave(count, dim=0)
         rest = base_model(
-            input_ids=labels[:, :-1].clamp(min=0).repeat(len(mask), 1),
+            input_ids=labels[..., :-1].clamp(min=0).flatten(0, 1),
             attention_mask=nn.functional.pad(seen, (0, length - 1), value=1),
             position_ids=behind.repeat_interleave(count, dim=0),
             past_key_values=cache,
