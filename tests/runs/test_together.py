@@ -139,7 +139,7 @@ def kill_one(arguments: list[str], victim: int, moment: str, rank: int) -> None:
 
 
 MOMENTS: dict[str, Callable[[], None]] = {
-    "in the middle of an epoch": lambda: die_at_call(torch.Tensor, "backward", 7),
+    "in the middle of an epoch": lambda: die_at_call(torch.Tensor, "backward", 10),
     "before the checkpoint gets its name": lambda: die_at_call(Path, "rename", 5),
 }
 BROKEN = ("--scheme", "SILP", "--stage1", "joint", "--epochs", 3, "--save-steps", 1, "--batch-size", 6)

@@ -82,7 +82,7 @@ class Cluster:
         import ray
 
         errors: dict[str, str] = {}
-        with _connected(self.address):
+        with self.connected():
             gpus = self._gpus(ray.cluster_resources())
             self._warn_of_too_small(ray.nodes(), gpus, bar)
             share: dict[str, Any] = {"num_gpus": gpus, "num_cpus": self.cpus_per_run, "max_retries": RETRIES}
@@ -111,6 +111,34 @@ class Cluster:
                 bar.advance(task)
         return errors
 
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[None]:
+        """A block with a connection to the cluster, which is closed afterwards; one that is open already is kept.
+
+        Raises:
+            ValueError: there is no cluster at the address.
+        """
+        import ray
+
+        if ray.is_initialized():
+            yield
+            return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            if self.address not in (None, "auto", "local"):
+                host, _, port = str(self.address).rpartition(":")
+                socket.create_connection((host, int(port)), timeout=CONNECTING).close()  # Ray would try for minutes
+            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"--address {self.address}: no Ray cluster answers there, `ray start --head` starts one: {reason}"
+            ) from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
     def _gpus(self, resources: Mapping[str, float]) -> float:
         """GPUs of a run."""
         if self.gpus_per_run is not None:
@@ -126,31 +154,6 @@ class Cluster:
                 "grid waits for one that has",
                 soft_wrap=True,
             )
-
-
-@contextlib.contextmanager
-def _connected(address: str | None) -> Iterator[None]:
-    """A block with a connection to the cluster, which is closed afterwards; one that is open already is kept."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        if address not in (None, "auto", "local"):
-            host, _, port = str(address).rpartition(":")
-            socket.create_connection((host, int(port)), timeout=CONNECTING).close()  # Ray would try for minutes
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"--address {address}: no Ray cluster answers there, `ray start --head` starts one: {reason}"
-        ) from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _do_remotely(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -73,21 +74,22 @@ def run_grid(
     unfinished = [cell for cell in cells if not (cell_folder(folder, cell.name) / RESULTS_NAME).is_file()]
     if unfinished:
         prepare(most_rows(unfinished).run)  # what does not fit raises before anything is written
-    check_writable(folder)
-    console = Console(stderr=True)
-    with lock_folder(folder, f"the experiment in {folder} is being started", wait=True):
-        check_folder(grid, folder)  # another process may have been faster
-        path = folder / EXPERIMENT_NAME
-        if not path.is_file() or read_json(path)["seeds"] != grid.seeds:
-            write_json(folder / EXPERIMENT_NAME, grid.to_dict())
-        waiting = _plan(grid, cells, folder, console)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not (progress and console.is_terminal)) as bar:
-        left = sum(work.cell is not None for work in waiting)
-        task = bar.add_task("cells", total=len(cells), completed=len(cells) - left)
-        if cluster is not None:
-            return cluster.run(waiting, folder, report_to, bar, task)
-        return Pool(waiting, jobs, report_to, device, bar, task).run()
+    with cluster.connected() if cluster is not None else nullcontext():  # raises before anything is written
+        check_writable(folder)
+        console = Console(stderr=True)
+        with lock_folder(folder, f"the experiment in {folder} is being started", wait=True):
+            check_folder(grid, folder)  # another process may have been faster
+            path = folder / EXPERIMENT_NAME
+            if not path.is_file() or read_json(path)["seeds"] != grid.seeds:
+                write_json(folder / EXPERIMENT_NAME, grid.to_dict())
+            waiting = _plan(grid, cells, folder, console)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, disable=not (progress and console.is_terminal)) as bar:
+            left = sum(work.cell is not None for work in waiting)
+            task = bar.add_task("cells", total=len(cells), completed=len(cells) - left)
+            if cluster is not None:
+                return cluster.run(waiting, folder, report_to, bar, task)
+            return Pool(waiting, jobs, report_to, device, bar, task).run()
 
 
 def check_folder(grid: Grid, folder: Path) -> None:

@@ -126,6 +126,7 @@ def test_mistakes(arguments: list[object], message: str, workspace: Workspace, t
     ]
     given = ["experiment", "figure-3", *few, "--output", tmp_path / "grid", *arguments]
     assert message in mistake(crosspt(*given))
+    assert not (tmp_path / "grid").exists()
 
 
 def test_without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
