@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from crosspt.config.prompts import CrossPTConfig
     from crosspt.models.model import CrossPTModel
     from crosspt.prompts.embedding import CrossPTEmbedding
+    from crosspt.runs.predictor import load
 
-__all__ = ["CrossPTConfig", "CrossPTEmbedding", "CrossPTModel"]
+__all__ = ["CrossPTConfig", "CrossPTEmbedding", "CrossPTModel", "load"]
 
 _MODULES = {
     "CrossPTConfig": "crosspt.config.prompts",
     "CrossPTEmbedding": "crosspt.prompts.embedding",
     "CrossPTModel": "crosspt.models.model",
+    "load": "crosspt.runs.predictor",
 }
 
 
