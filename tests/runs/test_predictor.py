@@ -52,7 +52,7 @@ def test_targets_of_their_own(workspace: Any, tmp_path: Path) -> None:
 def test_mistakes(predictor: Predictor, tmp_path: Path) -> None:
     texts = dict.fromkeys(predictor.tasks["rte"], "a text")
     columns: Any = texts  # one row where a list of them belongs
-    for rows, options, message in (
+    cases: list[tuple[Any, Any, str]] = [
         ([texts], {}, "predict: row 1 names no task, and none is given for all rows"),
         (
             [{**texts, "task": "rte"}, {**texts, "task": "rta"}],
@@ -61,7 +61,8 @@ def test_mistakes(predictor: Predictor, tmp_path: Path) -> None:
         ),
         ([{"task": "rte"}], {}, "column 'sentence1' is missing"),
         ([texts], {"task": "rte", "decode": "guess"}, "decode must be one of generate, rank, got 'guess'"),
-    ):
+    ]
+    for rows, options, message in cases:
         with pytest.raises(ValueError, match=message):
             predictor.predict(rows, **options)
     with pytest.raises(TypeError, match="row 1 must be a mapping of columns to texts, got str"):
