@@ -34,9 +34,10 @@ class Scores:
 def compute_metrics(task: Task, predictions: Sequence[str], references: Sequence[str], words: Sequence[str]) -> Scores:
     """Scores answers by match with the label words, in the form of `same_text`.
 
-    An invalid answer is a wrong one. F1 (of class 1) and Matthews correlation take it for the other class where there
-    are two, and for a class of its own where there are more; correlations of scores take it for 0. A correlation is
-    undefined where the predictions or the references are all the same, F1 where class 1 occurs in neither.
+    An invalid answer is a wrong one. F1 (of class 1), macro F1 (the mean over the classes that occur) and Matthews
+    correlation take it for the other class where there are two, and for a class of its own where there are more, of
+    which macro F1 takes no mean; correlations of scores take it for 0. A correlation is undefined where the predictions
+    or the references are all the same, F1 where class 1 occurs in neither.
 
     Args:
         task: the task; its metrics are computed.
@@ -54,7 +55,8 @@ def compute_metrics(task: Task, predictions: Sequence[str], references: Sequence
             f"got {len(predictions)} for {len(references)}"
         )
     values = {
-        metric: _score(metric, *code_answers(task, metric, predictions, references, words)) for metric in task.metrics
+        metric: _score(metric, *code_answers(task, metric, predictions, references, words), len(words))
+        for metric in task.metrics
     }
     return Scores(values, len(references), 100 * are_valid(task, predictions, words).count(False) / len(references))
 
@@ -127,11 +129,13 @@ def code_answers(
     return truth.astype(int), np.where(np.isnan(answers), wrong, answers).astype(int)
 
 
-def _score(metric: str, truth: np.ndarray, given: np.ndarray) -> float | None:
+def _score(metric: str, truth: np.ndarray, given: np.ndarray, classes: int) -> float | None:
     if metric == "accuracy":
         return 100 * float(accuracy_score(truth, given))
     if metric == "f1":
         return _percent(f1_score(truth, given, labels=[0, 1], average=None, zero_division=np.nan)[1])
+    if metric == "macro_f1":
+        return _percent(f1_score(truth, given, labels=range(classes), average="macro", zero_division=np.nan))
     if (truth == truth[0]).all() or (given == given[0]).all():
         return None
     correlated = metric in CORRELATIONS

@@ -12,7 +12,7 @@ from crosspt.tasks.values import as_number, as_text, is_missing, show
 
 LABEL_SETS = ("natural", "synthetic", "numeric")
 SPLITS = ("train", "validation", "test")
-CLASS_METRICS = ("accuracy", "f1", "matthews")
+CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
 SCORE_METRICS = ("pearson", "spearman")
 SCORE_RANGE = (0.0, 5.0)
 """The similarity scores of STS-B; targets are rounded to the nearest fifth."""

@@ -28,6 +28,14 @@ def test_binary() -> None:
     assert (scores.count, scores.invalid_rate) == (5, 0)
 
 
+def test_macro_f1_is_the_mean_over_the_classes_that_occur() -> None:
+    task = Task(name="many", fields=("text",), labels=("a", "b", "c", "d"), metrics=("macro_f1",))
+    truth, given = ["a", "a", "b", "b", "b"], ["a", "b", "b", "c", "none"]
+    # a: 2 * 1 / (2 + 1); b: 2 * 1 / (3 + 2); c: 0, as it was answered; d does not occur, and no label is no class.
+    found = compute_metrics(task, given, truth, task.labels).values["macro_f1"]
+    assert found == pytest.approx(100 * (2 / 3 + 2 / 5 + 0) / 3)
+
+
 def test_an_invalid_answer_is_the_other_class() -> None:
     invalid = compute_metrics(BINARY, ["yes", "yes", "Yes", "", "no"], TRUTH, BINARY.labels)
     wrong = compute_metrics(BINARY, ["yes", "yes", "no", "yes", "no"], TRUTH, BINARY.labels)

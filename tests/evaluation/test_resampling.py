@@ -12,6 +12,8 @@ CASES = {
     "f1": Task("two", ("text",), labels=YES_NO, metrics=("f1",)),
     "matthews": Task("three", ("text",), labels=YES_NO, metrics=("matthews",)),
     "matthews of three": Task("four", ("text",), labels=("a", "b", "c"), metrics=("matthews",)),
+    "macro f1": Task("eight", ("text",), labels=YES_NO, metrics=("macro_f1",)),
+    "macro f1 of three": Task("nine", ("text",), labels=("a", "b", "c"), metrics=("macro_f1",)),
     "pearson": Task("five", ("text",), metrics=("pearson",), regression=True),
     "spearman": Task("six", ("text",), metrics=("spearman",), regression=True),
     "spearman of classes": Task("seven", ("text",), labels=SCORES, metrics=("spearman",)),

@@ -141,7 +141,7 @@ def test_tasks_are_values() -> None:
         ({"label_values": (1, 1)}, "label_values must be 2 distinct values"),
         ({"label_values": (0, "1")}, "label_values must be 2 distinct values, all int or all str"),
         ({"label_values": (False, True)}, "all int or all str"),
-        ({"metrics": ()}, "metrics must be distinct names out of accuracy, f1, matthews"),
+        ({"metrics": ()}, "metrics must be distinct names out of accuracy, f1, macro_f1, matthews"),
         ({"metrics": ("accuracy", "accuracy")}, "metrics must be distinct"),
         ({"metrics": ("pearson",)}, "metrics must be distinct names out of accuracy"),
         ({"labels": ("a", "b", "c"), "label_values": (0, 1, 2), "metrics": ("f1",)}, "f1 needs exactly two labels"),
