@@ -19,7 +19,7 @@ from crosspt.evaluation.answers import Answers, Asked, Predictions, keep_answers
 from crosspt.models.family import Family, find_family
 from crosspt.tasks.collation import IGNORED_LABEL, Answer, PromptCollator, encode_answers, encode_inputs
 from crosspt.tasks.rows import TaskRows
-from crosspt.tasks.task import SCORE_RANGE, Task
+from crosspt.tasks.task import Task
 
 Decoder = Callable[[Any, Tensor], Answers]
 """Answers rows from what a model's ``encode`` gives: states and the attention mask."""
@@ -154,11 +154,8 @@ def own_batches(lengths: Sequence[int], compute: Compute, description: str) -> I
 
 
 def possible_answers(task: Task, words: Sequence[str]) -> list[str]:
-    """Every text that is a right answer to some row: the label words, or the scores in steps of 0.2."""
-    if not task.regression:
-        return list(words)
-    low, high = (round(score * 5) for score in SCORE_RANGE)
-    return [f"{fifths / 5:.1f}" for fifths in range(low, high + 1)]
+    """Every text that is a right answer to some row: the label words, or the scores at the steps of their scale."""
+    return task.score_texts if task.regression else list(words)
 
 
 def make_decoder(decode: Decode, model: HasEncoder, tokenizer: Any, task: Task, words: Sequence[str]) -> Decoder:

@@ -5,6 +5,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ SPLITS = ("train", "validation", "test")
 CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
 SCORE_METRICS = ("pearson", "spearman")
 SCORE_RANGE = (0.0, 5.0)
-"""The similarity scores of STS-B; targets are rounded to the nearest fifth."""
+"""The similarity scores of STS-B, which a model answers in fifths."""
+MOST_STEPS = 100  # of a scale of scores, each of which is an answer
 
 
 def task_letter(index: int) -> str:
@@ -36,7 +38,7 @@ def task_letter(index: int) -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """A text task: classification over a few label words, or a similarity score from 0 to 5.
+    """A text task: classification over a few label words, or a score.
 
     Attributes:
         name: lower-case identifier.
@@ -47,7 +49,8 @@ class Task:
         bin_edges: for classes cut out of a score: the inner edges of the bins, one fewer than `labels`; a score on an
             edge belongs to the upper bin. `label_values` is then empty.
         metrics: names of the task's metrics; the first is primary. Correlations need a score or numeric labels.
-        regression: whether the label is a score from 0 to 5 that is answered as text.
+        regression: whether the label is a score that is answered as text, rounded to the nearest step of its scale.
+        scale: the least score, the largest, and the step between two that can be answered.
         prefix: text before the input where it carries one, such as an instruction; the task's name by default.
         hub: dataset on the Hugging Face hub.
         hub_config: configuration of that dataset.
@@ -70,6 +73,7 @@ class Task:
     bin_edges: tuple[float, ...] = ()
     metrics: tuple[str, ...] = ("accuracy",)
     regression: bool = False
+    scale: tuple[float, float, float] = (*SCORE_RANGE, 0.2)
     prefix: str = ""
     hub: str | None = None
     hub_config: str | None = None
@@ -80,7 +84,7 @@ class Task:
     generate: Callable[[str], list[dict[str, Any]]] | None = None
 
     def __post_init__(self) -> None:
-        for attribute in ("fields", "labels", "label_values", "bin_edges", "metrics", "data_folders"):
+        for attribute in ("fields", "labels", "label_values", "bin_edges", "metrics", "scale", "data_folders"):
             value = getattr(self, attribute)
             if not isinstance(value, tuple):
                 raise TypeError(f"task {self.name!r}: {attribute} must be a tuple, got {value!r}")
@@ -112,6 +116,7 @@ class Task:
         if self.regression:
             if self.labels or self.label_values or self.bin_edges:
                 raise self._error("a regression task has no labels, label_values or bin_edges", self.labels)
+            self._check_scale()
             return
         if len(self.labels) < 2 or not _distinct_text(self.labels):
             raise self._error("labels must be two or more distinct words", self.labels)
@@ -128,6 +133,28 @@ class Task:
             raise self._error(
                 f"label_values must be {len(self.labels)} distinct values, all int or all str", self.label_values
             )
+
+    def _check_scale(self) -> None:
+        low, high, step = self.scale if len(self.scale) == 3 else (0.0, 0.0, 0.0)
+        finite = all(math.isfinite(number) for number in self.scale)
+        steps = (high - low) / step if finite and step > 0 else 0.0
+        if not (0.5 < steps <= MOST_STEPS + 0.5 and abs(steps - round(steps)) < 1e-6):
+            raise self._error(
+                f"a scale must be the least score, the largest and a step that 1 to {MOST_STEPS} of lead from one to "
+                "the other",
+                self.scale,
+            )
+
+    @property
+    def score_texts(self) -> list[str]:
+        """Every score that can be answered, as text with as many decimals as the scale has ("3.8")."""
+        low, high, step = self.scale
+        return [self._score_text(number) for number in range(round((high - low) / step) + 1)]
+
+    def _score_text(self, steps: int) -> str:
+        low, _, step = self.scale
+        decimals = max(0, *(-int(Decimal(str(part)).normalize().as_tuple().exponent) for part in (low, step)))
+        return f"{low + steps * step:.{decimals}f}"
 
     def _error(self, expected: str, got: object) -> ValueError:
         return ValueError(f"task {self.name!r}: {expected}, got {show(got)}")
@@ -207,7 +234,7 @@ class Task:
         return (is_missing(value) or as_number(value) == -1) and self._find_label(value) is None
 
     def target_text(self, row: Mapping[str, Any], words: Sequence[str]) -> str:
-        """Returns the text the model should answer: the class's word, or the score rounded to 0.2 ("3.8").
+        """Returns the text the model should answer: the class's word, or the score at the nearest step ("3.8").
 
         Args:
             row: a row with the label column.
@@ -218,7 +245,8 @@ class Task:
         """
         target = self.target(self._value(row, self.label_column))
         if self.regression:
-            return f"{round(target * 5) / 5:.1f}"
+            low, _, step = self.scale
+            return self._score_text(round((target - low) * (1 / step)))
         if len(words) != len(self.labels):
             raise self._error(f"words must be {len(self.labels)}, one for each class", tuple(words))
         return words[int(target)]
@@ -240,8 +268,9 @@ class Task:
     def _score(self, value: Any) -> float:
         number = as_number(value)
         score = math.nan if number is None else number
-        if not SCORE_RANGE[0] <= score <= SCORE_RANGE[1]:
-            raise self._error(f"a score must be a number from {SCORE_RANGE[0]:g} to {SCORE_RANGE[1]:g}", value)
+        low, high, _ = self.scale
+        if not low <= score <= high:
+            raise self._error(f"a score must be a number from {low:g} to {high:g}", value)
         return score
 
 

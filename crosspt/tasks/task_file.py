@@ -7,12 +7,14 @@ from typing import Any
 import yaml
 
 from crosspt.config.files import parse_yaml, write_atomically
-from crosspt.tasks.task import SPLITS, Task
+from crosspt.tasks.task import SCORE_METRICS, SPLITS, Task
 from crosspt.tasks.values import one_line
 
-_REQUIRED = ("name", "fields", "labels")
+_REQUIRED = ("name", "fields")
 _KEYS = (
     *_REQUIRED,
+    "labels",
+    "scale",
     "label_column",
     "label_values",
     "metrics",
@@ -31,11 +33,12 @@ def is_task_file(name: str) -> bool:
 
 
 def load_task_file(path: str | Path) -> Task:
-    """Reads a classification task from a YAML file.
+    """Reads a task from a YAML file.
 
-    Its keys are attributes of `Task`: name, fields (the text columns), labels (the words, in the order of the classes),
-    optionally label_column, label_values, metrics and prefix, and either data_files (a file for train and for
-    validation or test, relative to the YAML file) or hub with optional hub_config and hub_splits.
+    Its keys are attributes of `Task`: name, fields (the text columns), labels (the words, in the order of the classes)
+    or, of a task of scores, scale (the least, the largest, a step), optionally label_column, label_values, metrics and
+    prefix, and either data_files (a file for train and for validation or test, relative to the YAML file) or hub with
+    optional hub_config and hub_splits.
 
     Raises:
         ValueError: when the file cannot be read, a key is unknown or missing, or a value does not fit.
@@ -50,6 +53,9 @@ def load_task_file(path: str | Path) -> Task:
     for key in _REQUIRED:
         if key not in content:
             raise ValueError(f"{path}: missing key {key!r}")
+    if ("labels" in content) == ("scale" in content):
+        found = "both" if "scale" in content else "none"
+        raise ValueError(f"{path}: a task needs either labels or the scale of its scores, got {found}")
     if ("data_files" in content) == ("hub" in content):
         raise ValueError(f"{path}: a task needs either data_files or hub, got {'both' if 'hub' in content else 'none'}")
     if "hub" not in content and ("hub_config" in content or "hub_splits" in content):
@@ -61,10 +67,14 @@ def load_task_file(path: str | Path) -> Task:
             settings[key] = _text(path, key, value)
         elif key in ("fields", "labels", "metrics"):
             settings[key] = tuple(_text(path, key, item) for item in _list(path, key, value))
+        elif key == "scale":
+            settings |= {"regression": True, key: tuple(_number(path, key, item) for item in _list(path, key, value))}
         elif key == "label_values":
             settings[key] = tuple(_label_value(path, item) for item in _list(path, key, value))
         else:
             settings[key] = _splits(path, key, value)
+    if "scale" in settings:
+        settings = {"metrics": SCORE_METRICS, **settings}
     if "data_files" in settings:
         settings["data_files"] = _files(path, settings["data_files"])
     try:
@@ -108,6 +118,12 @@ def _text(path: Path, key: str, value: object) -> str:
     if not isinstance(value, str):
         hint = _QUOTES if value is not None else ""
         raise ValueError(f"{path}: {key} must be text, got {value!r}{hint}")
+    return value
+
+
+def _number(path: Path, key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{path}: {key} must be numbers, got {value!r}")
     return value
 
 

@@ -150,6 +150,18 @@ def test_tasks_are_values() -> None:
         ({"bin_edges": (5.0,), "label_values": ()}, "bin_edges must be 1 ascending scores"),
         ({"regression": True}, "a regression task has no labels"),
         ({"regression": True, "labels": (), "label_values": ()}, "metrics must be distinct names out of pearson"),
+        *(
+            ({"regression": True, "labels": (), "label_values": (), "scale": scale}, "a scale must be the least score")
+            for scale in (
+                (1, 5),
+                (5, 1, 1),
+                (1, 5, 0),
+                (1, 5, 3),
+                (0, 5, 0.01),
+                (0, float("inf"), 1),
+                (0, 1, float("nan")),
+            )
+        ),
         ({"hub_splits": {"dev": "validation"}}, "hub_splits must have keys out of train, validation, test"),
         ({"data_files": {"dev": "a.csv"}}, "data_files must have keys out of train, validation, test"),
     ],
@@ -159,7 +171,28 @@ def test_contradictions(changes: dict[str, Any], message: str) -> None:
         replace(PAIR, **changes)
 
 
-@pytest.mark.parametrize("attribute", ["fields", "labels", "label_values", "bin_edges", "metrics", "data_folders"])
+@pytest.mark.parametrize(
+    ("scale", "texts", "targets"),
+    [
+        ((1, 5, 1), ["1", "2", "3", "4", "5"], {1: "1", 2.4: "2", "4.6": "5", 5.0: "5"}),
+        ((-1, 1, 0.5), ["-1.0", "-0.5", "0.0", "0.5", "1.0"], {-1: "-1.0", -0.2: "0.0", 0.3: "0.5"}),
+        ((0, 100, 25), ["0", "25", "50", "75", "100"], {12: "0", 13: "25", 99: "100"}),
+        ((0.25, 1, 0.25), ["0.25", "0.50", "0.75", "1.00"], {0.25: "0.25", 0.6: "0.50"}),
+    ],
+)
+def test_scores_of_a_scale(scale: Any, texts: list[str], targets: dict[Any, str]) -> None:
+    task = Task("scored", ("text",), metrics=("pearson",), regression=True, scale=scale)
+    assert task.score_texts == texts
+    assert {value: task.target_text({"label": value}, ()) for value in targets} == targets
+    low, high, _ = scale
+    for value in (low - 0.1, high + 0.1, "many"):
+        with pytest.raises(ValueError, match=f"a score must be a number from {low:g} to {high:g}"):
+            task.target(value)
+
+
+@pytest.mark.parametrize(
+    "attribute", ["fields", "labels", "label_values", "bin_edges", "metrics", "scale", "data_folders"]
+)
 def test_sequences_are_tuples(attribute: str) -> None:
     changes: dict[str, Any] = {attribute: ["a"]}
     with pytest.raises(TypeError, match=rf"task 'pair': {attribute} must be a tuple, got \['a'\]"):

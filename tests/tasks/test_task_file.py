@@ -39,6 +39,14 @@ def test_files(tmp_path: Path) -> None:
     assert task.data_files == {"train": tmp_path / "data/train.csv", "validation": tmp_path / "dev.tsv"}
 
 
+def test_scores(tmp_path: Path) -> None:
+    text = "name: stars\nfields: [text]\nscale: [1, 5, 0.5]\ndata_files: {train: a.csv, test: b.csv}\n"
+    task = load_task_file(write(tmp_path, text))
+    assert (task.regression, task.labels, task.metrics) == (True, (), ("pearson", "spearman"))
+    assert task.score_texts == ["1.0", "1.5", "2.0", "2.5", "3.0", "3.5", "4.0", "4.5", "5.0"]
+    assert load_task_file(write(tmp_path, text + "metrics: [spearman]\n")).metrics == ("spearman",)
+
+
 def test_hub(tmp_path: Path) -> None:
     text = "name: spam\nfields: [text]\nlabels: [ham, spam]\nhub: someone/spam\nhub_config: plain\n"
     task = get_task(str(write(tmp_path, text + "hub_splits: {train: train, test: eval}\n")))
@@ -52,7 +60,12 @@ def test_hub(tmp_path: Path) -> None:
     [
         ("fields:", "feilds:", "unknown key 'feilds', did you mean 'fields'?"),
         ("name: spam", "name: spam\nxyz: 1", "unknown key 'xyz'; the keys are name, fields"),
-        ("labels: [ham, spam]", "", "missing key 'labels'"),
+        ("fields: [subject, body]", "", "missing key 'fields'"),
+        ("labels: [ham, spam]", "", "a task needs either labels or the scale of its scores, got none"),
+        ("name: spam", "name: spam\nscale: [1, 5, 1]", "a task needs either labels or the scale .*, got both"),
+        ("labels: [ham, spam]", "scale: [1, five, 1]", "scale must be numbers, got 'five'"),
+        ("labels: [ham, spam]", "scale: 5", "scale must be a list, got 5"),
+        ("labels: [ham, spam]", "scale: [1, 5, 1]", "task 'spam': a regression task has no labels, label_values"),
         ("name: spam", "name: 3", r"name must be text, got 3 \(YAML reads a bare"),
         ("[ham, spam]", "[no, yes]", r"labels must be text, got False \(YAML reads a bare yes, no or number"),
         ("[ham, spam]", "ham", "labels must be a list, got 'ham'"),
