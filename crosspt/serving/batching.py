@@ -78,12 +78,14 @@ class Batcher:
         finally:
             for row in rows:
                 self._waiting.pop(row, None)
+        found: list[Reply] = []
         for number, reply in enumerate(replies, start=1):
             if isinstance(reply, ValueError):
                 raise RowError(f"row {number}: {reply}")
             if isinstance(reply, BaseException):
                 raise reply
-        return replies  # type: ignore[return-value]
+            found.append(reply)
+        return found
 
     async def run(self) -> None:
         """Answer until :meth:`close` was called and no row waits."""
