@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 INSTALLED := $(VENV)/.installed
 
-TESTS := $(RUN) pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
+TESTS := $(RUN) pytest --numprocesses auto --maxprocesses 8
 
 .PHONY: demo test test-fast test-all compat lint docs bench release smollm2 demo-real clean
 

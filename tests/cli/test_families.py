@@ -14,8 +14,6 @@ from crosspt.storage import WEIGHTS_NAME
 from tests.models.causal_models import make_causal
 from tests.workspace import VOCABULARY, Workspace, crosspt, make_tokenizer, make_workspace, mistake
 
-pytestmark = pytest.mark.xdist_group("families")  # one process trains what all of these read
-
 TASKS = ("--tasks", "mrpc,rte")
 PAPER = "CrossPT (arXiv 2509.14253), section 3.2"
 

@@ -11,8 +11,6 @@ from selenium.webdriver.common.by import By
 from crosspt.report.make import make_report
 from tests.report.made_up import SYNTHETIC, edit, make_experiment
 
-pytestmark = pytest.mark.xdist_group("page")  # one process makes the page that all of these read
-
 HEADLESS = (
     "--headless",
     "--no-sandbox",

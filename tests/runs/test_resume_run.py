@@ -18,8 +18,6 @@ from crosspt.training.trainer import PromptTrainer
 from tests.training.killed import die_at_call, in_a_process
 from tests.workspace import Workspace, make_workspace, mistake
 
-pytestmark = pytest.mark.xdist_group("resume run")  # one process trains what all of these read
-
 SILP = ("--scheme", "SILP", "--tasks", "mrpc,rte", "--source-tasks", "rte,sst2", "--epochs", 2)
 
 # Path.replace puts a finished file in its place: 1 run.json, then two files for every checkpoint and finished job.

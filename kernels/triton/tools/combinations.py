@@ -1,13 +1,13 @@
 """Every combination of present and absent arguments of every kernel, as far as Triton IR or to machine code.
 
-    python -m crosspt.kernels.tools.combinations
+    python -m crosspt.kernels.tools.combinations [--cover N] [--jobs N]
     python -m crosspt.kernels.tools.combinations --target sm_90 [...] [--kernel NAME ...] [--dtype NAME ...]
         [--width D ...] [--cover N] [--jobs N]
 
 What is there and what is not decides which code a kernel is made of. Only the interpreter takes code whose types do not
 meet: without a target, what does not become Triton IR raises, and what each kernel has is counted. For a target the
 combinations are compiled, and those that spill, do not fit or do not compile are printed; the exit status is 1 if there
-are any. All of them take long: ``--cover N`` compiles as few as hold every combination of any N arguments.
+are any. All of them take long: ``--cover N`` takes as few as hold every combination of any N arguments.
 """
 
 import argparse
@@ -216,10 +216,10 @@ def to_triton_ir(variant: Variant, gpu: GPUTarget) -> Any:
     return source.make_ir(gpu, options, backend.get_codegen_implementation(options), backend.get_module_map(), context)
 
 
-def _check(share: int, of: int) -> Counter[str]:
+def _check(cover: int, share: int, of: int) -> Counter[str]:
     """Take every ``of``-th combination to Triton IR, from ``share`` on; how many there were of each kernel."""
     counts: Counter[str] = Counter()
-    for variant in islice(Combinations()(), share, None, of):
+    for variant in islice(Combinations(cover=cover)(), share, None, of):
         try:
             to_triton_ir(variant, GPUTarget("cuda", 90, 32))
         except Exception as error:
@@ -228,10 +228,10 @@ def _check(share: int, of: int) -> Counter[str]:
     return counts
 
 
-def check(jobs: int) -> None:
-    """Take every combination to Triton IR in parallel processes."""
+def check(jobs: int, cover: int = 0) -> None:
+    """Take every combination to Triton IR in parallel processes, or as few as ``cover``."""
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        counts = sum(pool.starmap(_check, [(share, jobs) for share in range(jobs)]), Counter())
+        counts = sum(pool.starmap(_check, [(cover, share, jobs) for share in range(jobs)]), Counter())
     print(f"Triton {triton.__version__}: {counts.total()} combinations become Triton IR")
     for name, count in sorted(counts.items()):
         print(f"{count:5} {name}")
@@ -263,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     jobs = options.jobs or min(os.cpu_count() or 1, 8)
     if not options.target:
-        check(jobs)
+        check(jobs, options.cover)
         return 0
     asked = tuple(dtypes[name] for name in options.dtype)
     provider = Combinations(asked, tuple(options.width), options.cover, tuple(options.kernel))

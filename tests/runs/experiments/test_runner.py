@@ -30,8 +30,6 @@ from tests.runs.experiments.support import SETTINGS, outcome_of, run, times_of, 
 from tests.runs.test_lock import holder
 from tests.workspace import Workspace
 
-pytestmark = pytest.mark.xdist_group("runner")  # one process trains what all of these read
-
 SCHEMES = ("SL", "SILP", "P", "PI")
 WHOLE = '{"schema": 1, "config": {}, "versions": {}, "environment": {}, "seconds": {}, "analysis": [], "results": '
 
