@@ -11,6 +11,7 @@ from torch import Tensor
 from crosspt.config.run import CROSSPT, RunConfig
 from crosspt.methods import find_method
 from crosspt.methods.peft import PeftPrompted
+from crosspt.methods.mpt import ScaledPrompts
 from crosspt.methods.prompts import RowsModel, TaskPrompts
 from crosspt.models.loading import load_model
 from crosspt.storage import load_prompts
@@ -69,7 +70,8 @@ def _learned_rows(folder: Path, run: RunConfig) -> Tensor:
     if isinstance(model, PeftPrompted):
         return model.adapted.get_prompt(batch_size=1)
     rows = model.rows if isinstance(model, RowsModel) else None
-    if isinstance(rows, TaskPrompts) and type(rows).forward is TaskPrompts.forward:  # which adds nothing to compose()
+    # Both put in front what compose() gives, and add nothing to it.
+    if isinstance(rows, TaskPrompts) and type(rows).forward in (TaskPrompts.forward, ScaledPrompts.forward):
         return rows.compose()
     raise ValueError(
         f"what method {run.method} learns is no prompt in front of the input; prompts alone can be exported"
