@@ -10,8 +10,8 @@ from torch import Tensor
 
 from crosspt.config.run import CROSSPT, RunConfig
 from crosspt.methods import find_method
-from crosspt.methods.peft import PeftPrompted
 from crosspt.methods.mpt import ScaledPrompts
+from crosspt.methods.peft import PeftPrompted
 from crosspt.methods.prompts import RowsModel, TaskPrompts
 from crosspt.models.loading import load_model
 from crosspt.storage import load_prompts
