@@ -10,7 +10,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from tests.models.causal_models import make_causal
 
 SPECIAL = ["<|endoftext|>", "<|begin|>", "<|end|>"]
-TOKENS = [*SPECIAL, *bytes_to_unicode().values(), "ab"]
+TOKENS = [*SPECIAL, *bytes_to_unicode().values(), "ab", "cd"]
 
 
 def write_llama(path: Path, **settings: Any) -> Any:
@@ -31,7 +31,7 @@ def write_llama(path: Path, **settings: Any) -> Any:
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(TOKENS)
     writer.add_token_types([3] * len(SPECIAL) + [1] * (len(TOKENS) - len(SPECIAL)))
-    writer.add_token_merges(["a b"])
+    writer.add_token_merges(["a b", "c d"])  # transformers 5.17 reads a list of one as its letters
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
