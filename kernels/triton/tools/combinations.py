@@ -217,9 +217,13 @@ def to_triton_ir(variant: Variant, gpu: GPUTarget) -> Any:
 
 
 def _check(cover: int, share: int, of: int) -> Counter[str]:
-    """Take every ``of``-th combination to Triton IR, from ``share`` on; how many there were of each kernel."""
+    """Take every ``of``-th combination to Triton IR, from ``share`` on; how many there were of each kernel.
+
+    Where all is float32 it meets sums of float32 alone: there pairs of arguments will do.
+    """
     counts: Counter[str] = Counter()
-    for variant in islice(Combinations(cover=cover)(), share, None, of):
+    wide, narrow = Combinations((FLOAT32,), cover=cover or 2), Combinations((BFLOAT16,), cover=cover)
+    for variant in islice(chain(wide(), narrow()), share, None, of):
         try:
             to_triton_ir(variant, GPUTarget("cuda", 90, 32))
         except Exception as error:
