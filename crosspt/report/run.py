@@ -34,7 +34,7 @@ def read_run(folder: Path, run: RunConfig) -> dict[str, Any]:
 
     Returns:
         ``config``; ``banks``, from :func:`crosspt.evaluation.analysis.analyse`; and of a finished run ``results``,
-        ``seconds``, ``versions``, ``environment`` and, where prompts were selected, ``selection``.
+        ``seconds``, ``versions``, ``environment``, ``method`` and, where prompts were selected, ``selection``.
 
     Raises:
         ValueError: a file cannot be read; the message names it.
@@ -43,7 +43,7 @@ def read_run(folder: Path, run: RunConfig) -> dict[str, Any]:
     content["banks"] = analyse(find_method(run.method), folder, run.prompts.tasks)
     if (folder / RESULTS_NAME).is_file():
         results = read_results(folder / RESULTS_NAME)
-        kept = ("results", "seconds", "versions", "environment", "selection", "settings_source")
+        kept = ("results", "seconds", "versions", "environment", "selection", "method")
         content |= {"finished": True} | {name: results[name] for name in kept if name in results}
     return content
 
