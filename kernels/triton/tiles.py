@@ -221,7 +221,7 @@ WITH_DROPOUT: dict[tuple[str, str], dict[int, Tile]] = {
     ("sm_90", "attention_key"): {64: (32, 64, 4, 1), 128: (16, 128, 8, 2)},
 }
 """Tiles that take the place of those which spill where weights are dropped."""
-WITH_ALL: dict[tuple[str, str], dict[int, Tile]] = {("sm_86", "attention_key"): {128: (32, 32, 4, 2)}}
+WITH_ALL: dict[tuple[str, str], dict[int, Tile]] = {("sm_86", "attention_key"): {128: (32, 32, 8, 1)}}
 """Tiles that take the place of those which spill where there are bias, mask and prefix."""
 
 
