@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ from crosspt.models.family import FAMILIES, Family, family_of
 from crosspt.models.smollm2 import find_smollm2
 
 SUFFIX, MAGIC = ".gguf", b"GGUF"
+_LOADING = threading.Lock()  # transformers replaces functions of its classes and of torch while it loads
 
 
 def load_model(name: str) -> tuple[Any, Any]:
@@ -36,7 +38,7 @@ def load_model(name: str) -> tuple[Any, Any]:
         if config.model_type not in FAMILIES:
             raise ValueError(f"expected a model of type {', '.join(FAMILIES)}, got {config.model_type!r}")
     kind: Any = AutoModelForCausalLM if family_of(config.model_type).causal else AutoModelForSeq2SeqLM
-    with _explained(name, **options):
+    with _explained(name, **options), _LOADING:
         # float32 whatever the file holds: T5 overflows in float16.
         model, report = kind.from_pretrained(
             source,

@@ -1,8 +1,12 @@
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForSeq2SeqLM
 
 from crosspt.models.loading import load_model, pick_device
 from tests.conftest import make_t5
@@ -31,3 +35,22 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="torch sees no GPU"):
         pick_device("cuda")
+
+
+def test_threads_load_one_after_the_other(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers switches the tying of weights off for the whole process while it loads a model."""
+    load, inside, most = AutoModelForSeq2SeqLM.from_pretrained, [], []
+
+    def slowly(*args: Any, **options: Any) -> Any:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.1)
+        inside.pop()
+        return load(*args, **options)
+
+    monkeypatch.setattr(AutoModelForSeq2SeqLM, "from_pretrained", slowly)
+    with ThreadPoolExecutor(3) as threads:
+        models = [model for model, _ in threads.map(load_model, [str(workspace.model)] * 3)]
+    assert most == [1, 1, 1]
+    for model in models:
+        assert model.decoder.embed_tokens.weight is model.shared.weight
