@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from crosspt.cli.main import main
 from crosspt.models.prompted import PromptedModel
 from crosspt.runs import folder as run_folder
 from crosspt.training.trainer import PromptTrainer
+from tests.models.causal_models import make_causal
 from tests.training.killed import die_at_call
 from tests.training.together import Ended, note_writes, start_together
-from tests.workspace import Workspace, crosspt, make_workspace, mistake
+from tests.workspace import VOCABULARY, Workspace, crosspt, make_tokenizer, make_workspace, mistake
 
 ROWS = ("--tasks", "mrpc,rte,qnli", "--shots", 6, "--test-rows", 10, "--label-set", "synthetic", "--prompt-length", 2)
 SAME = ("--lm-dropout", 0)
@@ -35,6 +37,7 @@ CASES: dict[str, tuple[object, ...]] = {
         *("--scheme", "SLPN", "--stage2", "per_target", "--epochs", 2, "--encoder", "mlp"),
         *("--select", "best", "--dev-rows", 4),
     ),
+    "of a causal model": ("--scheme", "SLPN", "--prefix-mode", "isolated", "--epochs", 2),
 }
 
 
@@ -68,6 +71,14 @@ def together(tmp_path: Path, count: int, arguments: list[str]) -> Ended:
     return ended
 
 
+@pytest.fixture(scope="module")
+def causal(space: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("llama")
+    make_causal("llama", vocab_size=len(VOCABULARY)).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return replace(space, model=folder)
+
+
 def learned(folder: Path) -> dict[str, torch.Tensor]:
     return {
         f"{file.relative_to(folder)}: {name}": tensor
@@ -76,15 +87,16 @@ def learned(folder: Path) -> dict[str, torch.Tensor]:
     }
 
 
-def assert_alike(folder: Path, other: Path) -> None:
+def assert_alike(folder: Path, other: Path, tolerance: float = TOLERANCE) -> None:
     wanted, found = learned(folder), learned(other)
     assert wanted.keys() == found.keys()
     for name, tensor in wanted.items():
-        torch.testing.assert_close(found[name], tensor, rtol=TOLERANCE, atol=TOLERANCE, msg=name)
+        torch.testing.assert_close(found[name], tensor, rtol=tolerance, atol=tolerance, msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_prompts_are_those_of_one_process(case: str, space: Workspace, tmp_path: Path) -> None:
+def test_prompts_are_those_of_one_process(case: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    space: Workspace = request.getfixturevalue("causal" if "causal" in case else "space")
     assert crosspt(*command(space, tmp_path / "1", *CASES[case], *SAME, "--batch-size", BATCH)).status == 0
     count = 3 if case in ("both stages", "accumulated") else 2
     several = command(space, tmp_path / "several", *CASES[case], *SAME, "--batch-size", BATCH // count)
@@ -106,30 +118,36 @@ def plain_steps(trainer: PromptTrainer, model: Any = None) -> torch.optim.Optimi
     return trainer.optimizer
 
 
-def train_methods(space: Workspace, folder: Path, methods: list[str], count: int, rank: int) -> None:
+def train_several(space: Workspace, folder: Path, names: list[str], count: int, rank: int) -> None:
     PromptTrainer.create_optimizer = plain_steps  # type: ignore[assignment, method-assign]
     main_module.part = lambda: None  # one meeting of the processes is for all runs
-    for method in methods:
-        work(of_method(space, folder / method, method, 4 // count), rank)
+    for name in names:
+        work(plain_run(space, folder / name, name, 4 // count), rank)
 
 
-def of_method(space: Workspace, output: Path, method: str, batch: int) -> list[str]:
+def plain_run(space: Workspace, output: Path, name: str, batch: int) -> list[str]:
     places = ("--model", space.model, "--data-dir", space.data, "--device", "cpu", "--output", output)
     rows = ("--tasks", "mrpc,rte", "--shots", 4, "--test-rows", 2, "--label-set", "synthetic")
-    settings = ("--method", method, "--epochs", 1, "--learning-rate", 0.1, "--batch-size", batch, *SAME)
+    settings = (*PLAIN[name], "--epochs", 1, "--batch-size", batch, *SAME)
     return [str(word) for word in ("train", *places, *rows, *settings)]
 
 
-def test_methods_in_one_group_of_processes(space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+PLAIN = {
+    "hyperformer": ("--method", "hyperformer", "--learning-rate", 0.1),
+    "attempt": ("--method", "attempt", "--learning-rate", 0.1),
+    "bfloat16": ("--scheme", "SLPN", "--bf16"),
+}
+
+
+def test_runs_in_one_group_of_processes(space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of 2 rows may have none of some task, whose parameters still take part."""
-    methods = ["hyperformer", "attempt"]
     monkeypatch.setattr(PromptTrainer, "create_optimizer", plain_steps)
-    for method in methods:
-        assert crosspt(*of_method(space, tmp_path / "1" / method, method, 4)).status == 0
-    ended = start_together(tmp_path / "said", 2, train_methods, space, tmp_path / "2", methods, 2)
+    for name in PLAIN:
+        assert crosspt(*plain_run(space, tmp_path / "1" / name, name, 4)).status == 0
+    ended = start_together(tmp_path / "said", 2, train_several, space, tmp_path / "2", list(PLAIN), 2)
     assert ended.codes == [0, 0], ended.said
-    for method in methods:
-        assert_alike(tmp_path / "1" / method, tmp_path / "2" / method)
+    for name in PLAIN:
+        assert_alike(tmp_path / "1" / name, tmp_path / "2" / name, 2e-3 if name == "bfloat16" else TOLERANCE)
 
 
 def kill_one(arguments: list[str], victim: int, moment: str, rank: int) -> None:
