@@ -1,6 +1,7 @@
 """Every example is run, in few epochs."""
 
 import sys
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 from crosspt.methods import METHODS
+from crosspt.serving import batching
 from tests.docs.snippets import ROOT
+from tests.serving.conftest import serving
 
 EXAMPLES = ROOT / "examples"
 
@@ -82,3 +85,18 @@ def test_fine_tuned_t5(example: ModuleType) -> None:
     assert losses == pytest.approx(theirs, rel=1e-3)
     assert losses[-1] < losses[0]
     assert moved > 0
+
+
+def test_serving_client(example: ModuleType, slpn_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = batching.answer_rows
+    monkeypatch.setattr(batching, "answer_rows", lambda batch: (time.sleep(0.2), answer(batch))[1])
+    texts = {"sentence1": "w1 w2", "sentence2": "w3"}
+    rows = [{"task": ("mrpc", "rte")[number % 2], **texts} for number in range(6)]
+    with serving([slpn_run], batch_size=1, queue_rows=1, request_rows=1) as client:
+        url = f"http://127.0.0.1:{client.port}"
+        alone = [example.ask(url, [row])[0] for row in rows[:2]]
+        found = example.main(url, rows)
+        assert client.metric("crosspt_request_seconds_count") > 2 + len(rows), "some were refused at first"
+        assert found == [alone[number % 2] for number in range(6)]
+        with pytest.raises(ValueError, match=r"404: .*unknown task 'cola'; known: mrpc, rte"):
+            example.ask(url, [{"task": "cola", "sentence": "w1"}])
