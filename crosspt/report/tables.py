@@ -137,6 +137,9 @@ def _row(summary: Summary, condition: Condition) -> Row:
         if quantity in (MEAN, RANKED, WSSP):
             found = estimate(summary.sample(condition, quantity))
             row[quantity] = row[quantity]._replace(low=found.low, high=found.high)
+        if quantity == RANKED and len(summary.ranked) < len(summary.tasks) and spread["count"]:
+            of = f"({len(summary.ranked)} of {len(summary.tasks)} tasks)"
+            row[quantity] = row[quantity]._replace(text=f"{row[quantity].shown} {of}")
         if paper and plain_task(quantity) in paper.columns:
             number, std, notes = paper.number(paper.row(condition), plain_task(quantity))
             row[quantity] = row[quantity]._replace(paper=number, paper_std=std, notes=notes)
