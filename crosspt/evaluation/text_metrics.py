@@ -25,8 +25,8 @@ def check_installed(task: Task) -> None:
     rouge = [metric for metric in task.metrics if metric.startswith("rouge")]
     if rouge and find_spec("rouge_score") is None:
         raise ValueError(
-            f"task {task.name!r}: {', '.join(rouge)} needs the package rouge-score: pip install rouge-score, or crosspt "
-            "with the extra rouge"
+            f"task {task.name!r}: {', '.join(rouge)} needs the package rouge-score, which is not "
+            "installed: pip install rouge-score"
         )
 
 

@@ -16,8 +16,9 @@ from crosspt.tasks.values import is_missing
 
 
 def load_split(task: Task, split: str, data_dir: str | Path | None = None) -> datasets.Dataset:
-    """Loads a split: the task's text columns, and its label column in one type: a label value, a float score, or a list
-    of texts.
+    """Loads a split: the task's text columns, and its label column in one type.
+
+    That is a label value, a float score, or a list of texts.
 
     A task with data files of its own is read from those; any other from its folder in the data directory where one is
     given, see `find_split` and `read_columns`. Where none is, it is generated or on the hub. In every format a number
