@@ -10,6 +10,7 @@ import pytest
 import crosspt as package
 from crosspt.config.run import Compute
 from crosspt.evaluation.answers import read_predictions
+from crosspt.tasks.task_file import copy_task_file
 from tests.cli.test_families import make_bart
 from tests.models.causal_models import make_causal
 from tests.serving.conftest import serving
@@ -74,7 +75,7 @@ def test_what_answers_afterwards(run: Path, qa: Path, tmp_path: Path) -> None:
     asked = [{"task": "qa", "text": row["text"]} for row in rows_of(6, 20)]
     label = {"task": "mrpc", "sentence1": "w1", "sentence2": "w2"}
     found = predictor.predict([label, *asked, label])
-    assert [answer for answer in found[1:-1]] == [{"task": "qa", "text": text} for text in wanted]
+    assert found[1:-1] == [{"task": "qa", "text": text} for text in wanted]
     assert found[0].keys() == found[-1].keys() == {"task", "label", "probability"}
     assert predictor.predict([label], decode="rank")[0] == pytest.approx(found[0])
     with pytest.raises(ValueError, match="task 'qa' is answered with free text, which cannot be ranked"):
@@ -115,9 +116,8 @@ def test_show(run: Path) -> None:
     assert outcome.status == 0, outcome.stderr
     assert "mrpc, SLPN, rank: answers to the rows of each class" in outcome.stdout
     assert "qa, SLPN" not in outcome.stdout
-    assert "qa: scores and free text have no classes" in mistake(
-        crosspt("show", run, "--classes", "--tasks", "mrpc,qa")
-    )
+    outcome = crosspt("show", run, "--classes", "--tasks", "mrpc,qa")
+    assert "qa: scores and free text have no classes" in mistake(outcome)
 
 
 def test_selection(workspace: Workspace, qa: Path, tmp_path: Path) -> None:
@@ -147,10 +147,8 @@ def test_other_families(model_type: str, workspace: Workspace, qa: Path, tmp_pat
     kept = read_predictions(folder / "predictions.parquet").rows
     assert [one["text"] for one in predictor.predict(rows)] == list(kept[kept["task"] == "qa"]["answer"])
     long = tmp_path / "long.yaml"
-    long.write_text(
-        qa.read_text().replace("length: 4", "length: 400").replace("train.jsonl", f"{qa.parent}/train.jsonl")
-    )
-    long.write_text(long.read_text().replace(" test.jsonl", f" {qa.parent}/test.jsonl"))
+    copy_task_file(qa, long)
+    long.write_text(long.read_text().replace("max_target_length: 4", "max_target_length: 400"))
     outcome = space.train(tmp_path / "long", "--tasks", long, "--max-length", 20)
     if model_type == "llama":  # whose positions have no end
         assert outcome.status == 0, outcome.stderr

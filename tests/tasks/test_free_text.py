@@ -106,7 +106,7 @@ def test_what_is_no_target_names_file_and_row(tmp_path: Path, reply: Any) -> Non
 
 def test_a_missing_column(tmp_path: Path) -> None:
     task = make_task(tmp_path, [{"text": "a", "answer": "b"}])
-    with pytest.raises(ValueError, match="train.jsonl: column 'reply' of task 'qa' is missing, got text, answer"):
+    with pytest.raises(ValueError, match=r"train\.jsonl: column 'reply' of task 'qa' is missing, got text, answer"):
         load_train(task)
 
 
