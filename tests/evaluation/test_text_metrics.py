@@ -125,7 +125,7 @@ def test_the_mean_over_rows_and_the_draws() -> None:
     answers, references = [one for one, _ in SENTENCES], [packed(known) for _, known in SENTENCES]
     found = compute_metrics(FREE, answers, references, ())
     assert list(found.values) == list(TEXT_METRICS)
-    assert found.values["exact_match"] == pytest.approx(100 / 7)
+    assert found.values["exact_match"] == pytest.approx(200 / 7)
     assert (found.count, found.invalid_rate) == (7, pytest.approx(100 / 7))
     for metric in TEXT_METRICS:
         task = Task("free", ("text",), free_text=True, metrics=(metric,))
