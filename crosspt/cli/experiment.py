@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 HELP = "run an experiment of the paper or of your own, or list them"
 DESCRIPTION = (
-    "Run the grid of an experiment of the paper, or of one in a YAML file of your own: every combination of its settings, with every seed, each a run in "
-    "a folder of its own. A grid that was stopped goes on with the same command; finished cells stay as they are, "
-    "failed ones are run again. The settings of crosspt train override the experiment's; several values, separated "
-    "by commas, make a setting an axis of the grid: --scheme SL,SLP --shots 8,16."
+    "Run the grid of an experiment, the paper's or one in a YAML file of your own: every combination of its settings, "
+    "with every seed, each a run in a folder of its own. A grid that was stopped goes on with the same command; "
+    "finished cells stay as they are, failed ones are run again. The settings of crosspt train override the "
+    "experiment's; several values, separated by commas, make a setting an axis of the grid: --scheme SL,SLP "
+    "--shots 8,16. Further values behind those of an axis are added to what is there."
 )
 INTERRUPTED = "the same command goes on"
 
