@@ -83,6 +83,8 @@ def test_one_of_ones_own_grows_and_is_reported(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     own = "title: Mine\naxes: {scheme: [P, SL]}\nsettings: {tasks: [mrpc, rte], shots: 4}\n"
+    own += "statements:\n- {text: SL wins., higher: [SL], lower: [P]}\n"
+    own += "- {text: P on rte., at: {task: rte}, quantity: task, higher: [{scheme: P}], lower: [SL], above: 0.5}\n"
     (tmp_path / "mine.yaml").write_text(own)
     few = [*workspace.settings(), "--seeds", 2, "--jobs", 1]
     outcome = crosspt("experiment", "mine.yaml", *few)
@@ -102,6 +104,12 @@ def test_one_of_ones_own_grows_and_is_reported(
     assert "Mine" in page
     assert "suite own tasks" in page
     assert "Small numbers are the paper's" not in page
+    assert "SL wins." in page
+    assert "2 statements are tested" in page
+    assert "arXiv" not in page[page.index('<section id="stated">') : page.index('<section id="differences">')]
+    statements = crosspt("report", "runs/mine", "--json").json()["statements"]
+    assert [one["text"] for one in statements] == ["SL wins.", "P on rte."]
+    assert all(one["comparisons"] for one in statements)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from crosspt.tasks.task_file import is_task_file
 
 OWN = "own tasks"  # stands for a suite where an experiment of one's own names tasks
 VARIANT = "variant"  # the axis of a suite's variants
+QUANTITIES = ("mean", "wssp", "task", "source_weight")  # that a statement may be about
 FIGURES = ("bars", "groups", "lines", "grid", "heatmaps")
 FIXED = ("tasks", "source_tasks", "init_texts")  # lists: one value for the whole grid, or one for each variant
 SETTINGS: dict[str, Any] = {
@@ -52,6 +53,9 @@ class Definition:
         settings: the value of each setting that does not.
         suites: the suites it runs on, by default all of them, with the suite's tasks.
         figures: what a report draws: ``kind`` is one of ``FIGURES``.
+        statements: what is expected of one's own, which a report tests: in words as ``text``; ``higher`` and ``lower``,
+            each a list of schemes or of settings; optionally ``at``, settings of both, ``above``, by how much, and
+            ``quantity``, one of ``QUANTITIES``, of which the last two take a ``task`` in ``at``.
         aliases: further names.
         decided_by_construction: whether the embedded T5 decides the outcome, as it was pretrained with what is varied.
     """
@@ -63,6 +67,7 @@ class Definition:
     settings: dict[str, Any] = field(default_factory=dict)
     suites: dict[str, Suite] = field(default_factory=lambda: {suite: Suite() for suite in SUITES})
     figures: list[dict[str, str]] = field(default_factory=list)
+    statements: list[dict[str, Any]] = field(default_factory=list)
     aliases: tuple[str, ...] = ()
     decided_by_construction: bool = False
 
@@ -148,7 +153,7 @@ def read_definition(name: str, text: str, *, own: bool = False) -> Definition:
     except ValueError as error:
         raise ValueError(f"{name}: is not YAML: {error}") from None
     hints = {**get_type_hints(Definition), "suites": dict[str, dict], "aliases": list[str]}  # as YAML holds them
-    for key in ("name", *(("source", "aliases", "decided_by_construction") if own else ())):
+    for key in ("name", *(("source", "aliases", "decided_by_construction") if own else ("statements",))):
         del hints[key]
     check_keys(name, content, hints)
     wanted = {"title", "axes", *content, *(() if own else ("source",))}
@@ -168,11 +173,28 @@ def read_definition(name: str, text: str, *, own: bool = False) -> Definition:
         check_keys(f"{name}: figures", figure, ["kind"])
         if figure.get("kind") not in FIGURES:
             raise ValueError(f"{name}: a figure's kind must be one of {', '.join(FIGURES)}, got {figure!r}")
+    for number, statement in enumerate(content.get("statements", []), start=1):
+        _check_statement(f"{name}: statement {number}", statement)
     if own and not suites and "tasks" in content.get("settings", {}):
         suites = {OWN: Suite()}
     if suites:
         content["suites"] = suites
     return Definition(**{"source": "", **content, "name": name, "aliases": tuple(content.get("aliases", ()))})
+
+
+def _check_statement(where: str, statement: Any) -> None:
+    sides = ("higher", "lower")
+    hints = {"text": str, **dict.fromkeys(sides, list[str | dict]), "quantity": str, "at": dict, "above": float}
+    check_keys(where, statement, hints)
+    check_types(where, statement, {key: hints[key] for key in {"text", *sides, *statement}})
+    if statement.get("quantity", QUANTITIES[0]) not in QUANTITIES:
+        raise ValueError(f"{where}: quantity must be one of {', '.join(QUANTITIES)}, got {statement['quantity']!r}")
+    selectors = [one for side in sides for one in statement[side] if isinstance(one, dict)]
+    for side in sides:
+        if not statement[side]:
+            raise ValueError(f"{where}: {side} must name one or more, got {statement[side]!r}")
+    for settings in (statement.get("at", {}), *selectors):
+        check_keys(where, settings, (*SETTINGS, VARIANT, "task"))
 
 
 def check_settings(where: str, settings: Any) -> None:
