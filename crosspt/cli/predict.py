@@ -162,7 +162,7 @@ def _run_job(settings: Namespace, run: RunConfig) -> Outcome:
         answered = answer_parts(_load(settings, run, task), parts, settings.decode, compute)
         return Outcome({}, [], status=_print(answered, settings.stdout))
     file = None if settings.input == STREAM else source
-    identity = describe_job(Path(settings.checkpoint), run, task.name, settings.decode, file, settings.id_column)
+    identity = describe_job(Path(settings.checkpoint), run, task, settings.decode, file, settings.id_column)
     with Job(output, identity, settings.decode, resume=settings.resume) as job:
         asked = _load(settings, run, task)
         left = job.skip(_shown(parts, checked, size))
