@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def longest(one: list[str], other: list[str]) -> int:
     return max(longest(one[:-1], other), longest(one, other[:-1]))
 
 
-def overlap(one: list[object], other: list[object]) -> int:
+def overlap(one: Sequence[object], other: Sequence[object]) -> int:
     left, count = list(other), 0
     for item in one:
         if item in left:
