@@ -49,6 +49,7 @@ setup(
     extras_require={
         "peft": ["peft>=0.21"],
         "gguf": ["gguf>=0.10"],
+        "rouge": ["rouge-score>=0.1.2"],
         "serve": ["fastapi>=0.115", "prometheus_client>=0.20", "uvicorn>=0.30"],
         "docs": ["latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocstrings[python]>=1.0"],
         "ray": ["ray>=2.60"],
@@ -66,6 +67,7 @@ setup(
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
             "ray>=2.60",
+            "rouge-score>=0.1.2",
             "selenium>=4.20",
             "uvicorn>=0.30",
         ],

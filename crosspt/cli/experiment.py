@@ -21,22 +21,23 @@ from crosspt.tasks.registry import SUITES
 if TYPE_CHECKING:
     from crosspt.runs.experiments.grid import Grid
 
-HELP = "run an experiment of the paper, or list them"
+HELP = "run an experiment of the paper or of your own, or list them"
 DESCRIPTION = (
-    "Run the grid of an experiment of the paper: every combination of its settings, with every seed, each a run in "
-    "a folder of its own. A grid that was stopped goes on with the same command; finished cells stay as they are, "
-    "failed ones are run again. The settings of crosspt train override the experiment's; several values, separated "
-    "by commas, make a setting an axis of the grid: --scheme SL,SLP --shots 8,16."
+    "Run the grid of an experiment, the paper's or one in a YAML file of your own: every combination of its settings, "
+    "with every seed, each a run in a folder of its own. A grid that was stopped goes on with the same command; "
+    "finished cells stay as they are, failed ones are run again. The settings of crosspt train override the "
+    "experiment's; several values, separated by commas, make a setting an axis of the grid: --scheme SL,SLP "
+    "--shots 8,16. Further values behind those of an axis are added to what is there."
 )
 INTERRUPTED = "the same command goes on"
 
 
 def add_flags(parser: Parser) -> None:
     """Add the settings of the command."""
-    parser.add_setting("name", str, "the experiment, such as figure-2", nargs="?")
+    parser.add_setting("name", str, "the experiment, such as figure-2, or a .yaml file of your own", nargs="?")
     parser.add_switch("--list", "show the experiments")
     parser.add_setting("--model", str, "embedded, smollm2, or a folder, .gguf file or hub name", default=EMBEDDED)
-    add_suite(parser, EMBEDDED, "the suite whose tasks are trained")
+    add_suite(parser, None, "the suite whose tasks are trained; by default the first one of the experiment")
     parser.add_setting("--output", str, "for the grid; by default runs/NAME", metavar="FOLDER")
     parser.add_setting("--seeds", int, "number of seeds; more than before are added to what is there", default=3)
     parser.add_setting("--seed", int, "the first seed, of training and drawn rows", default=0)
@@ -94,7 +95,8 @@ def run(settings: Namespace) -> Outcome:
 
     quiet_transformers()
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    grid = make_grid(definition, suite=settings.suite, model=settings.model, seeds=seeds, overrides=overrides)
+    suite = settings.suite or next(iter(definition.suites))
+    grid = make_grid(definition, suite=suite, model=settings.model, seeds=seeds, overrides=overrides)
     folder = Path(settings.output or f"runs/{definition.name}")
     cluster = None
     if settings.engine == "ray":  # whose machines may have GPUs where this one has none

@@ -70,9 +70,11 @@ def run(settings: Namespace) -> Outcome:
         raise ValueError(f"{output} is there already; choose another --output")
 
     from crosspt.evaluation.mixed import answer_questions
+    from crosspt.evaluation.prediction import ways_to_decode
     from crosspt.tasks.collation import warn_of_cut
 
     task = find_task(run, own_task(run, settings.task))
+    ways_to_decode(task, settings.decode)
     rows, texts = _inputs(settings, task)
     asked = _load(settings, run, task)
     compute = dataclasses.replace(computing(settings), progress=len(rows) + len(texts) > settings.batch_size)
@@ -131,6 +133,7 @@ def _load(settings: Namespace, run: RunConfig, task: Task) -> "AnsweringTask":
 
 def _run_job(settings: Namespace, run: RunConfig) -> Outcome:
     """Answer a file into another, or a stream into another."""
+    from crosspt.evaluation.prediction import ways_to_decode
     from crosspt.runs.job import SUFFIXES, Job, answer_parts, check_kinds, describe_job
     from crosspt.tasks.stream import check_inputs, stream_inputs
 
@@ -145,6 +148,7 @@ def _run_job(settings: Namespace, run: RunConfig) -> Outcome:
     if piped and settings.json:
         raise ValueError("--json and --output - both write to stdout")
     task = find_task(run, own_task(run, settings.task))
+    ways_to_decode(task, settings.decode)
     compute = dataclasses.replace(computing(settings), progress=False)
     size = BATCHES * compute.batch_size
     source: Any = sys.stdin.buffer if settings.input == STREAM else Path(settings.input).expanduser()
@@ -158,7 +162,7 @@ def _run_job(settings: Namespace, run: RunConfig) -> Outcome:
         answered = answer_parts(_load(settings, run, task), parts, settings.decode, compute)
         return Outcome({}, [], status=_print(answered, settings.stdout))
     file = None if settings.input == STREAM else source
-    identity = describe_job(Path(settings.checkpoint), run, task.name, settings.decode, file, settings.id_column)
+    identity = describe_job(Path(settings.checkpoint), run, task, settings.decode, file, settings.id_column)
     with Job(output, identity, settings.decode, resume=settings.resume) as job:
         asked = _load(settings, run, task)
         left = job.skip(_shown(parts, checked, size))

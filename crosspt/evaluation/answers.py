@@ -16,7 +16,7 @@ import pyarrow.parquet
 from crosspt.config.files import SCHEMA, parse_json, write_atomically
 from crosspt.config.run import Decode
 from crosspt.config.values import check_types
-from crosspt.evaluation.metrics import MAJORITY, are_valid
+from crosspt.evaluation.metrics import MAJORITY, are_references, are_valid
 from crosspt.tasks.task import Task
 from crosspt.tasks.values import one_line
 
@@ -30,13 +30,21 @@ COLUMNS = pa.schema(
         pa.field("decode", _TEXT, nullable=False),
         pa.field("reference", _TEXT, nullable=False),
         pa.field("answer", _TEXT, nullable=False),
-        pa.field("valid", pa.bool_(), nullable=False),  # whether the answer is a label word, or for regression a number
+        pa.field("valid", pa.bool_(), nullable=False),  # whether it is an answer to the task at all, see `are_valid`
         pa.field("log_probabilities", _LOG_PROBABILITIES),  # of the task's answers; null where they were not ranked
     ]
 )
 GROUP = ["scheme", "task", "decode"]
 _HEADER = "crosspt"  # the key of the file's metadata, which Parquet's and Arrow's part of it both hold
-_TASK = {"fields": list[str], "labels": list[str], "metrics": list[str], "regression": bool, "answers": list[str]}
+_TASK = {
+    "fields": list[str],
+    "labels": list[str],
+    "metrics": list[str],
+    "regression": bool,
+    "free_text": bool,
+    "answers": list[str],
+}
+_LATER = {"free_text": False}  # what files of older versions lack
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError, pa.ArrowException)
 
 
@@ -60,7 +68,7 @@ class Answers:
 
 
 class Asked(NamedTuple):
-    """A task and every text that is a right answer to some row: the words of its classes, or scores."""
+    """A task and every text that may be ranked: the words of its classes, or scores; none for free text."""
 
     task: Task
     answers: tuple[str, ...]
@@ -87,7 +95,7 @@ def keep_answers(
     Args:
         scheme: whose answers.
         asked: the task.
-        references: the right answers, from :meth:`Task.target_text`.
+        references: the right answers, from :meth:`Task.reference_text`.
         answers: the answers by the way of decoding.
 
     Raises:
@@ -213,7 +221,7 @@ def _read_tasks(path: Path, header: Mapping[str, Any]) -> dict[str, Asked]:
     check_types(path, header, {"tasks": dict[str, dict]})
     tasks = {}
     for name, values in header["tasks"].items():
-        origin = f"{path}: task {name!r}"
+        origin, values = f"{path}: task {name!r}", _LATER | values
         check_types(origin, values, _TASK)
         parts: dict[str, Any] = {
             key: tuple(value) if isinstance(value := values[key], list) else value for key in _TASK
@@ -240,9 +248,10 @@ def _check_rows(path: Path, table: pa.Table, tasks: Mapping[str, Asked]) -> None
         valid = dict(zip(known, are_valid(asked.task, list(known), asked.answers), strict=True))
         facts = {
             "be to the rows 0, 1, ... in their order": (part["row"] == np.arange(len(part))).all(),
-            "have right answers of the task": all(
-                are_valid(asked.task, list(part["reference"].unique()), asked.answers)
+            "have right answers of the task": are_references(
+                asked.task, list(part["reference"].unique()), asked.answers
             ),
+            "not be ranked, as free text": not (ranked and asked.task.free_text),
             "say which are valid": (part["answer"].map(valid).astype(bool) == part["valid"]).all(),
             "be some of the task's, where they are ranked": not ranked or set(known) <= set(asked.answers),
             "have a log-probability for each of the task's, where they are ranked": (

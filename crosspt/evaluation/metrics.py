@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
+from crosspt.evaluation.text_metrics import read_references, score_texts
 from crosspt.tasks.task import Task
 from crosspt.tasks.values import same_text
 
@@ -23,7 +24,7 @@ class Scores:
     Attributes:
         values: metric name to percent, in the task's order, the primary first; None where the metric is undefined.
         count: number of answers.
-        invalid_rate: percent of answers that are no label word, or for regression no number.
+        invalid_rate: percent of answers that are not valid, see `are_valid`.
     """
 
     values: dict[str, float | None]
@@ -32,7 +33,7 @@ class Scores:
 
 
 def compute_metrics(task: Task, predictions: Sequence[str], references: Sequence[str], words: Sequence[str]) -> Scores:
-    """Scores answers by match with the label words, in the form of `same_text`.
+    """Scores answers by match with the label words, in the form of `same_text`; free text as `score_texts`, the mean.
 
     An invalid answer is a wrong one. F1 (of class 1), macro F1 (the mean over the classes that occur) and Matthews
     correlation take it for the other class where there are two, and for a class of its own where there are more, of
@@ -42,27 +43,32 @@ def compute_metrics(task: Task, predictions: Sequence[str], references: Sequence
     Args:
         task: the task; its metrics are computed.
         predictions: generated texts.
-        references: target texts, from `Task.target_text`.
-        words: the word of each class, from `Task.label_words`; not read for regression.
+        references: target texts, from `Task.reference_text`.
+        words: the word of each class, from `Task.label_words`; not read for regression and free text.
 
     Raises:
         ValueError: when there is no answer, the lengths differ, words do not fit the classes, or a reference is neither
-            a label word nor, for regression, a number.
+            a label word nor, for regression, a number, nor, for free text, one of references.
     """
     if not references or len(predictions) != len(references):
         raise ValueError(
             f"compute_metrics: task {task.name!r} needs one prediction for each of 1 or more references, "
             f"got {len(predictions)} for {len(references)}"
         )
-    values = {
-        metric: _score(metric, *code_answers(task, metric, predictions, references, words), len(words))
-        for metric in task.metrics
-    }
+    values: dict[str, float | None] = {}
+    for metric in task.metrics:
+        if task.free_text:
+            values[metric] = 100 * float(score_texts(metric, predictions, references).mean())
+        else:
+            coded = code_answers(task, metric, predictions, references, words)
+            values[metric] = _score(metric, *coded, len(words))
     return Scores(values, len(references), 100 * are_valid(task, predictions, words).count(False) / len(references))
 
 
 def majority_baseline(task: Task, references: Sequence[str], words: Sequence[str]) -> Scores:
     """Scores the answer that is most frequent among the references, given every time; of equals, the one seen first.
+
+    Of free text each reference of a row counts.
 
     Args:
         task: the task.
@@ -72,17 +78,33 @@ def majority_baseline(task: Task, references: Sequence[str], words: Sequence[str
     Raises:
         ValueError: as `compute_metrics`.
     """
-    answers = [answer for answer, _ in Counter(references).most_common(1)] * len(references)
+    right = references
+    if task.free_text:
+        right = [text for row in references for text in read_references(row) or ()]
+    answers = [answer for answer, _ in Counter(right).most_common(1)] * len(references)
     return compute_metrics(task, answers, references, words)
 
 
 def are_valid(task: Task, answers: Sequence[str], words: Sequence[str]) -> list[bool]:
-    """Tells of each answer whether it is a label word, or for regression a number.
+    """Tells of each answer whether it is a label word, for regression a number, or for free text any text at all.
 
     Raises:
         ValueError: words do not fit the classes.
     """
+    if task.free_text:
+        return [bool(answer.strip()) for answer in answers]
     return [value is not None for value in _read(task, answers, words)]
+
+
+def are_references(task: Task, texts: Sequence[str], words: Sequence[str]) -> bool:
+    """Tells whether all texts are such as `Task.reference_text` makes.
+
+    Raises:
+        ValueError: words do not fit the classes.
+    """
+    if task.free_text:
+        return all(read_references(text) is not None for text in texts)
+    return all(are_valid(task, texts, words))
 
 
 def _read(task: Task, texts: Sequence[str], words: Sequence[str]) -> Sequence[float | None]:

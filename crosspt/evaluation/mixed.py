@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from crosspt.config.run import Compute, Decode
-from crosspt.evaluation.prediction import HasEncoder, own_batches, tokens_to_generate
-from crosspt.tasks.collation import IGNORED_LABEL, Answer, PromptCollator
+from crosspt.evaluation.prediction import HasEncoder, own_batches, read_answer
+from crosspt.tasks.answers import Answer
+from crosspt.tasks.collation import IGNORED_LABEL, PromptCollator
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,17 +23,20 @@ class Way:
 
     Args:
         task_id: the task's number in the model.
-        answers: every text that may be ranked, and its tokens.
+        answers: every text that may be ranked, and its tokens; none for free text.
+        most_tokens: of a generated answer, see :func:`crosspt.evaluation.prediction.tokens_to_generate`.
     """
 
     task_id: int
     answers: Mapping[str, Answer]
+    most_tokens: int
     labels: Tensor = field(init=False)  # (C, L') int64, padded with -100
     spelling: Mapping[str, str] = field(init=False)  # an answer by what its tokens are read as
 
     def __post_init__(self) -> None:
         ids = [torch.tensor(ids) for ids, _ in self.answers.values()]
-        object.__setattr__(self, "labels", pad_sequence(ids, batch_first=True, padding_value=IGNORED_LABEL))
+        labels = pad_sequence(ids, batch_first=True, padding_value=IGNORED_LABEL) if ids else torch.empty(0, 0)
+        object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "spelling", {text: answer for answer, (_, text) in self.answers.items()})
 
 
@@ -134,10 +138,10 @@ def _rank(model: HasEncoder, ways: Sequence[Way], states: Any, mask: Tensor) -> 
 
 def _generate(model: HasEncoder, tokenizer: Any, ways: Sequence[Way], states: Any, mask: Tensor) -> list[Reply]:
     """Greedy answers, each of at most the tokens that its task's would have alone."""
-    limits = [tokens_to_generate(way.answers) for way in ways]
+    limits = [way.most_tokens for way in ways]
     options = {"max_new_tokens": max(limits), "do_sample": False, "num_beams": 1}
     ids = model.family.answer(model.base_model, states, mask, **options)
     start = 0 if model.family.causal else 1  # a decoder's own first token
     rows = [row[: start + limit] for row, limit in zip(ids, limits, strict=True)]
     texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
-    return [Reply(way.spelling.get(text.strip(), text)) for way, text in zip(ways, texts, strict=True)]
+    return [Reply(read_answer(text, way.spelling)) for way, text in zip(ways, texts, strict=True)]

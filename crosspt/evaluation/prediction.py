@@ -17,7 +17,8 @@ from crosspt.config.data import DataConfig
 from crosspt.config.run import Compute, Decode, DecodeChoice
 from crosspt.evaluation.answers import Answers, Asked, Predictions, keep_answers
 from crosspt.models.family import Family, find_family
-from crosspt.tasks.collation import IGNORED_LABEL, Answer, PromptCollator, encode_answers, encode_inputs
+from crosspt.tasks.answers import Answer, encode_answers
+from crosspt.tasks.collation import IGNORED_LABEL, PromptCollator, encode_inputs
 from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import Task
 
@@ -65,19 +66,27 @@ class BareModel:
 def greedy_decoder(
     model: HasEncoder, tokenizer: Any, max_new_tokens: int, answers: Mapping[str, Answer] | None = None
 ) -> Decoder:
-    """Greedy generation of at most so many tokens, by a model in eval mode.
-
-    Text that is what the tokens of one of the given answers are read as is that answer, spelled as it was given.
-    """
+    """Greedy generation of at most so many tokens, by a model in eval mode; see :func:`read_answer`."""
     spelling = {text: answer for answer, (_, text) in (answers or {}).items()}
 
     def decode(states: Any, mask: Tensor) -> Answers:
         options = {"max_new_tokens": max_new_tokens, "do_sample": False, "num_beams": 1}
         ids = model.family.answer(model.base_model, states, mask, **options)
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return Answers([spelling.get(text.strip(), text) for text in texts])
+        return Answers([read_answer(text, spelling) for text in texts])
 
     return decode
+
+
+def read_answer(text: str, spelling: Mapping[str, str]) -> str:
+    """A generated text as an answer.
+
+    Args:
+        text: what was generated.
+        spelling: what the tokens of each of a task's answers are read as, and how it is spelled; where there is none,
+            the text is stripped alone.
+    """
+    return spelling.get(text.strip(), text if spelling else text.strip())
 
 
 def ranking_decoder(model: HasEncoder, tokenizer: Any, answers: Sequence[str]) -> Decoder:
@@ -154,7 +163,7 @@ def own_batches(lengths: Sequence[int], compute: Compute, description: str) -> I
 
 
 def possible_answers(task: Task, words: Sequence[str]) -> list[str]:
-    """Every text that is a right answer to some row: the label words, or the scores at the steps of their scale."""
+    """Every text that may be ranked: the label words, or the scores at the steps of their scale; none for free text."""
     return task.score_texts if task.regression else list(words)
 
 
@@ -172,12 +181,25 @@ def make_decoder(decode: Decode, model: HasEncoder, tokenizer: Any, task: Task, 
     if decode == "rank":
         return ranking_decoder(model, tokenizer, answers)
     encoded = encode_answers(answers, tokenizer, task.name)
-    return greedy_decoder(model, tokenizer, tokens_to_generate(encoded), encoded)
+    return greedy_decoder(model, tokenizer, tokens_to_generate(task, encoded), encoded)
 
 
-def tokens_to_generate(answers: Mapping[str, Answer]) -> int:
-    """One token more than the longest answer has: a longer text is invalid in any case."""
-    return max(len(ids) for ids, _ in answers.values()) + 1
+def tokens_to_generate(task: Task, answers: Mapping[str, Answer]) -> int:
+    """One token more than the longest answer has, as a longer text is invalid in any case; of free text its limit."""
+    return task.max_target_length if task.free_text else max(len(ids) for ids, _ in answers.values()) + 1
+
+
+def ways_to_decode(task: Task, decode: DecodeChoice) -> tuple[Decode, ...]:
+    """How a task's rows are answered; free text is only generated.
+
+    Raises:
+        ValueError: free text is to be ranked.
+    """
+    if not task.free_text:
+        return get_args(Decode) if decode == "both" else (decode,)
+    if decode == "rank":
+        raise ValueError(f"task {task.name!r} is answered with free text, which cannot be ranked; generate it")
+    return ("generate",)
 
 
 def answer_task(
@@ -201,10 +223,10 @@ def answer_task(
         compute: how they are answered, see :func:`answer_rows`.
         scheme: what the answers are noted as those of.
         task_id: the task's number in the model.
-        decode: ``"generate"``, ``"rank"`` or ``"both"``.
+        decode: ``"generate"``, ``"rank"`` or ``"both"``, see :func:`ways_to_decode`.
     """
     task, words = rows.task, rows.words
-    decodes: tuple[Decode, ...] = get_args(Decode) if decode == "both" else (decode,)
+    decodes = ways_to_decode(task, decode)
     how: dict[str, Any] = {"prefix": data.prefix, "max_length": data.max_length, "causal": model.family.causal}
     inputs = encode_inputs(task, rows.test, tokenizer, **how)
     decoders = [make_decoder(way, model, tokenizer, task, words) for way in decodes]
@@ -215,5 +237,5 @@ def answer_task(
 
 
 def reference_texts(rows: TaskRows) -> list[str]:
-    """The right answers to a task's test rows."""
-    return [rows.task.target_text(row, rows.words) for row in rows.test]
+    """The right answers to a task's test rows, see :meth:`Task.reference_text`."""
+    return [rows.task.reference_text(row, rows.words) for row in rows.test]

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from crosspt.evaluation.metrics import CORRELATIONS, code_answers
+from crosspt.evaluation.text_metrics import score_texts
 from crosspt.tasks.task import Task
 
 DRAWS = 2000
@@ -38,8 +39,8 @@ def resample_metric(
     Args:
         task: the task.
         answers: n texts.
-        references: n target texts.
-        words: the word of each class; not read for regression.
+        references: n target texts, from :meth:`Task.reference_text`.
+        words: the word of each class; not read for regression and free text.
         draws: how often each row is drawn, (D, n), from :func:`draw_rows`.
 
     Returns:
@@ -49,6 +50,8 @@ def resample_metric(
         ValueError: as :func:`compute_metrics`.
     """
     metric = task.metrics[0]
+    if task.free_text:
+        return 100 * (draws @ score_texts(metric, answers, references)) / len(references)
     truth, given = code_answers(task, metric, answers, references, words)
     with np.errstate(divide="ignore", invalid="ignore"):
         if metric == "accuracy":

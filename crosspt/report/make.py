@@ -21,12 +21,12 @@ from crosspt.report.statements import check_statements
 from crosspt.report.statistics import estimate, least_seeds
 from crosspt.report.summary import INVALID, MEAN, WSSP, Condition, Summary, say_tuning, show, summarize
 from crosspt.report.table import Row, Table
-from crosspt.report.tables import make_tables, shorten
+from crosspt.report.tables import SAID, STATED, make_tables, shorten
 from crosspt.runs.experiments.read import Experiment, read_experiment
 
 PAGE_NAME = "report.html"
 DESCRIBED = ("experiment", "title", "suite", "model", "seeds", "decided_by_construction")
-BRIEF = ("the paper says", "decided by", "difference", "verdict", "reason", "more seeds")
+BRIEF = (SAID, STATED, "decided by", "difference", "verdict", "reason", "more seeds")
 MOST_VALUES = 8  # of a setting that are listed
 
 

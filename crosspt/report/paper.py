@@ -65,8 +65,10 @@ def table_of(summary: Summary, condition: Condition) -> PaperTable | None:
 
 
 def statements_of(summary: Summary) -> list[dict[str, Any]]:
-    """The paper's statements about an experiment on its suite."""
+    """The paper's statements about an experiment on its suite, or those of an experiment of one's own."""
     experiment = summary.experiment
+    if own := experiment.definition.get("statements"):
+        return [{"where": experiment.experiment, "quantity": "mean", **one, "own": True} for one in own]
     if is_isolated(experiment.definition.get("settings", {})):
         return []
     every = [one for one in load_paper()["statements"] if experiment.experiment in one["experiments"]]

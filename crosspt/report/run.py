@@ -123,7 +123,7 @@ def class_tables(folder: Path, tasks: Sequence[str] = ()) -> list[Table]:
         tasks: names of tasks; by default all that have classes.
 
     Raises:
-        ValueError: there are no answers, or none to one of the tasks.
+        ValueError: there are no answers, or none to one of the tasks, or it has no classes.
     """
     if not (folder / PREDICTIONS_NAME).is_file():
         raise ValueError(f"{folder} holds no {PREDICTIONS_NAME}: the run is not finished")
@@ -131,13 +131,16 @@ def class_tables(folder: Path, tasks: Sequence[str] = ()) -> list[Table]:
     unknown = [name for name in tasks if name not in predictions.tasks]
     if unknown:
         raise ValueError(f"{folder} has no answers to {', '.join(unknown)}; it has to {', '.join(predictions.tasks)}")
+    without = [name for name in tasks if not predictions.tasks[name].task.labels]
+    if without:
+        raise ValueError(f"{', '.join(without)}: scores and free text have no classes")
     return list(_class_tables(predictions, tasks or list(predictions.tasks)))
 
 
 def _class_tables(predictions: Predictions, tasks: Sequence[str]) -> Iterator[Table]:
     for (scheme, task, decode), rows in predictions.rows.groupby(GROUP, observed=True, sort=False):
         asked = predictions.tasks[task]
-        if task in tasks and not asked.task.regression:
+        if task in tasks and asked.task.labels:
             title = f"{task}, {scheme}, {decode}: answers to the rows of each class"
             yield Table(f"classes-{task}-{scheme}-{decode}", title, _classes(asked, rows))
 

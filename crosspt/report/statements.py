@@ -1,4 +1,4 @@
-"""What the paper says in words: each statement tested, and whether it agrees, differs or is not resolved."""
+"""What the paper or a user says in words: each statement tested, whether it agrees, differs or is not resolved."""
 
 import itertools
 import math
@@ -59,7 +59,7 @@ def check_statements(summary: Summary) -> list[dict[str, Any]]:
     """Every statement about an experiment, its verdict and what that rests on, as plain JSON values.
 
     A statement says that each of some conditions is higher than each of others, over the seeds that all of them have.
-    It agrees where every difference is resolved in the paper's direction, and differs where one is resolved in the
+    It agrees where every difference is resolved in its direction, and differs where one is resolved in the
     other. A difference is resolved where its interval does not contain zero and Holm's p, over the experiment's
     statements, is at most ``LEVEL``. The p of a statement is the largest of its differences, or where any is against it
     that of the surest of these among all.
@@ -72,6 +72,7 @@ def check_statements(summary: Summary) -> list[dict[str, Any]]:
         sides = [_sides(summary, one, side) for side in ("higher", "lower")]
         said = {
             "where": one["where"],
+            "own": one.get("own", False),
             "text": one["text"],
             "ours": " / ".join(", ".join(_show_side(side, one["quantity"]) for side in names) for names in sides),
             "comparisons": [each.to_dict() for each in comparisons],
@@ -118,7 +119,9 @@ def _sides(summary: Summary, statement: Mapping[str, Any], side: str) -> list[Si
         task = settings.pop("task", None)
         named = next((name for name in summary.tasks if plain_task(name) == task), "")
         quantities = {"wssp": WSSP, "task": named, "source_weight": source_weight(named)}
-        conditions = [known for known in summary.find(**settings) if not is_isolated(known.settings)]
+        conditions = [
+            known for known in summary.find(**settings) if statement.get("own") or not is_isolated(known.settings)
+        ]
         words = [axis_name(axis) * (axis not in ("scheme", "task")) + f" {show(selector[axis])}" for axis in selector]
         found.append(Side(",".join(words).strip(), conditions, quantities.get(statement["quantity"], MEAN)))
     return found

@@ -25,7 +25,8 @@ class Condition:
     """The cells that differ in their seed alone.
 
     ``values`` has a row for each finished cell, by its seed, and a column for each quantity: ``MEAN``, the mean of the
-    tasks' primary metrics; ``INVALID``; ``RANKED``, the mean of ranked answers beside generated ones; ``WSSP``
+    tasks' primary metrics; ``INVALID``; ``RANKED``, the mean of ranked answers beside generated ones, over the tasks
+    that have some, which those of free text have not; ``WSSP``
     (equation 3), the mean over banks; every task, its primary metric; and :func:`source_weight` of every task. All are
     in percent, and NaN where they are undefined or not measured. ``spreads`` has a row for each quantity: ``mean`` and
     ``std`` over seeds, and ``count``, the number of seeds that have a value. A seed that lacks a task's metric has no
@@ -56,6 +57,7 @@ class Summary:
     tasks: list[str]  # with results, in the order of the rows
     varying: dict[str, list[Any]]  # the axes with more than one value; their values by axis
     decode: str  # the way of answering that means and tasks are of
+    ranked: list[str]  # the tasks with ranked answers
 
     def find(self, **settings: Any) -> list[Condition]:
         """The finished conditions with these settings."""
@@ -88,7 +90,7 @@ class Summary:
         A line for each seed that has a value: the value, then what it would be on DRAWS draws of the rows, which are
         the same ones for all conditions. Quantities that no answers go into are the same for every draw.
         """
-        tasks = self.tasks if quantity in (MEAN, RANKED) else [quantity]
+        tasks = {MEAN: self.tasks, RANKED: self.ranked}.get(quantity, [quantity])
         lines, decode = [], "rank" if quantity == RANKED else self.decode
         for cell, value in zip(condition.cells, condition.values[quantity], strict=True):
             line = np.full(1 + DRAWS, value)
@@ -131,7 +133,8 @@ def summarize(experiment: Experiment) -> Summary:
         values = {json.dumps(one.settings[axis]): one.settings[axis] for one in conditions}
         varying |= {axis: list(values.values())} if len(values) > 1 else {}
     frame = pd.DataFrame(rows, columns=["condition", *ROW, "decode"]).astype({"value": float, "invalid_rate": float})
-    return Summary(experiment, frame, conditions, majority, tasks, varying, decode)
+    ranked = [task for task in tasks if any((row["task"], row["decode"]) == (task, "rank") for row in rows)]
+    return Summary(experiment, frame, conditions, majority, tasks, varying, decode, ranked)
 
 
 def summarize_run(rows: Sequence[Mapping[str, Any]]) -> Summary:

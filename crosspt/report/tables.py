@@ -25,11 +25,12 @@ from crosspt.report.table import Entry, Row, Table
 
 SPREAD = "percent ± standard deviation over seeds"
 INTERVAL = f"{SPREAD} [95 % interval]"
+SAID, STATED = "the paper says", "the statement"  # headings of statements
 MOST_SEEDS = 1000  # an estimate beyond says no more than that there is hardly a difference
 DIFFERENCES = "Difference of the means of every two conditions, percentage points [95 % interval]"
 
 
-def make_tables(summary: Summary, verdicts: Iterable[Mapping[str, Any]]) -> list[Table]:
+def make_tables(summary: Summary, verdicts: Sequence[Mapping[str, Any]]) -> list[Table]:
     """The tables of an experiment that have rows, and before them that of means."""
     rows = [_row(summary, condition) for condition in summary.conditions]
     majority = _select([_row(summary, summary.majority)], ["scheme", *summary.tasks, MEAN])
@@ -41,11 +42,10 @@ def make_tables(summary: Summary, verdicts: Iterable[Mapping[str, Any]]) -> list
     prompts = _select((row for row in finished if "parameters" in row), [*axes, WSSP, *weights, *facts])
     unfinished = [{"cell": cell.name, "reason": cell.problem} for cell in summary.experiment.cells if cell.problem]
     tasks = _select(finished + majority, [*axes, *summary.tasks, MEAN])
-    said = [_statement(one) for one in verdicts]
     first, *others = [
         Table("means", f"Mean over tasks, {INTERVAL}", _select(rows + majority, means), "results"),
         Table("tasks", f"Primary metric of each task, {SPREAD}", tasks, "results"),
-        Table("statements", "What the paper says in words", said, "paper"),
+        _statements(verdicts),
         *_printed(summary),
         Table("differences", DIFFERENCES, list(_differences(summary)), "differences"),
         Table("metrics", "Every metric; * marks the primary one, which the means are of", _metrics(summary), "metrics"),
@@ -55,9 +55,17 @@ def make_tables(summary: Summary, verdicts: Iterable[Mapping[str, Any]]) -> list
     return [first, *(table for table in others if table.rows)]
 
 
-def _statement(one: Mapping[str, Any]) -> Row:
-    """A statement of the paper with its verdict and the comparison that it stands or falls with."""
-    row = {"place": one["where"], "the paper says": Entry(one["text"], notes=one["footnotes"]), "ours": one["ours"]}
+def _statements(verdicts: Sequence[Mapping[str, Any]]) -> Table:
+    """The paper's statements, or those of an experiment of one's own."""
+    said, title, section = SAID, "What the paper says in words", "paper"
+    if any(one["own"] for one in verdicts):
+        said, title, section = STATED, "What was stated", "stated"
+    return Table("statements", title, [_statement(one, said) for one in verdicts], section)
+
+
+def _statement(one: Mapping[str, Any], said: str) -> Row:
+    """A statement with its verdict and the comparison that it stands or falls with."""
+    row = {"place": one["where"], said: Entry(one["text"], notes=one["footnotes"]), "ours": one["ours"]}
     if decisive := one["decisive"]:
         row["decided by"] = f"{decisive['higher']} - {decisive['lower']}"
         row["difference"] = _difference(*(decisive[key] for key in ("difference", "low", "high")))
@@ -137,6 +145,9 @@ def _row(summary: Summary, condition: Condition) -> Row:
         if quantity in (MEAN, RANKED, WSSP):
             found = estimate(summary.sample(condition, quantity))
             row[quantity] = row[quantity]._replace(low=found.low, high=found.high)
+        if quantity == RANKED and len(summary.ranked) < len(summary.tasks) and spread["count"]:
+            of = f"({len(summary.ranked)} of {len(summary.tasks)} tasks)"
+            row[quantity] = row[quantity]._replace(text=f"{row[quantity].shown} {of}")
         if paper and plain_task(quantity) in paper.columns:
             number, std, notes = paper.number(paper.row(condition), plain_task(quantity))
             row[quantity] = row[quantity]._replace(paper=number, paper_std=std, notes=notes)

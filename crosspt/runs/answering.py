@@ -10,11 +10,12 @@ from typing import Any
 from crosspt.config.data import DataConfig
 from crosspt.config.run import Decode, RunConfig
 from crosspt.evaluation.mixed import Question, Way
-from crosspt.evaluation.prediction import HasEncoder, possible_answers
+from crosspt.evaluation.prediction import HasEncoder, possible_answers, tokens_to_generate, ways_to_decode
 from crosspt.methods import find_method
 from crosspt.models.loading import pick_device
 from crosspt.runs.tasks import find_task
-from crosspt.tasks.collation import encode_answers, encode_texts, fit_inputs
+from crosspt.tasks.answers import encode_answers
+from crosspt.tasks.collation import encode_texts, fit_inputs
 from crosspt.tasks.task import Task, task_letter
 
 
@@ -37,6 +38,14 @@ class AnsweringTask:
     data: DataConfig
     way: Way
     scope: ExitStack = field(default_factory=ExitStack)
+
+    def decoding(self, decode: Decode | None) -> Decode:
+        """How rows are answered: as it is given, or by default ranked where there is something to rank.
+
+        Raises:
+            ValueError: free text is to be ranked.
+        """
+        return ways_to_decode(self.task, decode or ("generate" if self.task.free_text else "rank"))[0]
 
     def ask(self, rows: Iterable[Mapping[str, Any]], decode: Decode) -> tuple[list[Question], int]:
         """Rows with the task's text columns, encoded as in training, and how many of them are cut.
@@ -66,7 +75,8 @@ def make_way(task: Task, words: Sequence[str], tokenizer: Any, task_id: int) -> 
     Raises:
         ValueError: as :func:`crosspt.tasks.collation.encode_answers`.
     """
-    return Way(task_id, encode_answers(possible_answers(task, words), tokenizer, task.name))
+    answers = encode_answers(possible_answers(task, words), tokenizer, task.name)
+    return Way(task_id, answers, tokens_to_generate(task, answers))
 
 
 def load_tasks(

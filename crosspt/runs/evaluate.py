@@ -18,6 +18,7 @@ from crosspt.methods import find_method, saved_method
 from crosspt.models.family import find_family
 from crosspt.models.loading import load_model, pick_device
 from crosspt.runs.folder import task_copy
+from crosspt.runs.free_text import check_free_text, check_room
 from crosspt.runs.tasks import find_task, run_tasks
 from crosspt.tasks.files import MissingRowsError
 from crosspt.tasks.rows import TaskRows, load_rows
@@ -128,11 +129,13 @@ def evaluate(
     join_processes(pick_device(compute.device).type)  # raises before anything is loaded
     names = [find_task(run, name).name for name in tasks or run.prompts.tasks]
     tasks_at = {position: task for position, task in run_tasks(run).items() if task.name in names}
+    check_free_text(tasks_at.values(), run.decode)
     try:
         rows = load_rows(tasks_at, run.data, train=False)
     except MissingRowsError as error:
         raise ValueError(f"{error}; if it has moved, give --data-dir, or --tasks with the file of your task") from None
     base_model, tokenizer = load_run_model(run)
+    check_room(tasks_at.values(), run.data, run.prompts.prompt_length, base_model)
     loaded = time.perf_counter()
     predictions = evaluate_prompts(
         checkpoint, base_model, tokenizer, {name: rows[name] for name in names}, run, compute
@@ -168,9 +171,11 @@ def evaluate_bare(
     started = time.perf_counter()
     device = pick_device(compute.device)
     join_processes(device.type)
+    check_free_text(tasks, decode)
     rows = load_rows(dict(enumerate(tasks)), data, train=False)
     base_model: Any  # transformers wraps to() without its overloads
     base_model, tokenizer = load_model(model)
+    check_room(tasks, data, 0, base_model)
     base_model.eval().to(device)
     loaded = time.perf_counter()
     scheme = "prefix" if data.prefix else "bare"

@@ -26,6 +26,7 @@ from crosspt.runs.folder import differences
 from crosspt.runs.lock import lock
 from crosspt.tasks.collation import warn_of_cut
 from crosspt.tasks.stream import Inputs
+from crosspt.tasks.task import Task
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 GROUP = 2**16  # rows of a row group
@@ -152,18 +153,19 @@ class Job:
 
 
 def describe_job(
-    checkpoint: Path, run: RunConfig, task: str, decode: Decode, source: Path | None, id_column: str | None
+    checkpoint: Path, run: RunConfig, task: Task, decode: Decode, source: Path | None, id_column: str | None
 ) -> dict[str, Any]:
     """What a job is: what is asked of which model, and which rows; None stands for stdin."""
-    learned = find_method(run.method).folder_of(checkpoint, task)
+    learned = find_method(run.method).folder_of(checkpoint, task.name)
+    length = {"max_target_length": task.max_target_length} if task.free_text else {}
     names = ("prefix", "label_set", "max_length")
     return {
         "checkpoint": str(checkpoint.resolve()),
         "learned": [[file.name, *_stamp(file)] for file in sorted(learned.glob("*.safetensors"))],
         "model": run.model,
-        "task": task,
+        "task": task.name,
         "decode": decode,
-        "data": {name: getattr(run.data, name) for name in names},
+        "data": {name: getattr(run.data, name) for name in names} | length,
         "input": None if source is None else [str(source.resolve()), *_stamp(source)],
         "id_column": id_column,
     }

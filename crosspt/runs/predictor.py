@@ -50,14 +50,15 @@ class Predictor:
         return {name: asked.task.fields for name, asked in self._asked.items()}
 
     def predict(
-        self, rows: Iterable[Mapping[str, Any]], task: str | None = None, *, decode: Decode = "rank"
+        self, rows: Iterable[Mapping[str, Any]], task: str | None = None, *, decode: Decode | None = None
     ) -> list[dict[str, Any]]:
         """Answer rows; those of all tasks of a model share batches.
 
         Args:
             rows: with the text columns of their tasks; others are not looked at.
             task: of all rows; without it every row names its own under ``task``.
-            decode: ``"rank"``, the likeliest of the task's labels, or ``"generate"``, what is generated greedily.
+            decode: ``"rank"``, the likeliest of the task's labels, or ``"generate"``, what is generated greedily; by
+                default ranked, and of tasks of free text generated.
 
         Returns:
             For each row, in their order, its ``task``, and the ``label`` and its ``probability`` among the task's
@@ -65,16 +66,18 @@ class Predictor:
 
         Raises:
             TypeError: a row is no mapping.
-            ValueError: a task is unknown or not named, or a row lacks a column of its task.
+            ValueError: a task is unknown or not named, a row lacks a column of its task, or free text is to be ranked.
         """
-        if decode not in get_args(Decode):
+        if decode not in (None, *get_args(Decode)):
             raise ValueError(f"predict: decode must be one of {', '.join(get_args(Decode))}, got {decode!r}")
         rows = list(rows)
         names = [self._task_of(number, row, task) for number, row in enumerate(rows, start=1)]
         questions: dict[int, Question] = {}
         for name, asked in self._asked.items():
             places = [place for place, of in enumerate(names) if of == name]
-            found, cut = asked.ask([rows[place] for place in places], decode)
+            if not places:
+                continue
+            found, cut = asked.ask([rows[place] for place in places], asked.decoding(decode))
             warn_of_cut(asked.task, cut, len(places), asked.data.max_length)
             questions.update(zip(places, found, strict=True))
         models: dict[int, list[int]] = defaultdict(list)  # rows by the model that answers them
@@ -88,7 +91,8 @@ class Predictor:
             )
             for place, reply in zip(places, replies, strict=True):
                 ranked = {"label": reply.text, "probability": reply.probability}
-                answers[place] = {TASK: names[place], **(ranked if decode == "rank" else {"text": reply.text})}
+                generated = questions[place].decode == "generate"
+                answers[place] = {TASK: names[place], **({"text": reply.text} if generated else ranked)}
         return [answers[place] for place in range(len(rows))]
 
     def _task_of(self, number: int, row: Mapping[str, Any], task: str | None) -> str:

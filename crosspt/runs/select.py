@@ -45,7 +45,7 @@ def make_score(
     for name, part in rows.items():
         how: dict[str, Any] = {"prefix": run.data.prefix, "max_length": run.data.max_length, "causal": causal}
         inputs = encode_inputs(part.task, part.dev, tokenizer, **how)
-        references = [part.task.target_text(row, part.words) for row in part.dev]
+        references = [part.task.reference_text(row, part.words) for row in part.dev]
         questions[name] = Questions(part.task, part.words, inputs, references)
     return partial(_score, questions, selecting_decode(run.decode), tokenizer, compute)
 

@@ -26,6 +26,7 @@ from crosspt.models.family import find_family, width
 from crosspt.models.loading import load_model, pick_device
 from crosspt.runs.evaluate import evaluate_prompts, score_prompts
 from crosspt.runs.folder import check_run, open_folder
+from crosspt.runs.free_text import check_free_text, check_room
 from crosspt.runs.select import make_score, selecting_decode
 from crosspt.runs.tasks import run_tasks
 from crosspt.storage import load_source_prompts
@@ -71,9 +72,10 @@ class Preparation:
             warnings.simplefilter("ignore")  # of rows that are cut: all rows are counted when they are encoded
             for task_rows in self.rows.values():
                 task, parts = task_rows.task, (task_rows.train, task_rows.dev, task_rows.test)
+                some = [row for part in parts for row in _row_of_each_label(task, part)]
                 encode_rows(
                     task,
-                    [row for part in parts for row in _row_of_each_label(task, part)],
+                    list(task_rows.train) if task.free_text else some,
                     self.tokenizer,
                     task_id=0,
                     words=task_rows.words,
@@ -122,7 +124,7 @@ class Preparation:
 
 
 def _row_of_each_label(task: Task, rows: datasets.Dataset) -> datasets.Dataset:
-    labels = list(rows[task.label_column]) if len(rows) else []
+    labels = list(rows[task.label_column]) if len(rows) and not task.free_text else []
     return rows.select(sorted({label: number for number, label in enumerate(labels)}.values()))
 
 
@@ -134,6 +136,8 @@ def prepare(run: RunConfig) -> Preparation:
     stage1 = source_jobs(run, given)
     trained = {task for job in stage1 for task in job.config.tasks}
     tasks = run_tasks(run)
+    check_free_text(tasks.values(), run.decode)
+    check_room(tasks.values(), run.data, run.prompts.prompt_length, base_model)
     targets = {position: task for position, task in tasks.items() if task.name in run.prompts.tasks}
     sources = {position: task for position, task in tasks.items() if position not in targets and task.name in trained}
     dev = run.training.select == "best"

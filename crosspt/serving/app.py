@@ -38,7 +38,11 @@ class Rows(BaseModel):
         description="the text columns of the task in each; a number is its text, and columns that the task does not "
         "have are not looked at",
     )
-    decode: Decode = Field("rank", description="the likeliest of the task's answers, or what is generated greedily")
+    decode: Decode | None = Field(
+        None,
+        description="the likeliest of the task's answers, or what is generated greedily; by default ranked, and of "
+        "tasks of free text generated",
+    )
 
 
 class Answer(BaseModel):
@@ -163,7 +167,11 @@ class Server:
             tasks = {name: self.roster.find(name) for name in dict.fromkeys(names)}
         except KeyError as error:
             raise HTTPException(404, error.args[0]) from None
-        rows = [Row(tasks[name], row, asked.decode) for name, row in zip(names, asked.rows, strict=True)]
+        try:
+            decodings = {name: task.decoding(asked.decode) for name, task in tasks.items()}
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
+        rows = [Row(tasks[name], row, decodings[name]) for name, row in zip(names, asked.rows, strict=True)]
         for number, row in enumerate(rows, start=1):
             self._check(number, row)
         return names, rows

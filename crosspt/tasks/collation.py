@@ -3,43 +3,16 @@
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from crosspt.tasks.answers import encode_answers, encode_free_text, input_frame, tokenize
 from crosspt.tasks.task import Task
 
 IGNORED_LABEL = -100
 """The label that the cross entropy of a language model leaves out."""
-
-
-class Frame(NamedTuple):
-    """The tokens that a model is used to before and behind a text."""
-
-    begin: list[int]
-    end: list[int]
-
-    def around(self, ids: list[int]) -> list[int]:
-        """Returns the tokens with these around them."""
-        return [*self.begin, *ids, *self.end]
-
-    @property
-    def length(self) -> int:
-        """Number of tokens."""
-        return len(self.begin) + len(self.end)
-
-
-class Answer(NamedTuple):
-    """An answer as a model gives it.
-
-    Attributes:
-        ids: its tokens, end-of-sequence token included.
-        text: what they are read as, which need not be what was written: a tokenizer may normalise or lower its case.
-    """
-
-    ids: list[int]
-    text: str
 
 
 def encode_inputs(
@@ -99,9 +72,9 @@ def fit_inputs(
     frame = input_frame(tokenizer, causal=causal)
     room = max_length - frame.length
     _check_room(task, tokenizer, " ".join(heading for heading, _ in parts[0]), len(task.fields), room, max_length)
-    encoded = _tokenize(tokenizer, [_beginnings(part)[-1] for part in parts])
+    encoded = tokenize(tokenizer, [_beginnings(part)[-1] for part in parts])
     long = [row for row, ids in enumerate(encoded) if len(ids) > room]
-    beginnings = _tokenize(tokenizer, [text for row in long for text in _beginnings(parts[row])[:-1]])
+    beginnings = tokenize(tokenizer, [text for row in long for text in _beginnings(parts[row])[:-1]])
     each = 2 * len(task.fields) - 1
     for position, row in enumerate(long):
         known = beginnings[position * each : (position + 1) * each]
@@ -117,63 +90,7 @@ def fit_inputs(
 def encode_texts(texts: Sequence[str], tokenizer: Any, *, max_length: int, causal: bool = False) -> list[list[int]]:
     """Returns the token ids of formatted texts in their frame; what is longer than max_length is cut at its end."""
     frame = input_frame(tokenizer, causal=causal)
-    return [frame.around(ids[: max_length - frame.length]) for ids in _tokenize(tokenizer, list(texts))]
-
-
-def input_frame(tokenizer: Any, *, causal: bool) -> Frame:
-    """Returns what goes around an input: the tokenizer's own template where that ends a text.
-
-    Where it does not, the end token follows the text or, where the answer is to continue it, a line break.
-
-    Raises:
-        ValueError: when the tokenizer has no end-of-sequence token.
-    """
-    end = _end_token(tokenizer)
-    begin, template_end = _template(tokenizer)
-    if causal:
-        return Frame(begin, _tokenize(tokenizer, ["\n"])[0])
-    return Frame(begin, template_end or [end])
-
-
-def encode_answers(answers: Sequence[str], tokenizer: Any, task: str | None = None) -> dict[str, Answer]:
-    """Returns the tokens of answers, and what they are read as.
-
-    Args:
-        answers: distinct texts.
-        tokenizer: a transformers tokenizer.
-        task: name of the task, for messages.
-
-    Raises:
-        ValueError: when the tokenizer lacks tokens for an answer, leaves nothing of it, takes a part of it for a
-            special token, or does not tell it from another.
-    """
-    end = _end_token(tokenizer)
-    frame = Frame(*_template(tokenizer))
-    if not frame.end:
-        frame = Frame([], [end])
-    special = set(tokenizer.all_special_ids)
-    of_task = "" if task is None else f" of task {task!r}"
-    encoded: dict[str, Answer] = {}
-    seen: dict[str, str] = {}
-    for answer, ids in zip(answers, _tokenize(tokenizer, list(answers)), strict=True):
-        text = tokenizer.decode(ids, skip_special_tokens=True).strip()
-        if tokenizer.unk_token_id in ids:
-            raise ValueError(
-                f"encode_answers: the tokenizer has no tokens for the target {answer!r}{of_task}, "
-                f"got {tokenizer.convert_ids_to_tokens(ids)}"
-            )
-        if not text or special & set(ids):
-            raise ValueError(
-                f"encode_answers: the tokenizer makes {text!r} of the target {answer!r}{of_task}, out of "
-                f"{tokenizer.convert_ids_to_tokens(ids)}, so that no answer could be right; choose another word"
-            )
-        other = seen.setdefault(text, answer)
-        if other != answer:
-            raise ValueError(
-                f"encode_answers: the targets {other!r} and {answer!r}{of_task} have the same tokens, those of {text!r}"
-            )
-        encoded[answer] = Answer(frame.around(ids), text)
-    return encoded
+    return [frame.around(ids[: max_length - frame.length]) for ids in tokenize(tokenizer, list(texts))]
 
 
 def encode_rows(
@@ -198,26 +115,30 @@ def encode_rows(
         words: the word of each class, from `Task.label_words`.
         prefix: whether the task's prefix comes first in the input.
         max_length: most tokens of an input, see `encode_inputs`.
-        max_target_length: most tokens of a target; a longer one is an error, since cut words can be told apart no more.
+        max_target_length: most tokens of a label or score; a longer one is an error, since cut words can be told apart
+            no more. Free text has the task's own limit, see `encode_free_text`.
         causal: whether the answer continues the text.
 
     Raises:
-        ValueError: as `encode_inputs`; as `encode_answers`, for every word; when a label is not the task's or a target
-            is too long.
+        ValueError: as `encode_inputs`; as `encode_answers`, for every word, or `encode_free_text`; when a label is not
+            the task's or too long.
     """
     rows = list(rows)
     inputs = encode_inputs(task, rows, tokenizer, prefix=prefix, max_length=max_length, causal=causal)
     targets = [task.target_text(row, words) for row in rows]
-    answers = encode_answers(list(dict.fromkeys([*words, *targets])), tokenizer, task.name)
-    for text, (ids, _) in answers.items():
-        if len(ids) > max_target_length:
-            raise ValueError(
-                f"encode_rows: the target {text!r} of task {task.name!r} has {len(ids)} tokens, "
-                f"max_target_length is {max_target_length}"
-            )
+    if task.free_text:
+        labels = encode_free_text(task, targets, tokenizer)
+    else:
+        answers = encode_answers(list(dict.fromkeys([*words, *targets])), tokenizer, task.name)
+        for text, (ids, _) in answers.items():
+            if len(ids) > max_target_length:
+                raise ValueError(
+                    f"encode_rows: the target {text!r} of task {task.name!r} has {len(ids)} tokens, "
+                    f"max_target_length is {max_target_length}"
+                )
+        labels = [answers[target].ids for target in targets]
     return [
-        {"input_ids": ids, "labels": answers[target].ids, "task_ids": task_id}
-        for ids, target in zip(inputs, targets, strict=True)
+        {"input_ids": ids, "labels": target, "task_ids": task_id} for ids, target in zip(inputs, labels, strict=True)
     ]
 
 
@@ -271,25 +192,6 @@ class PromptCollator:
         return torch.nn.functional.pad(padded, (0, -padded.shape[1] % self.pad_to_multiple_of), value=value)
 
 
-def _tokenize(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    return tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
-
-
-def _template(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Returns the special tokens that the tokenizer puts before and behind a text."""
-    bare, whole = _tokenize(tokenizer, ["a"])[0], tokenizer(["a"], return_attention_mask=False)["input_ids"][0]
-    place = next(start for start in range(len(whole) + 1) if whole[start : start + len(bare)] == bare)
-    return whole[:place], whole[place + len(bare) :]
-
-
-def _end_token(tokenizer: Any) -> int:
-    if tokenizer.eos_token_id is None:
-        raise ValueError("encode_inputs: the tokenizer must have an end-of-sequence token, got None")
-    return tokenizer.eos_token_id
-
-
 def _beginnings(parts: Sequence[tuple[str, str]]) -> list[str]:
     """Returns the input up to the end of each heading and each text; the last is the whole."""
     texts = [""]
@@ -299,7 +201,7 @@ def _beginnings(parts: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _check_room(task: Task, tokenizer: Any, headings: str, texts: int, room: int, max_length: int) -> None:
-    needed = len(_tokenize(tokenizer, [headings])[0]) + texts
+    needed = len(tokenize(tokenizer, [headings])[0]) + texts
     if room < needed:
         raise ValueError(
             f"encode_inputs: task {task.name!r} needs max_length {needed + max_length - room} or more "

@@ -16,7 +16,9 @@ from crosspt.tasks.values import is_missing
 
 
 def load_split(task: Task, split: str, data_dir: str | Path | None = None) -> datasets.Dataset:
-    """Loads a split: the task's text columns, and its label column in one type (a label value, or a float score).
+    """Loads a split: the task's text columns, and its label column in one type.
+
+    That is a label value, a float score, or a list of texts.
 
     A task with data files of its own is read from those; any other from its folder in the data directory where one is
     given, see `find_split` and `read_columns`. Where none is, it is generated or on the hub. In every format a number
@@ -24,7 +26,8 @@ def load_split(task: Task, split: str, data_dir: str | Path | None = None) -> da
 
     Raises:
         ValueError: when there is no such split or two files claim to be it, it is empty, lacks a column, a text column
-            holds anything but text and numbers or is empty in every row, or a label is unknown or hidden.
+            holds anything but text and numbers or is empty in every row, a label is unknown or hidden, or free text is
+            none or empty.
         RuntimeError: when the hub cannot be read.
     """
     if split not in SPLITS:
@@ -117,7 +120,7 @@ def load_train_and_dev(
         dev = [free[place] for place in share_indices([targets[row] for row in free], count, data_seed)]
         held = {texts[row] for row in dev}
         trained = [row for row, text in enumerate(texts) if text not in held]
-        if not trained or (not task.regression and {targets[row] for row in trained} != set(targets)):
+        if not trained or (task.labels and {targets[row] for row in trained} != set(targets)):
             raise ValueError(
                 f"task {task.name!r}: its {count} development rows leave {len(trained)} of {len(texts)} rows to train "
                 "on, which lack a class; lower dev_rows"
@@ -157,7 +160,7 @@ def load_test(
     if len(test) > rows:
         drawn = np.random.Generator(np.random.PCG64(data_seed)).permutation(len(test))[:rows]
         test = test.select(sorted(drawn.tolist()))
-    labels = set(test[task.label_column])
+    labels = set() if task.free_text else set(test[task.label_column])
     if len(test) > 1 and len(labels) == 1:
         warnings.warn(
             f"task {task.name!r}: all {len(test)} rows to report on are labelled {labels.pop()!r}, which leaves "
@@ -173,7 +176,9 @@ def row_texts(task: Task, rows: datasets.Dataset) -> list[tuple[str, ...]]:
 
 
 def _check_classes(task: Task, rows: datasets.Dataset, what: str) -> None:
-    """Raises ValueError where several rows are of one class."""
+    """Raises ValueError where several rows are of one class; free text has none."""
+    if task.free_text:
+        return
     labels = rows[task.label_column][:]
     if len(labels) > 1 and len(set(labels)) == 1:
         raise ValueError(
@@ -201,12 +206,14 @@ def _load_public_test(task: Task, data_dir: str | Path | None) -> datasets.Datas
 
 
 def _has_hidden_labels(task: Task, parts: list[Part]) -> bool:
-    return any(task.is_hidden(label) for part in parts for label in part.labels or ())
+    """Tells whether labels are withheld; of free text all must be, as a single one may just be missing."""
+    hidden = [task.is_hidden(label) for part in parts for label in part.labels or ()]
+    return bool(hidden) and all(hidden) if task.free_text else any(hidden)
 
 
 def _join(task: Task, parts: list[Part]) -> datasets.Dataset:
     """Returns the rows of all parts with every label checked and in the task's own type."""
-    values: list[int | str | float] = []
+    values: list[int | str | float | list[str]] = []
     for part in parts:
         if part.labels is None:
             raise missing_column(task, part, task.label_column)

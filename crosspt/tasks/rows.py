@@ -24,7 +24,7 @@ class TaskRows:
 
     Attributes:
         task: the task.
-        words: the word of each class; empty for regression.
+        words: the word of each class; empty for regression and free text.
         train: rows to train on; empty where the run only reports.
         test: rows to report on; empty where the run only trains.
         dev: rows to select prompts on; empty where the run does not select.

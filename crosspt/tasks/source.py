@@ -10,7 +10,7 @@ import datasets
 from crosspt.tasks.files import MissingRowsError, read_columns
 from crosspt.tasks.splits import describe_search, find_split, list_folder
 from crosspt.tasks.task import Task
-from crosspt.tasks.values import as_text, one_line, show
+from crosspt.tasks.values import as_text, is_unicode, one_line, show
 
 
 @dataclass
@@ -110,17 +110,12 @@ def take_columns(task: Task, name: str, columns: Mapping[str, list[Any]], *, fir
         texts = []
         for row, value in enumerate(columns[field], start=first):
             text = as_text(value)
-            if text is None or not _is_unicode(text):
+            if text is None or not is_unicode(text):
                 problem = f"column {field!r} of task {task.name!r} must hold text, got {show(value)}"
                 raise ValueError(f"{name}: row {row}: {problem}")
             texts.append(text)
         part.texts[field] = texts
     return part
-
-
-def _is_unicode(text: str) -> bool:
-    """Tells whether a text has no lone surrogates, which JSON can spell and nothing else can hold."""
-    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _load_hub(task: Task, split: str) -> dict[str, list[Any]]:

@@ -1,5 +1,6 @@
 """What a task is: which columns it reads, which words it answers with, where its rows come from."""
 
+import json
 import math
 import re
 from bisect import bisect_right
@@ -9,12 +10,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from crosspt.tasks.values import as_number, as_text, is_missing, show
+from crosspt.tasks.values import as_number, as_text, as_texts, is_missing, show
 
 LABEL_SETS = ("natural", "synthetic", "numeric")
 SPLITS = ("train", "validation", "test")
 CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
 SCORE_METRICS = ("pearson", "spearman")
+TEXT_METRICS = ("exact_match", "token_f1", "rouge1", "rouge2", "rougeL")
 SCORE_RANGE = (0.0, 5.0)
 """The similarity scores of STS-B, which a model answers in fifths."""
 MOST_STEPS = 100  # of a scale of scores, each of which is an answer
@@ -38,19 +40,23 @@ def task_letter(index: int) -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """A text task: classification over a few label words, or a score.
+    """A text task: classification over a few label words, a score, or free text.
 
     Attributes:
         name: lower-case identifier.
         fields: text columns, in the order in which the input names them.
-        labels: natural label words; the index is the class id. Empty for regression.
-        label_column: column that holds the label.
+        labels: natural label words; the index is the class id. Empty for regression and free text.
+        label_column: column that holds the label, the score or the free text.
         label_values: values the label column holds, in the order of `labels`; 0, 1, ... by default.
         bin_edges: for classes cut out of a score: the inner edges of the bins, one fewer than `labels`; a score on an
             edge belongs to the upper bin. `label_values` is then empty.
         metrics: names of the task's metrics; the first is primary. Correlations need a score or numeric labels.
         regression: whether the label is a score that is answered as text, rounded to the nearest step of its scale.
         scale: the least score, the largest, and the step between two that can be answered.
+        free_text: whether the label column holds text that the model is to write, or a list of texts of which each is
+            right and the first is trained on.
+        max_target_length: most tokens of free text, the end token included: a longer target loses its end, and a
+            generated answer ends there.
         prefix: text before the input where it carries one, such as an instruction; the task's name by default.
         hub: dataset on the Hugging Face hub.
         hub_config: configuration of that dataset.
@@ -74,6 +80,8 @@ class Task:
     metrics: tuple[str, ...] = ("accuracy",)
     regression: bool = False
     scale: tuple[float, float, float] = (*SCORE_RANGE, 0.2)
+    free_text: bool = False
+    max_target_length: int = 64
     prefix: str = ""
     hub: str | None = None
     hub_config: str | None = None
@@ -88,7 +96,7 @@ class Task:
             value = getattr(self, attribute)
             if not isinstance(value, tuple):
                 raise TypeError(f"task {self.name!r}: {attribute} must be a tuple, got {value!r}")
-        if not self.label_values and not self.regression and not self.bin_edges:
+        if not self.label_values and not self.bin_edges:
             object.__setattr__(self, "label_values", tuple(range(len(self.labels))))
         object.__setattr__(self, "prefix", " ".join(self.prefix.split()) or self.name)
         if not self.data_folders:
@@ -98,13 +106,14 @@ class Task:
         if not self.fields or not _distinct_text(self.fields):
             raise self._error("fields must be one or more distinct column names", self.fields)
         if not self.label_column or self.label_column in self.fields:
-            raise self._error("label_column must be a column outside fields", self.label_column)
+            key = "target_column" if self.free_text else "label_column"
+            raise self._error(f"{key} must be a column outside fields", self.label_column)
         for attribute in ("hub_splits", "data_files"):
             splits = getattr(self, attribute)
             if not set(splits) <= set(SPLITS):
                 raise self._error(f"{attribute} must have keys out of {', '.join(SPLITS)}", sorted(splits))
         self._check_labels()
-        known: tuple[str, ...] = SCORE_METRICS if self.regression else CLASS_METRICS
+        known: tuple[str, ...] = TEXT_METRICS if self.free_text else SCORE_METRICS if self.regression else CLASS_METRICS
         if self.labels and all(label.replace(".", "", 1).isdigit() for label in self.labels):
             known = (*CLASS_METRICS, *SCORE_METRICS)
         if not self.metrics or len(set(self.metrics)) < len(self.metrics) or not set(self.metrics) <= set(known):
@@ -113,6 +122,12 @@ class Task:
             raise self._error("f1 needs exactly two labels", self.labels)
 
     def _check_labels(self) -> None:
+        if self.free_text:
+            if self.labels or self.label_values or self.bin_edges or self.regression:
+                raise self._error("a task of free text has no labels, label_values, bin_edges or scores", self.labels)
+            if self.max_target_length < 1:
+                raise self._error("max_target_length must be at least 1", self.max_target_length)
+            return
         if self.regression:
             if self.labels or self.label_values or self.bin_edges:
                 raise self._error("a regression task has no labels, label_values or bin_edges", self.labels)
@@ -204,13 +219,16 @@ class Task:
         return " ".join(piece for part in self.input_parts(row, prefix) for piece in part if piece)
 
     def target(self, value: Any) -> int | float:
-        """Returns the class id of a value of the label column, or the score for regression.
+        """Returns the class id of a value of the label column, the score for regression, or 0 for free text.
 
         A number is understood however its file writes it: 1, 1.0, "1" and "1.0" are one label.
 
         Raises:
             ValueError: when the value is no label of the task.
         """
+        if self.free_text:
+            self.references(value)
+            return 0
         if self.regression:
             return self._score(value)
         if self.bin_edges:
@@ -220,29 +238,48 @@ class Task:
             raise self._error(f"a label must be one of {', '.join(map(repr, self.label_values))}", value)
         return index
 
-    def label_value(self, value: Any) -> int | str | float:
-        """Returns a value of the label column in the task's own type: one of its label values, or a score.
+    def references(self, value: Any) -> tuple[str, ...]:
+        """Returns the texts that a value of the label column holds, for free text.
+
+        Raises:
+            ValueError: when it is neither a text nor a list of one or more, or one of them is blank.
+        """
+        texts = as_texts(value)
+        if texts is None:
+            raise self._error(
+                f"column {self.label_column!r} must hold a text, or a list of one or more, none of them empty", value
+            )
+        return texts
+
+    def label_value(self, value: Any) -> int | str | float | list[str]:
+        """Returns a value of the label column in the task's own type: a label value, a score, or texts of free text.
 
         Raises:
             ValueError: when the value is no label of the task.
         """
+        if self.free_text:
+            return list(self.references(value))
         target = self.target(value)
         return self.label_values[int(target)] if self.label_values else self._score(value)
 
     def is_hidden(self, value: Any) -> bool:
-        """Tells whether a label is withheld: -1, as the hub marks it, or missing."""
+        """Tells whether a label is withheld: -1, as the hub marks it, or missing; of free text only what is missing."""
+        if self.free_text:
+            return is_missing(value) or value == []
         return (is_missing(value) or as_number(value) == -1) and self._find_label(value) is None
 
     def target_text(self, row: Mapping[str, Any], words: Sequence[str]) -> str:
-        """Returns the text the model should answer: the class's word, or the score at the nearest step ("3.8").
+        """Returns the text the model should answer: the class's word, the score at the nearest step ("3.8"), free text.
 
         Args:
             row: a row with the label column.
-            words: one word a class, from `label_words`; not read for regression.
+            words: one word a class, from `label_words`; read for classes alone.
 
         Raises:
             ValueError: when the label column is missing, its value is no label, or the words do not fit the classes.
         """
+        if self.free_text:
+            return self.references(self._value(row, self.label_column))[0]
         target = self.target(self._value(row, self.label_column))
         if self.regression:
             low, _, step = self.scale
@@ -250,6 +287,12 @@ class Task:
         if len(words) != len(self.labels):
             raise self._error(f"words must be {len(self.labels)}, one for each class", tuple(words))
         return words[int(target)]
+
+    def reference_text(self, row: Mapping[str, Any], words: Sequence[str]) -> str:
+        """Returns what answers are compared with: `target_text`, or of free text all references as a JSON list."""
+        if self.free_text:
+            return json.dumps(self.references(self._value(row, self.label_column)), ensure_ascii=False)
+        return self.target_text(row, words)
 
     def _value(self, row: Mapping[str, Any], column: str) -> Any:
         if column not in row:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from crosspt.config.files import parse_yaml, write_atomically
-from crosspt.tasks.task import SCORE_METRICS, SPLITS, Task
+from crosspt.tasks.task import SCORE_METRICS, SPLITS, TEXT_METRICS, Task
 from crosspt.tasks.values import one_line
 
 _REQUIRED = ("name", "fields")
@@ -15,6 +15,8 @@ _KEYS = (
     *_REQUIRED,
     "labels",
     "scale",
+    "target_column",
+    "max_target_length",
     "label_column",
     "label_values",
     "metrics",
@@ -24,6 +26,8 @@ _KEYS = (
     "hub_config",
     "hub_splits",
 )
+_METRICS = {"labels": None, "scale": SCORE_METRICS, "target_column": TEXT_METRICS[:2]}
+"""By what a task's answers are, the metrics where none are named: those of `Task`, or these."""
 _QUOTES = " (YAML reads a bare yes, no or number as a value: put it in quotes)"
 
 
@@ -36,9 +40,10 @@ def load_task_file(path: str | Path) -> Task:
     """Reads a task from a YAML file.
 
     Its keys are attributes of `Task`: name, fields (the text columns), labels (the words, in the order of the classes)
-    or, of a task of scores, scale (the least, the largest, a step), optionally label_column, label_values, metrics and
-    prefix, and either data_files (a file for train and for validation or test, relative to the YAML file) or hub with
-    optional hub_config and hub_splits.
+    or, of a task of scores, scale (the least, the largest, a step), or, of free text, target_column (the column that
+    holds it) and max_target_length, optionally label_column, label_values, metrics and prefix, and either data_files (a
+    file for train and for validation or test, relative to the YAML file) or hub with optional hub_config and
+    hub_splits.
 
     Raises:
         ValueError: when the file cannot be read, a key is unknown or missing, or a value does not fit.
@@ -53,18 +58,20 @@ def load_task_file(path: str | Path) -> Task:
     for key in _REQUIRED:
         if key not in content:
             raise ValueError(f"{path}: missing key {key!r}")
-    if ("labels" in content) == ("scale" in content):
-        found = "both" if "scale" in content else "none"
-        raise ValueError(f"{path}: a task needs either labels or the scale of its scores, got {found}")
+    usual = _METRICS[_kind(path, content)]
     if ("data_files" in content) == ("hub" in content):
         raise ValueError(f"{path}: a task needs either data_files or hub, got {'both' if 'hub' in content else 'none'}")
     if "hub" not in content and ("hub_config" in content or "hub_splits" in content):
         raise ValueError(f"{path}: hub_config and hub_splits need hub")
 
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {} if usual is None else {"metrics": usual}
     for key, value in content.items():
         if key in ("name", "label_column", "prefix", "hub", "hub_config"):
             settings[key] = _text(path, key, value)
+        elif key == "target_column":
+            settings |= {"free_text": True, "label_column": _text(path, key, value)}
+        elif key == "max_target_length":
+            settings[key] = _whole(path, key, value)
         elif key in ("fields", "labels", "metrics"):
             settings[key] = tuple(_text(path, key, item) for item in _list(path, key, value))
         elif key == "scale":
@@ -73,14 +80,28 @@ def load_task_file(path: str | Path) -> Task:
             settings[key] = tuple(_label_value(path, item) for item in _list(path, key, value))
         else:
             settings[key] = _splits(path, key, value)
-    if "scale" in settings:
-        settings = {"metrics": SCORE_METRICS, **settings}
     if "data_files" in settings:
         settings["data_files"] = _files(path, settings["data_files"])
     try:
         return Task(**settings)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _kind(path: Path, content: dict[Any, Any]) -> str:
+    """Returns the one of the keys in `_METRICS` that the content has."""
+    kinds = [key for key in _METRICS if key in content]
+    if len(kinds) != 1:
+        raise ValueError(
+            f"{path}: a task needs either labels, the scale of its scores or the target_column of its free text, "
+            f"got {' and '.join(kinds) or 'none'}"
+        )
+    text = kinds[0] == "target_column"
+    if text and "label_column" in content:
+        raise ValueError(f"{path}: label_column goes with labels or a scale; target_column names a column itself")
+    if not text and "max_target_length" in content:
+        raise ValueError(f"{path}: max_target_length goes with target_column")
+    return kinds[0]
 
 
 def copy_task_file(path: Path, copy: Path) -> None:
@@ -124,6 +145,12 @@ def _text(path: Path, key: str, value: object) -> str:
 def _number(path: Path, key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{path}: {key} must be numbers, got {value!r}")
+    return value
+
+
+def _whole(path: Path, key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{path}: {key} must be a whole number, got {value!r}")
     return value
 
 

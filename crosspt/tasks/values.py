@@ -24,6 +24,19 @@ def as_text(value: object) -> str | None:
     return str(value) if isinstance(value, int | float | Decimal) else None
 
 
+def as_texts(value: object) -> tuple[str, ...] | None:
+    """Returns the texts that a value is, one or a list of them, stripped; None where there is none or one is blank."""
+    texts = [as_text(item) for item in (value if isinstance(value, list | tuple) else [value])]
+    if not texts or any(text is None or not text.strip() or not is_unicode(text) for text in texts):
+        return None
+    return tuple(text.strip() for text in texts if text is not None)
+
+
+def is_unicode(text: str) -> bool:
+    """Tells whether a text has no lone surrogates, which JSON can spell and nothing else can hold."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def as_number(value: Any) -> float | None:
     """Returns the number that a value is, also as text, or None: 1, 1.0, true, "1", " 1.0 " and "True" are one."""
     if isinstance(value, str):

@@ -78,9 +78,44 @@ def test_settings_from_yaml(workspace: Workspace, tmp_path: Path) -> None:
     assert content["definition"]["settings"] == {"tasks": ["sst2"], "epochs": 3, "data_dir": str(workspace.data)}
 
 
+def test_one_of_ones_own_grows_and_is_reported(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = "title: Mine\naxes: {scheme: [P, SL]}\nsettings: {tasks: [mrpc, rte], shots: 4}\n"
+    own += "statements:\n- {text: SL wins., higher: [SL], lower: [P]}\n"
+    own += "- {text: P on rte., at: {task: rte}, quantity: task, higher: [{scheme: P}], lower: [SL], above: 0.5}\n"
+    (tmp_path / "mine.yaml").write_text(own)
+    few = [*workspace.settings(), "--seeds", 2, "--jobs", 1]
+    outcome = crosspt("experiment", "mine.yaml", *few)
+    assert outcome.status == 0, outcome.stderr
+    assert outcome.stdout == f"4 cells are finished in {Path('runs', 'mine', 'cells')}\n"
+    before = {path: path.stat().st_mtime_ns for path in Path("runs", "mine", "cells").rglob("results.json")}
+    outcome = crosspt("experiment", "mine.yaml", *few, "--scheme", "P,SL,SLP", "--json")
+    assert outcome.status == 0, outcome.stderr
+    assert [cell["scheme"] for cell in outcome.json()["cells"]] == ["P", "SL", "SLP"] * 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    (tmp_path / "mine.yaml").write_text(own.replace("shots: 4", "shots: 4, prefix: true"))
+    line = mistake(crosspt("experiment", "mine.yaml", *few, "--scheme", "P,SL,SLP"))
+    assert "runs/mine holds an experiment with other settings: prefix (there None, here True)" in line
+    reported = crosspt("report", "runs/mine")
+    assert reported.status == 0, reported.stderr
+    page = (tmp_path / "runs" / "mine" / "report.html").read_text()
+    assert "Mine" in page
+    assert "suite own tasks" in page
+    assert "Small numbers are the paper's" not in page
+    assert "SL wins." in page
+    assert "2 statements are tested" in page
+    assert "arXiv" not in page[page.index('<section id="stated">') : page.index('<section id="differences">')]
+    statements = crosspt("report", "runs/mine", "--json").json()["statements"]
+    assert [one["text"] for one in statements] == ["SL wins.", "P on rte."]
+    assert all(one["comparisons"] for one in statements)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["none.yaml"], "none.yaml cannot be read: No such file or directory"),
         ([], "name an experiment; --list shows them"),
         (["figure-33"], "unknown experiment 'figure-33'; did you mean 'figure-3'?"),
         (["figure-3", "--suite", "group2"], "figure-3 is for the suites embedded, glue, got 'group2'"),

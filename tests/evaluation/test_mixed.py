@@ -9,12 +9,14 @@ from crosspt.config.run import Compute, Decode
 from crosspt.evaluation.mixed import Question, Way, answer_batch, answer_questions
 from crosspt.evaluation.prediction import BareModel, answer_rows, greedy_decoder, ranking_decoder, tokens_to_generate
 from crosspt.methods import find_method
-from crosspt.tasks.collation import encode_answers
+from crosspt.tasks.answers import encode_answers
+from crosspt.tasks.task import Task
 from tests.conftest import make_t5
 from tests.models.causal_models import make_causal
 from tests.workspace import VOCABULARY, make_tokenizer
 
-TASKS = ["mrpc", "rte", "sst2"]
+TASKS = ["mrpc", "rte", "sst2", "free"]
+FREE = Task("free", ("text",), free_text=True, max_target_length=4, metrics=("exact_match",))
 WORDS = [["w1", "w2 w3 w4"], ["A0", "w5 w6", "B1"], ["good", "bad"]]
 INPUTS = [[25 + (row * 7 + token) % 20 for token in range(1 + row * 5 % 8)] + [1] for row in range(9)]
 
@@ -37,7 +39,11 @@ def make_model(kind: Any) -> Any:
 
 
 def make_ways(tokenizer: Any) -> list[Way]:
-    return [Way(task_id, encode_answers(words, tokenizer)) for task_id, words in enumerate(WORDS)]
+    ways = []
+    for task_id, words in enumerate(WORDS):
+        answers = encode_answers(words, tokenizer)
+        ways.append(Way(task_id, answers, tokens_to_generate(Task("some", ("text",), tuple(words)), answers)))
+    return [*ways, Way(len(WORDS), {}, FREE.max_target_length)]
 
 
 @pytest.mark.parametrize("kind", ["full", "isolated", "causal", "bare", "hyperformer", "hyperdecoder"])
@@ -47,13 +53,13 @@ def test_a_mixed_batch_answers_as_each_task_alone(kind: str) -> None:
     questions, expected = [], []
     for row, ids in enumerate(INPUTS):
         for decode in get_args(Decode):
-            task_id = (row + (decode == "rank")) % 3
+            task_id = (row + 1) % 3 if decode == "rank" else row % 4
             way = ways[task_id]
             questions.append(Question(ids, way, decode))
             decoder = (
                 ranking_decoder(model, tokenizer, WORDS[task_id])
                 if decode == "rank"
-                else greedy_decoder(model, tokenizer, tokens_to_generate(way.answers), way.answers)
+                else greedy_decoder(model, tokenizer, way.most_tokens, way.answers)
             )
             (answers,) = answer_rows(model, tokenizer, [ids], [decoder], Compute(progress=False), task_id=task_id)
             expected.append((answers.texts[0], answers.log_probabilities))
@@ -84,4 +90,4 @@ def test_a_generated_answer_has_its_own_tasks_tokens_at_most() -> None:
     tokenizer, model = make_tokenizer(), make_model("bare")
     model.base_model.generation_config.eos_token_id = None
     replies = answer_batch(model, tokenizer, [Question([25, 1], way, "generate") for way in make_ways(tokenizer)])
-    assert [len(reply.text.split()) for reply in replies] == [5, 4, 3]
+    assert [len(reply.text.split()) for reply in replies] == [5, 4, 3, 4]

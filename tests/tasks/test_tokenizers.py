@@ -10,7 +10,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from crosspt.evaluation.metrics import compute_metrics
-from crosspt.tasks.collation import encode_answers, encode_inputs, encode_rows
+from crosspt.tasks.answers import encode_answers
+from crosspt.tasks.collation import encode_inputs, encode_rows
 from crosspt.tasks.task import Task
 
 PAIR = Task(name="pair", fields=("left", "right"), labels=("no", "yes"))

@@ -111,7 +111,7 @@ def make_grid(
     if suite not in definition.suites:
         raise ValueError(f"{definition.name} is for the suites {', '.join(definition.suites)}, got {suite!r}")
     part = definition.suites[suite]
-    settings = {"tasks": list(SUITES[suite]), **definition.settings, **part.settings}
+    settings = {"tasks": list(SUITES.get(suite, ())), **definition.settings, **part.settings}
     axes = dict(definition.axes)
     for name, values in (overrides or {}).items():
         settings.pop(name, None)

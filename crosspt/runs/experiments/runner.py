@@ -10,14 +10,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from crosspt.config.files import SCHEMA, NotJSONError, check_writable, is_free, read_json, write_json
-from crosspt.config.layout import EXPERIMENT_NAME, LOCK_NAME, RESULTS_NAME
+from crosspt.config.layout import EXPERIMENT_NAME, LOCK_NAME, RESULTS_NAME, RUN_NAME
 from crosspt.config.run import ReportTo
 from crosspt.config.values import check_types
 from crosspt.evaluation.results import read_results
 from crosspt.runs.experiments.cluster import Cluster
+from crosspt.runs.experiments.definition import VARIANT
 from crosspt.runs.experiments.grid import Cell, Grid, cell_folder, most_rows, source_folder
 from crosspt.runs.experiments.pool import Pool, visible_gpus
 from crosspt.runs.experiments.worker import Work
+from crosspt.runs.folder import check_run
 from crosspt.runs.lock import lock_folder
 from crosspt.runs.train import prepare
 from crosspt.training.reporting import check_reporting
@@ -79,9 +81,9 @@ def run_grid(
         console = Console(stderr=True)
         with lock_folder(folder, f"the experiment in {folder} is being started", wait=True):
             check_folder(grid, folder)  # another process may have been faster
-            path = folder / EXPERIMENT_NAME
-            if not path.is_file() or read_json(path)["seeds"] != grid.seeds:
-                write_json(folder / EXPERIMENT_NAME, grid.to_dict())
+            path, content = folder / EXPERIMENT_NAME, grid.to_dict()
+            if not path.is_file() or _identity(read_json(path), path) != _identity(content, path):
+                write_json(path, content)
             waiting = _plan(grid, cells, folder, console)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console, disable=not (progress and console.is_terminal)) as bar:
@@ -93,21 +95,49 @@ def run_grid(
 
 
 def check_folder(grid: Grid, folder: Path) -> None:
-    """Raise ValueError unless a folder is new or empty, or holds this grid, maybe with fewer seeds. Writes nothing."""
+    """Raise ValueError unless a folder is new or empty, or holds a part of this grid; see below. Writes nothing.
+
+    What it holds may have fewer seeds, and fewer values of an axis, which come first in this grid: then stage-1 prompts
+    are those of the same cells as before.
+    """
     path = folder / EXPERIMENT_NAME
     if path.is_file():
-        saved, wanted = _identity(read_json(path), path), _identity(grid.to_dict(), path)
+        content = read_json(path)
+        saved, wanted = _identity(content, path), _identity(grid.to_dict(), path)
         if set(saved["seeds"]) <= set(grid.seeds):
             saved["seeds"] = grid.seeds
+        elsewhere = []
+        for axis, known in content["definition"]["axes"].items():
+            here = grid.definition.axes.get(axis, [])
+            if here[: len(known)] == known and axis != VARIANT:
+                saved[axis] = wanted[axis]
+            elif axis != VARIANT and all(value in here for value in known):
+                elsewhere.append(axis)
         different = [
             f"{name} (there {saved.get(name)!r}, here {wanted.get(name)!r})"
             for name in {**wanted, **saved}
             if saved.get(name) != wanted.get(name)
         ]
         if different:
-            raise ValueError(f"{folder} holds an experiment with other settings: {', '.join(different)}")
+            hint = f"; name further values of {', '.join(elsewhere)} behind those that are there" if elsewhere else ""
+            raise ValueError(f"{folder} holds an experiment with other settings: {', '.join(different)}{hint}")
+        if content["cells"] != grid.to_dict()["cells"]:
+            _check_cells(grid, folder, content)
     elif not is_free(folder, EXPERIMENT_NAME, LOCK_NAME):
         raise ValueError(f"{folder} must be a new or empty folder, or one that holds this experiment")
+
+
+def _check_cells(grid: Grid, folder: Path, content: Mapping[str, Any]) -> None:
+    """Raise ValueError unless every run that is there is one of the grid: nothing of it would be done again."""
+    names = {cell.name for cell in grid.cells}
+    others = [str(cell.get("cell")) for cell in content["cells"] if cell.get("cell") not in names]
+    if others:
+        raise ValueError(f"{folder} holds cells that are none of this experiment: {', '.join(others)}")
+    runs = {cell_folder(folder, cell.name): cell.run for cell in grid.cells}
+    runs |= {source_folder(folder, name): run for name, run in grid.source_runs.items()}
+    for place, run in runs.items():
+        if (place / RUN_NAME).is_file():
+            check_run(run, place, resume=True)
 
 
 def _plan(grid: Grid, cells: Sequence[Cell], folder: Path, console: Console) -> list[Work]:
@@ -146,9 +176,11 @@ def _is_finished(results: Path, console: Console) -> bool:
 def _identity(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """What decides a grid's cells, by name, from ``experiment.json``; the values of an axis are a list."""
     parts = {"experiment": str, "suite": str, "model": str, "seeds": list[int]}
-    check_types(path, content, {**parts, "definition": dict})
+    check_types(path, content, {**parts, "definition": dict, "cells": list[dict]})
     definition = content["definition"]
-    check_types(f"{path}: definition", definition, {"settings": dict, "axes": dict, "suites": dict[str, dict]})
+    check_types(
+        f"{path}: definition", definition, {"settings": dict, "axes": dict[str, list], "suites": dict[str, dict]}
+    )
     return {
         **{name: content[name] for name in parts},
         **definition["settings"],

@@ -1,11 +1,12 @@
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from crosspt.config.run import EMBEDDED
 from crosspt.methods.method import source_jobs, target_jobs
-from crosspt.runs.experiments.definition import find_definition, load_definitions, read_definition
+from crosspt.runs.experiments.definition import OWN, find_definition, load_definitions, read_definition
 from crosspt.runs.experiments.grid import make_grid
 from crosspt.tasks.registry import SUITES
 
@@ -129,3 +130,101 @@ GOOD = "title: t\nsource: s\naxes: {scheme: [SL]}\n"
 def test_mistakes(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         read_definition("x", text)
+
+
+MINE = """
+title: Two tasks of mine
+axes: {scheme: [P, SLP], shots: [4, null]}
+settings: {tasks: [rte, tasks/mood.yaml], data_dir: rows, epochs: 3}
+figures: [{kind: bars}]
+"""
+MOOD = "name: mood\nfields: [text]\nlabels: [bad, good]\ndata_files: {train: train.csv, test: test.csv}\n"
+
+
+def write(folder: Path, text: str = MINE, name: str = "mine.yaml") -> str:
+    (folder / "tasks").mkdir(exist_ok=True)
+    (folder / "tasks" / "mood.yaml").write_text(MOOD)
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_one_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    definition = find_definition(write(tmp_path))
+    assert (definition.name, definition.title, definition.source) == ("mine", "Two tasks of mine", "")
+    assert list(definition.suites) == [OWN]
+    monkeypatch.chdir("/")  # what it names lies beside it
+    grid = make_grid(definition, suite=OWN, model="t5-base", seeds=[0])
+    assert [cell.name for cell in grid.cells] == [
+        "P-shots4-seed0",
+        "P-shots_all-seed0",
+        "SLP-shots4-seed0",
+        "SLP-shots_all-seed0",
+    ]
+    for cell in grid.cells:
+        assert cell.run.prompts.tasks == ["rte", "mood"]
+        assert cell.run.task_files == {"mood": str(tmp_path / "tasks" / "mood.yaml")}
+        assert cell.run.data.data_dir == str(tmp_path / "rows")
+    content = grid.to_dict()
+    assert content == json.loads(json.dumps(content))
+    assert (content["experiment"], content["suite"], content["axes"]) == ("mine", OWN, ["scheme", "shots"])
+    with pytest.raises(ValueError, match="mine is for the suites own tasks, got 'glue'"):
+        make_grid(definition, suite="glue", model="t5-base", seeds=[0])
+
+
+def test_one_of_ones_own_on_suites(tmp_path: Path) -> None:
+    text = "title: t\naxes: {scheme: [SL]}\n"
+    assert list(find_definition(write(tmp_path, text)).suites) == list(SUITES)
+    text += "suites: {glue: {variants: {few: {source_tasks: [tasks/mood.yaml]}, more: {source_tasks: [rte]}}}}\n"
+    definition = find_definition(write(tmp_path, text))
+    assert list(definition.suites) == ["glue"]
+    assert definition.suites["glue"].variants["few"] == {"source_tasks": [str(tmp_path / "tasks" / "mood.yaml")]}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        (
+            MINE,
+            "figure-2.yaml",
+            "the name of the file, which is that of the experiment, must be of letters, digits, ., ",
+        ),
+        (MINE, "appendix-a.yaml", "and none of appendix-a, figure-10, "),
+        (MINE, "my grid.yaml", "must be of letters, digits, ., _ and -"),
+        (MINE + "axis: {}", "mine.yaml", "mine.yaml: unknown key 'axis'; did you mean 'axes'?"),
+        (MINE + "source: figure 2", "mine.yaml", "mine.yaml: unknown key 'source'"),
+        (
+            MINE.replace("epochs", "epoch"),
+            "mine.yaml",
+            "mine.yaml: settings: unknown key 'epoch'; did you mean 'epochs'?",
+        ),
+        ("axes: {scheme: [P]}", "mine.yaml", "mine.yaml: the key 'title' is missing"),
+        (MINE + "statements: [{higher: [P], lower: [SLP]}]", "mine.yaml", "statement 1: the key 'text' is missing"),
+        (MINE + "statements: [{text: t, higher: P, lower: [SLP]}]", "mine.yaml", "statement 1: higher must be list["),
+        (MINE + "statements: [{text: t, higher: [P], lower: []}]", "mine.yaml", "lower must name one or more, got []"),
+        (
+            MINE + "statements: [{text: t, higher: [P], lower: [SLP], quantity: means}]",
+            "mine.yaml",
+            "statement 1: quantity must be one of mean, wssp, task, source_weight, got 'means'",
+        ),
+        (
+            MINE + "statements: [{text: t, higher: [{shot: 4}], lower: [SLP]}]",
+            "mine.yaml",
+            "statement 1: unknown key 'shot'; did you mean 'shots'?",
+        ),
+        ("title: t", "mine.yaml", "mine.yaml: the key 'axes' is missing"),
+        ("title: [", "mine.yaml", "mine.yaml: is not YAML: "),
+    ],
+)
+def test_mistakes_in_ones_own(text: str, name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        find_definition(write(tmp_path, text, name))
+    assert str(caught.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none\.yaml cannot be read: No such file or directory"):
+        find_definition(str(tmp_path / "none.yaml"))
+    (tmp_path / "broken.yaml").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"broken\.yaml: not UTF-8 text: "):
+        find_definition(str(tmp_path / "broken.yaml"))

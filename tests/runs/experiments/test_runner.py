@@ -236,6 +236,61 @@ def test_more_seeds_are_added(workspace: Workspace, tmp_path: Path) -> None:
         run(few, tmp_path)
 
 
+def test_more_values_of_an_axis_are_added(workspace: Workspace, unbroken: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "grid"
+    shutil.copytree(unbroken, folder)
+    before = times_of(folder / "cells") | times_of(folder / "stage1")
+    del before[folder / "stage1" / "seed0" / "log.txt"]  # which says that they are there
+    more = tiny_grid(workspace, (*SCHEMES, "SIL"))
+    assert run(more, folder) == {}
+    after = times_of(folder / "cells") | times_of(folder / "stage1")
+    del after[folder / "stage1" / "seed0" / "log.txt"]
+    assert {path: after[path] for path in before} == before, "what is finished is not touched"
+    assert {path.relative_to(folder).parts[:2] for path in after.keys() - before.keys()} == {("cells", "SIL-seed0")}
+    assert json.loads((folder / "experiment.json").read_text()) == more.to_dict()
+    assert [cell.name for cell in read_experiment(folder).finished] == [cell.name for cell in more.cells]
+    assert read_experiment(folder).warnings == []
+    alone = tmp_path / "alone"
+    train(more.cells[-1].run, alone, device="cpu", progress=False)
+    assert outcome_of(folder / "cells" / "SIL-seed0")[0] == outcome_of(alone)[0]
+
+
+@pytest.mark.parametrize(
+    ("schemes", "settings", "message"),
+    [
+        (("SIL", *SCHEMES), {}, "other settings: scheme (there ['SL', 'SILP', 'P', 'PI'], here ['SIL', 'SL', 'SILP', "),
+        (("SIL", *SCHEMES), {}, "; name further values of scheme behind those that are there"),
+        (SCHEMES[:2], {}, "other settings: scheme (there ['SL', 'SILP', 'P', 'PI'], here ['SL', 'SILP'])"),
+        (SCHEMES, {"shots": [4, 2]}, "other settings: shots (there 4, here [4, 2])"),
+        (SCHEMES, {"method": ["crosspt", "mpt"]}, "other settings: method (there None, here ['crosspt', 'mpt'])"),
+    ],
+)
+def test_what_no_grid_grows_into(
+    workspace: Workspace, unbroken: Path, schemes: tuple[str, ...], settings: dict[str, Any], message: str
+) -> None:
+    before = times_of(unbroken)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run(tiny_grid(workspace, schemes, **settings), unbroken)
+    assert times_of(unbroken) == before
+
+
+def test_cells_of_other_names_and_settings_are_not_left_behind(
+    workspace: Workspace, unbroken: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "grid"
+    shutil.copytree(unbroken, folder)
+    content = json.loads((folder / "experiment.json").read_text())
+    content["cells"].append({**content["cells"][0], "cell": "old-seed0"})
+    write_json(folder / "experiment.json", content)
+    with pytest.raises(ValueError, match="holds cells that are none of this experiment: old-seed0"):
+        run(tiny_grid(workspace, SCHEMES), folder)
+    write_json(folder / "experiment.json", {**content, "cells": content["cells"][:-1]})
+    place = folder / "stage1" / "seed0" / "run.json"
+    write_json(place, {**json.loads(place.read_text()), "decode": "rank"})
+    with pytest.raises(ValueError, match=r"stage1/seed0 holds a run with other settings: decode \(there 'rank', here"):
+        run(tiny_grid(workspace, (*SCHEMES, "SIL")), folder)
+
+
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
