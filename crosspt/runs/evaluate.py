@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from crosspt.runs.tasks import find_task, run_tasks
 from crosspt.tasks.files import MissingRowsError
 from crosspt.tasks.rows import TaskRows, load_rows
 from crosspt.tasks.task import Task
+from crosspt.tasks.values import show
 from crosspt.training.processes import join_processes
 
 
@@ -102,8 +104,19 @@ def evaluate_prompts(
                 task_id=task_id,
                 decode=run.decode,
             )
+        _warn_of_invalid(name, answers)
         parts.append(answers)
     return join_predictions(parts)
+
+
+def _warn_of_invalid(name: str, answers: Predictions) -> None:
+    generated = answers.rows[answers.rows["decode"] == "generate"]
+    if len(generated) and not generated["valid"].any():
+        warnings.warn(
+            f"task {name!r}: none of the {len(generated)} generated answers is one that it has, most are "
+            f"{show(generated['answer'].mode()[0])}; train longer or with higher rates, or rank: --decode rank",
+            stacklevel=3,
+        )
 
 
 def score_prompts(checkpoint: Path, run: RunConfig, predictions: Predictions) -> list[dict[str, Any]]:

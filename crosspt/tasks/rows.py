@@ -62,6 +62,7 @@ def load_rows(
             part.train, part.dev = load_train_and_dev(task, config.data_dir, **draw)
         if train and test:
             _warn_of_shared_rows(part)
+            _warn_of_unseen_labels(part)
         rows[task.name] = part
     return rows
 
@@ -74,6 +75,18 @@ def _warn_of_shared_rows(rows: TaskRows) -> None:
             f"task {rows.task.name!r}: {shared} of {len(test)} rows to report on have the texts of training rows",
             stacklevel=3,
         )
+
+
+def _warn_of_unseen_labels(rows: TaskRows) -> None:
+    task, column = rows.task, rows.task.label_column
+    trained, test = set(rows.train[column]) if task.labels else set(), rows.test[column][:]
+    for value in dict.fromkeys(test) if trained else ():
+        if value not in trained:
+            warnings.warn(
+                f"task {task.name!r}: no row to train on is labelled {task.labels[int(task.target(value))]!r}, as "
+                f"{test.count(value)} of {len(test)} rows to report on are",
+                stacklevel=3,
+            )
 
 
 def encode_training_rows(

@@ -1,9 +1,11 @@
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 from crosspt.evaluation.answers import read_predictions
 from crosspt.evaluation.results import score_predictions
@@ -168,3 +170,13 @@ def test_the_t5_alone(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.
 def test_either_prompts_or_none(slpn_run: Path) -> None:
     assert "give either --checkpoint" in mistake(crosspt("evaluate"))
     assert "give either --checkpoint" in mistake(crosspt("evaluate", "--checkpoint", slpn_run, "--no-prompt"))
+
+
+def test_no_generated_answer_is_a_label(slpn_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "task 'rte': none of the 6 generated answers is one that it has, most are 'w1'; train longer or with higher"
+    command = ["evaluate", "--checkpoint", slpn_run, "--tasks", "rte"]
+    for texts, warned in ((["w1"] * 5 + ["w2"], True), (["w1"] * 5 + ["B0"], False)):
+        monkeypatch.setattr(PreTrainedTokenizerFast, "batch_decode", lambda *_, texts=texts, **__: texts)
+        with warnings.catch_warnings(record=True) as caught:
+            assert crosspt(*command, "--output", tmp_path / str(warned)).status == 0
+        assert [str(warning.message)[: len(said)] for warning in caught].count(said) == warned

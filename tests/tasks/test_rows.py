@@ -43,6 +43,17 @@ def test_a_warning_tells_of_rows_that_were_trained_on(tmp_path: Path) -> None:
         load_rows({0: get_task("sst2")}, DataConfig(data_dir=str(tmp_path)))
 
 
+def test_a_warning_tells_of_labels_that_no_row_to_train_on_has(tmp_path: Path) -> None:
+    (tmp_path / "mnli").mkdir()
+    for split, labels in {"train": "0022", "validation_matched": "01212"}.items():
+        rows = [f"{split} {number},b,{label}\n" for number, label in enumerate(labels)]
+        (tmp_path / "mnli" / f"{split}.csv").write_text("premise,hypothesis,label\n" + "".join(rows))
+    said = "^task 'mnli': no row to train on is labelled 'neutral', as 2 of 5 rows to report on are$"
+    with pytest.warns(UserWarning, match=said) as caught:
+        load_rows({0: get_task("mnli")}, DataConfig(data_dir=str(tmp_path)))
+    assert len(caught) == 1
+
+
 def test_encoded_training_rows(workspace: Workspace) -> None:
     tokenizer: PreTrainedTokenizerFast = make_tokenizer()
     config = DataConfig(data_dir=str(workspace.data), shots=2, prefix=True)
