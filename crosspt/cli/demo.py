@@ -165,14 +165,14 @@ def _draw(folder: Path, scene: Scene, rows: list[dict[str, Any]], analysis: list
     """The means of all, and what the last scheme mixes."""
     import pandas as pd
 
-    from crosspt.report.draw import draw_bars, draw_heatmap, save
+    from crosspt.report.draw import draw_dots, draw_heatmap, save
     from crosspt.report.summary import MEAN, summarize_run
 
     means = {condition.scheme: condition.spreads.at[MEAN, "mean"] for condition in summarize_run(rows).conditions}
     bars = pd.DataFrame({"scheme": list(means), "mean over tasks, percent": list(means.values())})
     bars = bars.assign(low=math.nan, high=math.nan)  # one seed has no interval
     save(
-        draw_bars(bars, f"{scene.suite} suite, {scene.settings['shots']} training examples a task"),
+        draw_dots(bars, f"{scene.suite} suite, {scene.settings['shots']} training examples a task"),
         folder / "means.png",
     )
     (bank,) = analysis
