@@ -83,9 +83,9 @@ def run(settings: Namespace) -> Outcome:
 
     def tables(rows: list[dict[str, Any]]) -> list[Any]:
         if not settings.real:
-            return [results_table(rows, scene.title, brief=True).rich()]
+            return [results_table(rows, scene.title, brief=True)]
         ways = {decode: [row for row in rows if row["decode"] == decode] for decode in ("generate", "rank")}
-        return [results_table(ways[decode], f"{scene.title}; {decode}", brief=True).rich() for decode in ways]
+        return [results_table(ways[decode], f"{scene.title}; {decode}", brief=True) for decode in ways]
 
     def before(content: dict[str, Any]) -> None:
         if settings.real:

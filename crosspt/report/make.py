@@ -27,7 +27,7 @@ from crosspt.runs.experiments.read import Experiment, read_experiment
 
 PAGE_NAME = "report.html"
 DESCRIBED = ("experiment", "title", "suite", "model", "seeds", "decided_by_construction")
-BRIEF = ("the paper says", "decided by", "difference", "verdict", "reason", "more seeds")
+BRIEF = ("the paper says", "decided by", "difference", "verdict", "more seeds")
 MOST_VALUES = 8  # of a setting that are listed
 
 
