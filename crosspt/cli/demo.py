@@ -168,13 +168,11 @@ def _draw(folder: Path, scene: Scene, rows: list[dict[str, Any]], analysis: list
     from crosspt.report.draw import draw_dots, draw_heatmap, save
     from crosspt.report.summary import MEAN, summarize_run
 
-    means = {condition.scheme: condition.spreads.at[MEAN, "mean"] for condition in summarize_run(rows).conditions}
-    bars = pd.DataFrame({"scheme": list(means), "mean over tasks, percent": list(means.values())})
-    bars = bars.assign(low=math.nan, high=math.nan)  # one seed has no interval
-    save(
-        draw_dots(bars, f"{scene.suite} suite, {scene.settings['shots']} training examples a task"),
-        folder / "means.png",
-    )
+    known = {condition.scheme: condition.spreads.at[MEAN, "mean"] for condition in summarize_run(rows).conditions}
+    means = pd.DataFrame({"scheme": list(known), "mean over tasks, percent": list(known.values())})
+    means = means.assign(low=math.nan, high=math.nan)  # one seed has no interval
+    title = f"{scene.suite} suite, {scene.settings['shots']} training examples a task"
+    save(draw_dots(means, title, muted=set(means["scheme"]) - set(scene.schemes)), folder / "means.png")
     (bank,) = analysis
     frame = pd.DataFrame(bank["weights"], bank["tasks"], bank["candidates"])
     save(draw_heatmap(frame, f"attention weights of {scene.schemes[-1]}"), folder / "weights.png")

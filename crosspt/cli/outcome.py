@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,9 +57,7 @@ def output_file(name: str | None) -> Path | None:
 
 
 def quiet_transformers() -> None:
-    """Leave out the progress bars and warnings of transformers, and of what it uses where there is no terminal."""
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
+    """Leave out the progress bars and warnings of transformers."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

@@ -7,7 +7,7 @@ from typing import Any
 
 from crosspt.config.values import fits
 from crosspt.report.paper import table_of, tables_of
-from crosspt.report.statistics import estimate
+from crosspt.report.statistics import MOST_SEEDS, estimate
 from crosspt.report.summary import (
     INVALID,
     MEAN,
@@ -25,7 +25,6 @@ from crosspt.report.table import Entry, Row, Table
 
 SPREAD = "percent ± standard deviation over seeds"
 INTERVAL = f"{SPREAD} [95 % interval]"
-MOST_SEEDS = 1000  # an estimate beyond says no more than that there is hardly a difference
 MEANS = (
     (MEAN, "primary *", "mean"),
     (RANKED, "primary *, ranked", "mean, ranked"),

@@ -4,12 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from crosspt.report.statistics import LEVEL, Estimate, estimate, flip_signs, least_seeds, seeds_needed
+from crosspt.report.statistics import LEVEL, MOST_SEEDS, Estimate, estimate, flip_signs, least_seeds, seeds_needed
 from crosspt.report.summary import MEAN, Condition, Summary, axis_name, show
 
 BASELINE = "P"  # a prompt of its own for each task, and nothing that tasks share
 MOST_NAMED = 4  # conditions in a sentence
-MOST_SEEDS = 1000  # an estimate beyond says no more than that there is hardly a difference
 
 
 def judge_best(summary: Summary) -> list[dict[str, Any]]:
