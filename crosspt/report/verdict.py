@@ -116,8 +116,13 @@ def _text(content: dict[str, Any], tests: int) -> str:
         else:
             more = f"over {MOST_SEEDS}" if one["more_seeds"] > MOST_SEEDS else f"about {one['more_seeds']}"
             parts.append(f"The difference to {one['to']} is not resolved; {more} more seeds would be needed.")
-    if content["seeds"] < 2:
-        parts.append(f"One seed leaves all of it open: {least_seeds(tests)} or more are needed.")
+    if content["seeds"] < (least := least_seeds(tests)):
+        few = (
+            "One seed leaves all of it open"
+            if content["seeds"] < 2
+            else f"{content['seeds']} seeds can resolve nothing"
+        )
+        parts.append(f"{few}: {least} or more are needed.")
     return " ".join(parts)
 
 

@@ -46,6 +46,7 @@ def test_one_that_may_be_beaten(tmp_path: Path) -> None:
     assert "ahead of P." in one["text"]
     assert "The difference to PI is not resolved; about" in one["text"]
     assert "The difference to P is not resolved; about 1 more seeds would be needed." in one["text"]
+    assert one["text"].endswith("6 seeds can resolve nothing: 7 or more are needed.")
 
 
 def test_more_seeds_resolve_it(tmp_path: Path) -> None:
