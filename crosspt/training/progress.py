@@ -97,7 +97,7 @@ class Following(TrainerCallback):
         """A step of the optimizer."""
         self.steps.advance(state.global_step - self.steps.done)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """The mean loss since the last time."""
-        if "loss" in logs:
-            self.steps.describe(f"loss {float(logs['loss']):.3g}")
+        if "loss" in given["logs"]:
+            self.steps.describe(f"loss {float(given['logs']['loss']):.3g}")
