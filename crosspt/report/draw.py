@@ -70,8 +70,8 @@ def draw_dots(
             _mark(axes, rows, places, colours, MARKERS[number], part, intervals=len(panels) == 1)
         if printed:
             style: dict[str, Any] = {"marker": "D", "s": 30, "facecolors": "none", "edgecolors": MUTED}
-            places = [names.index(each) for each in printed]
-            axes.scatter(list(printed.values()), places, label="the paper", zorder=2, **style)
+            rows_of = [names.index(each) for each in printed]
+            axes.scatter(list(printed.values()), rows_of, label="the paper", zorder=2, **style)
         axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlim=_limits([values]))
         if printed:
             axes.autoscale(axis="x")
