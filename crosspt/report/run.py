@@ -96,7 +96,7 @@ def weights_tables(banks: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
 
 def _weight(weight: float) -> Entry:
     shade = to_hex(colormaps["viridis"](weight))
-    return Entry(weight, text=f" {weight:.2f} ", style=f"{'white' if weight < 0.6 else 'black'} on {shade}")
+    return Entry(weight, digits=2, style=f"{'white' if weight < 0.6 else 'black'} on {shade}")
 
 
 def weights_frame(banks: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
