@@ -83,9 +83,9 @@ def run(settings: Namespace) -> Outcome:
 
     def tables(rows: list[dict[str, Any]]) -> list[Any]:
         if not settings.real:
-            return [results_table(rows, scene.title, brief=True).rich()]
+            return [results_table(rows, scene.title, brief=True)]
         ways = {decode: [row for row in rows if row["decode"] == decode] for decode in ("generate", "rank")}
-        return [results_table(ways[decode], f"{scene.title}; {decode}", brief=True).rich() for decode in ways]
+        return [results_table(ways[decode], f"{scene.title}; {decode}", brief=True) for decode in ways]
 
     def before(content: dict[str, Any]) -> None:
         if settings.real:
@@ -165,16 +165,14 @@ def _draw(folder: Path, scene: Scene, rows: list[dict[str, Any]], analysis: list
     """The means of all, and what the last scheme mixes."""
     import pandas as pd
 
-    from crosspt.report.draw import draw_bars, draw_heatmap, save
+    from crosspt.report.draw import draw_dots, draw_heatmap, save
     from crosspt.report.summary import MEAN, summarize_run
 
-    means = {condition.scheme: condition.spreads.at[MEAN, "mean"] for condition in summarize_run(rows).conditions}
-    bars = pd.DataFrame({"scheme": list(means), "mean over tasks, percent": list(means.values())})
-    bars = bars.assign(low=math.nan, high=math.nan)  # one seed has no interval
-    save(
-        draw_bars(bars, f"{scene.suite} suite, {scene.settings['shots']} training examples a task"),
-        folder / "means.png",
-    )
+    known = {condition.scheme: condition.spreads.at[MEAN, "mean"] for condition in summarize_run(rows).conditions}
+    means = pd.DataFrame({"scheme": list(known), "mean over tasks, percent": list(known.values())})
+    means = means.assign(low=math.nan, high=math.nan)  # one seed has no interval
+    title = f"{scene.suite} suite, {scene.settings['shots']} training examples a task"
+    save(draw_dots(means, title, muted=set(means["scheme"]) - set(scene.schemes)), folder / "means.png")
     (bank,) = analysis
     frame = pd.DataFrame(bank["weights"], bank["tasks"], bank["candidates"])
     save(draw_heatmap(frame, f"attention weights of {scene.schemes[-1]}"), folder / "weights.png")

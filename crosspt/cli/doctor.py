@@ -29,18 +29,15 @@ def add_flags(parser: Parser) -> None:
 
 def run(settings: Namespace) -> Outcome:
     """Examine the machine; the status is 1 where something is not as it should be."""
-    from rich.table import Table
+    from crosspt.report.table import Table
 
     output = output_file(settings.output)
     content = examine(settings.seed)
     if output:
         write_json(output, content)
-    table = Table(title="crosspt doctor")
-    for heading in ("check", "finding", "ok"):
-        table.add_column(heading)
-    for check in content["checks"]:
-        table.add_row(check["check"], check["finding"], {True: "yes", False: "NO", None: "-"}[check["ok"]])
-    return Outcome(content, [table], status=0 if content["healthy"] else 1)
+    said = {True: "yes", False: "NO", None: "-"}
+    rows = [{**check, "ok": said[check["ok"]]} for check in content["checks"]]
+    return Outcome(content, [Table("checks", "crosspt doctor", rows)], status=0 if content["healthy"] else 1)
 
 
 def examine(seed: int = 0) -> dict[str, Any]:

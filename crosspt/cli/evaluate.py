@@ -60,7 +60,7 @@ def _evaluate_prompts(settings: Namespace) -> Outcome:
     names = split_names(settings.tasks) or list(SUITES.get(settings.suite, ()))
     content, predictions = evaluate(checkpoint, run, computing(settings), [own_task(run, name) for name in names])
     save_evaluation(folder, content, predictions)
-    table = results_table(content["results"], str(checkpoint)).rich()
+    table = results_table(content["results"], str(checkpoint))
     return Outcome(content, [table, f"results in {folder / RESULTS_NAME}"])
 
 
@@ -77,7 +77,7 @@ def _evaluate_bare(settings: Namespace) -> Outcome:
     model = settings.model or EMBEDDED
     content, predictions = evaluate_bare(model, tasks, data, computing(settings), settings.decode or "both")
     save_evaluation(folder, content, predictions)
-    table = results_table(content["results"], f"{model}, no prompt").rich()
+    table = results_table(content["results"], f"{model}, no prompt")
     return Outcome(content, [table, f"results in {folder / RESULTS_NAME}"])
 
 

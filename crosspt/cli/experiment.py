@@ -137,15 +137,10 @@ def _overrides(settings: Namespace) -> dict[str, list[Any]]:
 
 
 def _list() -> Outcome:
-    from rich.table import Table
-
+    from crosspt.report.table import Table
     from crosspt.runs.experiments.grid import make_grid
 
-    table = Table(title="crosspt experiment NAME")
-    for heading in ("name", "title", "in the paper", "suites"):
-        table.add_column(heading)
-    table.add_column("cells a seed", justify="right")
-    rows = []
+    rows, shown = [], []
     for definition in load_definitions().values():
         suites = list(definition.suites)
         cells = {suite: len(make_grid(definition, suite=suite, model="", seeds=[0]).cells) for suite in suites}
@@ -158,26 +153,31 @@ def _list() -> Outcome:
                 "cells": cells,
             }
         )
-        names = ", ".join((definition.name, *definition.aliases))
-        shown = "all" if suites == list(SUITES) else ", ".join(suites)
-        count = " or ".join(str(number) for number in dict.fromkeys(cells.values()))
-        table.add_row(names, definition.title, definition.source, shown, count)
-    return Outcome({"schema": 1, "experiments": rows}, [table])
+        shown.append(
+            {
+                "name": ", ".join((definition.name, *definition.aliases)),
+                "title": definition.title,
+                "in the paper": definition.source,
+                "suites": "all" if suites == list(SUITES) else ", ".join(suites),
+                "cells a seed": " or ".join(str(number) for number in dict.fromkeys(cells.values())),
+            }
+        )
+    return Outcome({"schema": 1, "experiments": rows}, [Table("experiments", "crosspt experiment NAME", shown)])
 
 
 def _dry_run(grid: Grid, folder: Path, jobs: int, device: str) -> Outcome:
     import torch
-    from rich.table import Table
 
+    from crosspt.report.table import Table
     from crosspt.runs.experiments.estimate import estimate_seconds
 
     torch.set_num_threads(1)  # as the processes of a grid
     seconds = estimate_seconds(grid, jobs=jobs, device=device)
-    table = Table(title=f"{grid.definition.name}: {grid.definition.title}")
-    for heading in ("cell", "starts from"):
-        table.add_column(heading)
-    for cell in grid.cells:
-        table.add_row(cell.name, f"stage 1 {cell.starts_from}" if cell.starts_from else "")
+    rows = [
+        {"cell": cell.name, "starts from": f"stage 1 {cell.starts_from}" if cell.starts_from else ""}
+        for cell in grid.cells
+    ]
+    table = Table("cells", f"{grid.definition.name}: {grid.definition.title}", rows)
     summary = (
         f"{len(grid.cells)} cells and {len(grid.source_runs)} trainings of stage-1 prompts for {folder}: an estimated "
         f"{_duration(seconds['total'])} in {jobs} processes, from a few steps on {device}; nothing is trained"

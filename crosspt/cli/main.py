@@ -12,6 +12,7 @@ A command is a module of this package, of the same name (``import_prompts`` for 
 """
 
 import contextlib
+import os
 import signal
 import sys
 import warnings
@@ -60,6 +61,8 @@ def _module(name: str) -> str:
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # read once tqdm is imported: no bars of other packages in logs
     # Whatever takes time to import is imported here or below, where Ctrl-C is caught.
     from crosspt.cli.parser import Parser
 

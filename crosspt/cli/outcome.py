@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crosspt.config.files import check_writable
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from crosspt.report.table import Table
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Outcome:
             return
         from rich.console import Console
 
-        console = Console()
-        if not console.is_terminal:
+        console = Console(highlight=False)
+        if not (console.is_terminal or "COLUMNS" in os.environ):
             console.width = 120
         for part in self.shown:
             if isinstance(part, str):

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -165,7 +165,7 @@ def _run_job(settings: Namespace, run: RunConfig) -> Outcome:
     identity = describe_job(Path(settings.checkpoint), run, task, settings.decode, file, settings.id_column)
     with Job(output, identity, settings.decode, resume=settings.resume) as job:
         asked = _load(settings, run, task)
-        left = job.skip(_shown(parts, checked, size))
+        left = job.skip(_shown(parts, checked))
         for rows in answer_parts(asked, left, settings.decode, compute):
             job.write(rows)
         rows_written = job.finish()
@@ -173,15 +173,14 @@ def _run_job(settings: Namespace, run: RunConfig) -> Outcome:
     return Outcome(content, [f"{rows_written} rows in {output}"])
 
 
-def _shown(parts: "Iterator[Inputs]", checked: "Checked | None", size: int) -> "Iterable[Inputs]":
+def _shown(parts: "Iterator[Inputs]", checked: "Checked | None") -> "Iterator[Inputs]":
     """The parts with a progress bar."""
-    from rich.console import Console
-    from rich.progress import track
+    from crosspt.training.progress import Steps
 
-    console = Console(stderr=True)
-    total = None if checked is None else -(-checked.rows // size)
-    hidden = not console.is_terminal
-    return track(parts, "predict", total, transient=True, console=console, disable=hidden)
+    with Steps("predict", checked.rows if checked else 0, "rows") as steps:
+        for part in parts:
+            yield part
+            steps.advance(len(part.rows))
 
 
 def _print(answered: Iterator[list[dict[str, Any]]], stdout: TextIO) -> int:

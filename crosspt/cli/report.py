@@ -43,7 +43,8 @@ def run(settings: Namespace) -> Outcome:
         for warning in content["warnings"]:
             print(f"crosspt report: {f'{folder}: ' * (len(folders) > 1)}{warning}", file=sys.stderr)
         shown += [
-            *(table.rich() for table in tables),
+            *tables,
+            *(f"{one['headline']} {one['text']}" for one in content["best"]),
             f"{content['finished']} of {content['cells']} cells; {output / PAGE_NAME}",
         ]
         reports.append((output, content))

@@ -39,13 +39,13 @@ def run(settings: Namespace) -> Outcome:
     folder = Path(settings.run)
     run = open_checkpoint(folder)
     content = read_run(folder, run)
-    shown: list[Any] = [facts_table(folder, run, content).rich()]
+    shown: list[Any] = [facts_table(folder, run, content)]
     if content["finished"]:
-        shown.append(results_table(content["results"], "results, percent").rich())
+        shown.append(results_table(content["results"], "results, percent"))
     if settings.classes:
         tables = class_tables(folder, split_names(settings.tasks))
         content["classes"] = {table.name: table.records for table in tables}
-        shown += [table.rich() for table in tables]
+        shown += tables
     shown += weights_tables(content["banks"])
     if figure is not None:
         title = f"{run.scheme}: attention weights"

@@ -88,7 +88,7 @@ def run(settings: Namespace) -> Outcome:
 
     folder = Path(settings.output)
     content = train(run, folder, resume=settings.resume, report_to=settings.report_to, device=settings.device)
-    table = results_table(content["results"], f"{run.scheme}, {_shots(run.data)}").rich()
+    table = results_table(content["results"], f"{run.scheme}, {_shots(run.data)}")
     what = "prompts" if run.method == CROSSPT else "weights"
     selected = [
         f"{chosen['folder']}: the {what} of step {chosen['step']}, of {chosen['history'][-1]['step']}, "
@@ -100,18 +100,13 @@ def run(settings: Namespace) -> Outcome:
 
 
 def _show_plan(run: RunConfig) -> Outcome:
-    from rich.table import Table
-    from rich.text import Text
-
+    from crosspt.report.table import Table
     from crosspt.runs.train import prepare
 
     run.processes = count()
     jobs = prepare(run).describe()
-    table = Table(title=Text(f"{run.scheme}, {_shots(run.data)}; nothing is trained"))
-    for heading in jobs[0]:
-        table.add_column(heading.replace("_", " "))
-    for job in jobs:
-        table.add_row(*(_text(value) for value in job.values()))
+    rows = [{heading.replace("_", " "): _text(value) for heading, value in job.items()} for job in jobs]
+    table = Table("jobs", f"{run.scheme}, {_shots(run.data)}; nothing is trained", rows)
     return Outcome({"schema": 1, "config": run.to_dict(), "jobs": jobs}, [table])
 
 

@@ -1,6 +1,6 @@
 """Answers of a model, by greedy generation and by ranking."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol, get_args
 
@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -21,6 +19,7 @@ from crosspt.tasks.answers import Answer, encode_answers
 from crosspt.tasks.collation import IGNORED_LABEL, PromptCollator, encode_inputs
 from crosspt.tasks.rows import TaskRows
 from crosspt.tasks.task import Task
+from crosspt.training.progress import Steps
 
 Decoder = Callable[[Any, Tensor], Answers]
 """Answers rows from what a model's ``encode`` gives: states and the attention mask."""
@@ -152,14 +151,11 @@ def own_batches(lengths: Sequence[int], compute: Compute, description: str) -> I
     # Rows of similar length share a batch; the longest come first, so that a lack of memory shows at once.
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     process = PartialState()
-    batches: Iterable[int] = range(0, len(order), compute.batch_size)[process.process_index :: process.num_processes]
-    if compute.progress:
-        console = Console(stderr=True)
-        batches = track(
-            batches, description=description, transient=True, console=console, disable=not console.is_terminal
-        )
-    for start in batches:
-        yield order[start : start + compute.batch_size]
+    batches = range(0, len(order), compute.batch_size)[process.process_index :: process.num_processes]
+    with Steps(description, len(batches), "batches", shown=compute.progress) as steps:
+        for start in batches:
+            yield order[start : start + compute.batch_size]
+            steps.advance()
 
 
 def possible_answers(task: Task, words: Sequence[str]) -> list[str]:
@@ -230,7 +226,7 @@ def answer_task(
     how: dict[str, Any] = {"prefix": data.prefix, "max_length": data.max_length, "causal": model.family.causal}
     inputs = encode_inputs(task, rows.test, tokenizer, **how)
     decoders = [make_decoder(way, model, tokenizer, task, words) for way in decodes]
-    description = f"evaluate {task.name}"
+    description = f"{scheme}, evaluation, {task.name}"
     answers = answer_rows(model, tokenizer, inputs, decoders, compute, task_id=task_id, description=description)
     asked = Asked(task, tuple(possible_answers(task, words)))
     return keep_answers(scheme, asked, reference_texts(rows), dict(zip(decodes, answers, strict=True)))

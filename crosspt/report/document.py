@@ -17,7 +17,8 @@ Means are over the tasks, then over the seeds. Intervals hold 95 % and are of se
 statement of the paper *agrees* where all its differences are resolved in the paper's direction, *differs* where one is
 resolved in the other direction, and is *not resolved* else. A difference is resolved where its interval leaves out what
 it must exceed and an exact test that flips the signs of whole seeds, with Holm's correction over the statements of an
-experiment, has p at most 0.05.
+experiment, has p at most 0.05. One is called best where its difference to each of the others is resolved, with p times
+the number of conditions that are not the best.
 """
 
 
@@ -46,6 +47,7 @@ def write_document(path: Path, command: str, reports: Sequence[tuple[Path, Mappi
         parts.append(f"{facts} {content['cells']} cells finished. {content['tuning']}\n")
         if content["suite"] == "embedded":
             parts.append(f"{load_paper()['notes']['embedded']}\n")
+        parts += [f"- **{one['headline']}** {one['text']}\n" for one in content["best"]]
         parts += [f"- {warning}\n" for warning in content["warnings"]]
         parts.append(_read(folder, "means"))
         for name, caption in content["figures"].items():

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from crosspt.config.scheme import Scheme
 from crosspt.config.values import fits
-from crosspt.report.draw import draw_bars, draw_heatmap, draw_lines
+from crosspt.report.draw import draw_dots, draw_heatmap, draw_lines
 from crosspt.report.paper import table_of
 from crosspt.report.statistics import estimate
 from crosspt.report.summary import MEAN, WSSP, Condition, Summary, axis_name, plain_task, show
@@ -77,19 +77,19 @@ def _plot(
             continue
         title, caption = f"{summary.experiment.title}{words}: {what}", f"{label} by {' and '.join(names)}{words}"
         if kind != "grid" and values["low"].notna().any():
-            caption += "; thin lines are 95 % intervals over seeds and rows"
+            caption += "; with 95 % intervals over seeds and rows"
         if kind == "grid":
             means = values.pivot_table(label, *names).rename(index=show, columns=show)
             figure = draw_heatmap(means, f"{title}, percent", limits=(np.nanmin(every), np.nanmax(every)), digits=1)
         elif kind == "lines":
             figure = draw_lines(values, title)
         elif kind == "groups":
-            figure = draw_bars(values.assign(**{names[1]: values[names[1]].map(show)}), title)
+            figure = draw_dots(values.assign(**{names[1]: values[names[1]].map(show)}), title)
         else:
             known = [one for one in conditions if MEAN in quantities and one.spreads.at[MEAN, "count"]]
             papers = [(one, table_of(summary, one)) for one in known]
             printed = {one.scheme: paper.number(paper.row(one), MEAN)[0] for one, paper in papers if paper}
-            figure = draw_bars(values, title, printed=printed)
+            figure = draw_dots(values, title, printed=printed)
             means = values.set_index("scheme")[label]
             caption += "; diamonds: the paper" * bool(printed)
             caption += f". {', '.join(f'{scheme} {value:.1f}' for scheme, value in means.items())}"

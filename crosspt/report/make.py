@@ -22,11 +22,12 @@ from crosspt.report.statistics import estimate, least_seeds
 from crosspt.report.summary import INVALID, MEAN, WSSP, Condition, Summary, say_tuning, show, summarize
 from crosspt.report.table import Row, Table
 from crosspt.report.tables import SAID, STATED, make_tables, shorten
+from crosspt.report.verdict import judge_best
 from crosspt.runs.experiments.read import Experiment, read_experiment
 
 PAGE_NAME = "report.html"
 DESCRIBED = ("experiment", "title", "suite", "model", "seeds", "decided_by_construction")
-BRIEF = (SAID, STATED, "decided by", "difference", "verdict", "reason", "more seeds")
+BRIEF = (SAID, STATED, "decided by", "difference", "verdict", "more seeds")
 MOST_VALUES = 8  # of a setting that are listed
 
 
@@ -45,7 +46,7 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], list[Table]
     if (seeds := len({cell.seed for cell in summary.experiment.finished})) < 2:
         few = "intervals and verdicts need two seeds or more"
         summary.experiment.warnings.append(f"{seeds} seed{'s' * (seeds != 1)} with a finished cell: {few}")
-    verdicts, paper = check_statements(summary), load_paper()
+    best, verdicts, paper = judge_best(summary), check_statements(summary), load_paper()
     tables = make_tables(summary, verdicts)
     notes = dict.fromkeys(note for table in tables for row in table.entries for entry in row for note in entry.notes)
     numbers = {note: number for number, note in enumerate(notes, start=1)}
@@ -65,6 +66,7 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], list[Table]
     page = environment.get_template("page.html.j2").render(
         summary=summary,
         experiment=summary.experiment,
+        best=best,
         tables=tables,
         figures=figures,
         settings=_settings(summary),
@@ -78,7 +80,7 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], list[Table]
     )
     write_atomically(output / PAGE_NAME, page.encode())
     captions = {f"figures/{one['name']}.png": one["caption"] for one in figures if one["section"] == "results"}
-    return {**_content(summary), "files": names, "figures": captions, "statements": verdicts}, [
+    return {**_content(summary), "best": best, "files": names, "figures": captions, "statements": verdicts}, [
         tables[0],
         *(shorten(table, BRIEF) for table in tables if table.name == "statements"),
     ]

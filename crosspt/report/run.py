@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import rich.table
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
-from rich.text import Text
 from sklearn.metrics import precision_recall_fscore_support
 
 from crosspt.config.files import SCHEMA
@@ -84,22 +82,21 @@ def facts_table(folder: Path, run: RunConfig, content: Mapping[str, Any]) -> Tab
     return Table("facts", str(folder), [{"what": name, "": value} for name, value in facts.items()])
 
 
-def weights_tables(banks: Sequence[Mapping[str, Any]]) -> Iterator[rich.table.Table]:
+def weights_tables(banks: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
     """A bank's weights of each candidate, coloured where there are colours, a row for each task."""
-    shade = colormaps["viridis"]
     for bank in banks:
         where = "" if bank["folder"] == "." else f", {bank['folder']}"
         wssp = "" if bank["wssp"] is None else f"; weighted similarity to the sources {bank['wssp']:.1f} %"
-        table = rich.table.Table(title=Text(f"weights of each task's candidates{where}{wssp}"))
-        for heading in ("task", *bank["candidates"]):
-            table.add_column(Text(heading), justify="left" if heading == "task" else "right")
-        for task, weights in zip(bank["tasks"], bank["weights"], strict=True):
-            cells = [
-                Text(f" {weight:.2f} ", f"{'white' if weight < 0.6 else 'black'} on {to_hex(shade(weight))}")
-                for weight in weights
-            ]
-            table.add_row(Text(task), *cells)
-        yield table
+        rows = [
+            {"task": task, **dict(zip(bank["candidates"], map(_weight, weights), strict=True))}
+            for task, weights in zip(bank["tasks"], bank["weights"], strict=True)
+        ]
+        yield Table("weights", f"weights of each task's candidates{where}{wssp}", rows)
+
+
+def _weight(weight: float) -> Entry:
+    shade = to_hex(colormaps["viridis"](weight))
+    return Entry(weight, digits=2, style=f"{'white' if weight < 0.6 else 'black'} on {shade}")
 
 
 def weights_frame(banks: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

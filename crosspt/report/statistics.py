@@ -11,6 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 LEVEL = 0.05  # of all tests of a figure or table together, and what an interval leaves out
 POWER = 0.8
+MOST_SEEDS = 1000  # an estimate beyond says no more than that there is hardly a difference
 MOST_FLIPS = 2**16  # all of them up to 16 seeds, and so many drawn ones of more
 
 

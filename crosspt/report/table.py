@@ -1,14 +1,20 @@
 """A table: as text in a terminal, as CSV, as Markdown, and for the page."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 import rich.table
+from rich.box import MINIMAL
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.text import Text
 
 from crosspt.config.values import fits
+
+BETWEEN = " │ "  # columns in a terminal
+MOST_OF_TEXT = 24  # letters of a line that a column of text must have
 
 
 class Entry(NamedTuple):
@@ -23,6 +29,7 @@ class Entry(NamedTuple):
     notes: Sequence[str] = ()  # names of footnotes
     text: str = ""  # shown in place of the value
     digits: int = 1  # decimals shown
+    style: str = ""  # in a terminal
 
     @property
     def shown(self) -> str:
@@ -38,8 +45,8 @@ class Entry(NamedTuple):
     @property
     def beside(self) -> str:
         """The paper's number as text."""
-        spread = "" if math.isnan(self.paper_std) else f" ± {self.paper_std:g}"
-        return "" if math.isnan(self.paper) else f"paper {self.paper:g}{spread}"
+        spread = "" if math.isnan(self.paper_std) else f" ± {self.paper_std:.{self.digits}f}"
+        return "" if math.isnan(self.paper) else f"paper {self.paper:.{self.digits}f}{spread}"
 
     @property
     def with_paper(self) -> str:
@@ -57,6 +64,7 @@ class Table(NamedTuple):
     title: str
     rows: Sequence[Row]
     section: str = ""  # of the page
+    keys: int = 1  # columns that say which row one is
 
     @property
     def columns(self) -> dict[str, list[Entry]]:
@@ -80,14 +88,40 @@ class Table(NamedTuple):
         """The values of each row by heading, numbers in full."""
         return [{name: one.value if isinstance(one, Entry) else one for name, one in row.items()} for row in self.rows]
 
-    def rich(self) -> rich.table.Table:
-        """The table for a terminal."""
-        table = rich.table.Table(title=Text(self.title))
-        for heading, numeric in self.numeric.items():
-            table.add_column(Text(heading), justify="right" if numeric else "left")
-        for entries in self.entries:
-            table.add_row(*(Text(entry.with_paper) for entry in entries))
-        return table
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """The table for a terminal. Columns that do not fit beside the others follow below, after the first ones again.
+
+        Numbers are never cut off or broken over lines; text is.
+        """
+        for number, headings in enumerate(self._blocks(options.max_width)):
+            table = rich.table.Table(box=MINIMAL, show_edge=False, pad_edge=False, title_justify="left")
+            table.title = Text(self.title + ", continued" * bool(number))
+            for heading in headings:
+                numeric = self.numeric[heading]
+                options_of: dict[str, Any] = {"justify": "right", "no_wrap": True} if numeric else {}
+                table.add_column(Text(heading), overflow="fold", **options_of)
+            for entries in zip(*(self.columns[heading] for heading in headings), strict=True):
+                table.add_row(*(Text(entry.with_paper, entry.style) for entry in entries))
+            yield from (table, Text())
+
+    def _blocks(self, width: int) -> list[list[str]]:
+        """The headings that fit side by side, in one line of them or in several that each begin with the keys."""
+        widths = {heading: self._least_width(heading) for heading in self.columns}
+        keys = list(widths)[: self.keys]
+        blocks = [keys]
+        for heading in list(widths)[self.keys :]:
+            beside = [*blocks[-1], heading]
+            if sum(map(widths.__getitem__, beside)) + len(BETWEEN) * (len(beside) - 1) > width and blocks[-1] != keys:
+                beside = [*keys, heading]
+                blocks.append(beside)
+            blocks[-1] = beside
+        return blocks
+
+    def _least_width(self, heading: str) -> int:
+        texts = [heading, *(entry.with_paper for entry in self.columns[heading])]
+        widest = max(map(cell_len, texts))
+        longest = max(cell_len(word) for text in texts for word in [*text.split(), ""])
+        return widest if self.numeric[heading] else min(widest, max(longest, 12), MOST_OF_TEXT)
 
     def csv(self) -> str:
         """Every number in full; deviations, intervals and the paper's numbers in columns of their own."""

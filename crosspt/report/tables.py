@@ -7,7 +7,7 @@ from typing import Any
 
 from crosspt.config.values import fits
 from crosspt.report.paper import table_of, tables_of
-from crosspt.report.statistics import estimate
+from crosspt.report.statistics import MOST_SEEDS, estimate
 from crosspt.report.summary import (
     INVALID,
     MEAN,
@@ -26,7 +26,11 @@ from crosspt.report.table import Entry, Row, Table
 SPREAD = "percent ± standard deviation over seeds"
 INTERVAL = f"{SPREAD} [95 % interval]"
 SAID, STATED = "the paper says", "the statement"  # headings of statements
-MOST_SEEDS = 1000  # an estimate beyond says no more than that there is hardly a difference
+MEANS = (
+    (MEAN, "primary *", "mean"),
+    (RANKED, "primary *, ranked", "mean, ranked"),
+    (INVALID, "invalid", "mean, invalid answers"),
+)
 DIFFERENCES = "Difference of the means of every two conditions, percentage points [95 % interval]"
 
 
@@ -43,8 +47,8 @@ def make_tables(summary: Summary, verdicts: Sequence[Mapping[str, Any]]) -> list
     unfinished = [{"cell": cell.name, "reason": cell.problem} for cell in summary.experiment.cells if cell.problem]
     tasks = _select(finished + majority, [*axes, *summary.tasks, MEAN])
     first, *others = [
-        Table("means", f"Mean over tasks, {INTERVAL}", _select(rows + majority, means), "results"),
-        Table("tasks", f"Primary metric of each task, {SPREAD}", tasks, "results"),
+        Table("means", f"Mean over tasks, {INTERVAL}", _select(rows + majority, means), "results", len(axes)),
+        Table("tasks", f"Primary metric of each task, {SPREAD}", tasks, "results", len(axes)),
         _statements(verdicts),
         *_printed(summary),
         Table("differences", DIFFERENCES, list(_differences(summary)), "differences"),
@@ -100,20 +104,22 @@ def results_table(rows: Sequence[Mapping[str, Any]], title: str, brief: bool = F
     """The metrics of a run, a line each, with a column for each scheme, and below them the means.
 
     Where answers were both generated and ranked the lines are of the generated ones; the ranked ones add their mean.
-    ``invalid`` is the rate of answers that are no label. ``brief`` leaves out what is not a primary metric or a mean.
+    ``invalid`` is the rate of answers that are no label. ``brief`` leaves out what is not a primary metric or a mean,
+    and the metrics' names.
     """
     summary = summarize_run(rows)
     lines: dict[tuple[str, str], Row] = {}
     for row in (row for row in _metrics(summary) if row["decode"] == summary.decode):
         for metric, entry in ((row["metric"], row["value"]), ("invalid", row["invalid"])):
             if metric.endswith("*") or not (brief or (metric == "invalid" and not entry.value)):
-                line = {"task": row["task"], "metric": metric, "rows": row["rows"]}
+                line = {"task": row["task"]} | ({} if brief else {"metric": metric, "rows": row["rows"]})
                 lines.setdefault((row["task"], metric), line)[row["scheme"]] = entry
     found = [_row(summary, condition) for condition in summary.conditions]
-    for quantity, metric in ((MEAN, "primary *"), (RANKED, "primary *, ranked"), (INVALID, "invalid")):
+    for quantity, metric, short in MEANS:
         means = {row["scheme"]: row[quantity] for row in found if quantity in row}
-        lines |= {("mean", metric): {"task": "mean", "metric": metric, **means}} if means else {}
-    return Table("results", title, list(lines.values()))
+        line = {"task": short} if brief else {"task": "mean", "metric": metric}
+        lines |= {("mean", metric): {**line, **means}} if means else {}
+    return Table("results", title, list(lines.values()), keys=1 if brief else 2)
 
 
 def shorten(table: Table, columns: Sequence[str]) -> Table:

@@ -76,9 +76,7 @@ def measure_seed(seed: int, folder: Path, model: str) -> list[dict[str, Any]]:
         job = Job("", run.prompts, run.training)
         if not job.is_finished(target):
             given = {task: learned[start[task]] for task in TASKS}
-            run_job(
-                job, target, base_model, tokenizer, rows, run.data, source_prompts=given, device="cpu", progress=False
-            )
+            run_job(job, target, base_model, tokenizer, rows, run.data, source_prompts=given, device="cpu")
         answers = evaluate_prompts(target, base_model, tokenizer, rows, run, Compute(device="cpu", progress=False))
         results += [{**row, "condition": condition} for row in score_prompts(target, run, answers)]
     return [row for row in results if row["scheme"] != MAJORITY]

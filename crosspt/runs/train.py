@@ -283,9 +283,16 @@ def _run_jobs(
             score=score,
             report_to=report_to,
             device=compute.device,
-            progress=compute.progress,
+            progress=_name(ready, job) if compute.progress else "",
         )
     return steps
+
+
+def _name(ready: Preparation, job: Job) -> str:
+    """What a progress bar says of a job: the run's scheme, the stage, the tasks."""
+    stage = "stage 1" if job in ready.source_jobs else "stage 2" if ready.source_jobs else "training"
+    tasks = job.config.tasks
+    return f"{ready.run.scheme}, {stage}, {tasks[0] if len(tasks) == 1 else f'{len(tasks)} tasks'}"
 
 
 def _source_prompts(ready: Preparation, jobs: Sequence[Job], folder: Path) -> Mapping[str, Tensor]:

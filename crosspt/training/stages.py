@@ -38,7 +38,7 @@ def run_job(
     score: Score | None = None,
     report_to: ReportTo = "none",
     device: str = "auto",
-    progress: bool = True,
+    progress: str = "",
 ) -> int:
     """Train a job, from its last whole checkpoint where there is one, and save what it has learned.
 
@@ -55,7 +55,7 @@ def run_job(
         score: for ``select="best"``: the score on development rows.
         report_to: what the curves of the training are logged for.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        progress: whether to show a progress bar.
+        progress: what a progress bar says is trained; nothing is shown without.
 
     Returns:
         The number of optimizer steps that were made now.

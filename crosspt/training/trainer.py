@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from accelerate.utils import gather_object
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
@@ -23,6 +23,7 @@ from crosspt.config.values import check_types
 from crosspt.methods.method import Method
 from crosspt.tasks.collation import IGNORED_LABEL
 from crosspt.training.processes import from_first, join_processes, share_only_learned
+from crosspt.training.progress import Following, Steps
 from crosspt.training.selection import METRIC, Patience, Score, to_metrics
 
 CHECKPOINTS_KEPT = 2
@@ -44,7 +45,7 @@ class PromptTrainer(Trainer):
         collator: makes a batch of rows.
         folder: where checkpoints go.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        progress: whether to show a progress bar.
+        progress: what a progress bar says is trained; nothing is shown without.
         score: for ``select="best"``: the score on development rows, which a checkpoint of each evaluation keeps.
         callbacks: further ones of the Trainer.
     """
@@ -61,7 +62,7 @@ class PromptTrainer(Trainer):
         folder: Path,
         *,
         device: str = "auto",
-        progress: bool = True,
+        progress: str = "",
         score: Score | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ):
@@ -96,7 +97,7 @@ class PromptTrainer(Trainer):
             remove_unused_columns=False,
             dataloader_pin_memory=device != "cpu" and torch.cuda.is_available(),
             use_cpu=device == "cpu",
-            disable_tqdm=not progress,
+            disable_tqdm=True,
             report_to="none",
         )
         arguments._n_gpu = min(arguments.n_gpu, 1)  # DataParallel would copy the frozen T5 in every step
@@ -108,6 +109,8 @@ class PromptTrainer(Trainer):
             data_collator=collator,
             callbacks=[*callbacks],
         )
+        self.progress = progress
+        self.remove_callback(PrinterCallback)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Adam over the method's groups of parameters, each with its own learning rate."""
@@ -181,7 +184,7 @@ class PromptTrainer(Trainer):
             _check_sums(Path(checkpoint), f"without {checkpoint} the run goes on from before it")
         before = 0 if checkpoint is None else int(Path(checkpoint).name.rpartition("-")[2])
         if not self.selects:
-            self.train(resume_from_checkpoint=checkpoint)
+            self._train(checkpoint)
             return self.state.global_step - before
         stopped = False
         if checkpoint is not None:
@@ -195,10 +198,16 @@ class PromptTrainer(Trainer):
             stopped = state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]
             self.state = state
         if not stopped:  # the Trainer would make another step
-            self.train(resume_from_checkpoint=checkpoint)
+            self._train(checkpoint)
         if self.is_world_process_zero():  # which saves them
             self._load_from_checkpoint(str(self._checkpoint(self.state.best_global_step)))
         return self.state.global_step - before
+
+    def _train(self, checkpoint: str | None) -> None:
+        with Steps(self.progress, shown=bool(self.progress) and self.is_world_process_zero()) as steps:
+            self.add_callback(Following(steps))
+            self.train(resume_from_checkpoint=checkpoint)
+            steps.finish()
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Nothing: the Trainer's estimate is for training all of a model's weights."""

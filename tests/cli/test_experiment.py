@@ -15,7 +15,7 @@ def test_list() -> None:
     outcome = crosspt("experiment", "--list")
     assert outcome.status == 0
     for name in load_definitions():
-        assert f" {name}" in outcome.stdout
+        assert f"\n{name}" in outcome.stdout
     content = crosspt("experiment", "--list", "--json").json()
     assert [row["name"] for row in content["experiments"]] == list(load_definitions())
     assert content["experiments"][0]["cells"] == {"embedded": 18, "glue": 18, "group2": 18, "plain": 18}

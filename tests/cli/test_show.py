@@ -28,7 +28,7 @@ def test_a_run_is_shown(run: str, request: pytest.FixtureRequest) -> None:
         assert said in shown
     for bank in results["analysis"]:
         for weights in bank["weights"]:
-            assert all(f" {weight:.2f} " in shown for weight in weights)
+            assert all(f" {weight:.2f}" in shown for weight in weights)
 
 
 def test_answers_by_class(slpn_run: Path) -> None:

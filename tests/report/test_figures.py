@@ -1,3 +1,6 @@
+import itertools
+import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PathCollection
 
-from crosspt.report.draw import COLOURS, draw_bars, draw_heatmap, draw_lines, save
+from crosspt.report.draw import draw_dots, draw_heatmap, draw_lines, save
 from crosspt.report.figures import draw_figures
+from crosspt.report.palette import COLOURS, DARK, FAINT, GROUND, INK, MUTED
 from crosspt.report.summary import summarize
 from crosspt.runs.experiments.read import read_experiment
 from tests.report.made_up import make_experiment
@@ -23,12 +28,54 @@ def lightness(colour: Any) -> float:
     return 116 * luminance ** (1 / 3) - 16 if luminance > 0.008856 else 903.3 * luminance
 
 
+def contrast(one: str, other: str) -> float:
+    """The ratio of WCAG 2."""
+    high, low = sorted((((lightness(colour) + 16) / 116) ** 3 for colour in (one, other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
 def test_colours_differ_in_lightness() -> None:
     greys = [lightness(colour) for colour in COLOURS]
     assert greys == sorted(greys)
-    assert min(np.diff(greys)) > 12
+    assert min(np.diff(greys)) > 11
+    assert min(np.diff(sorted(lightness(DARK[colour]) for colour in COLOURS))) > 11
     scale = [lightness(matplotlib.colors.to_hex(matplotlib.colormaps["viridis"](x))) for x in np.linspace(0, 1, 21)]
     assert min(np.diff(scale)) > 1
+
+
+def test_colours_stand_out_from_both_grounds() -> None:
+    for light, least in {**dict.fromkeys(COLOURS, 3.0), INK: 7.0, MUTED: 4.5}.items():  # WCAG 2: of marks 3, text 4.5
+        assert contrast(light, GROUND) > least
+        assert contrast(DARK[light], DARK[GROUND]) > least
+    css = files("crosspt.report").joinpath("page.css").read_text()
+    dark = css[css.index("prefers-color-scheme: dark") :]
+    assert f"--ground: {GROUND}" in css
+    assert f"--ground: {DARK[GROUND]}" in dark
+    assert f"--text: {DARK[INK]}" in dark
+
+
+def means(names: dict[str, list[Any]], heights: list[float | None], reach: float = 2.0) -> pd.DataFrame:
+    values = pd.DataFrame({**names, "percent": pd.Series(heights, dtype=float)})
+    return values.assign(low=values["percent"] - reach, high=values["percent"] + 2 * reach)
+
+
+def test_every_colour_of_an_svg_has_a_dark_one(tmp_path: Path) -> None:
+    names = {"scheme": [*"aabbcc"], "shots": ["8", "16"] * 3}
+    printed = {"a": 41.0}
+    lines = means({"n": [8, 1, 8], "scheme": ["SL", "SL", "P"]}, [50.0, 42.0, 30.0])
+    many = means({"n": [1, 2] * 8, "scheme": sorted("abcdefgh" * 2)}, [float(height) for height in range(16)])
+    dots = draw_dots(means(names, [40.0] * 6), "title", printed=printed, muted=["b"])
+    for figure in (dots, draw_lines(lines, "title"), draw_lines(many, "title")):
+        save(figure, tmp_path / "figure.svg")
+        svg = (tmp_path / "figure.svg").read_text()
+        style, drawn = re.findall(r"<style>(.*?)</style>", svg, re.DOTALL)[0], svg[svg.index("</style>") :]
+        assert "prefers-color-scheme: dark" in style
+        used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", drawn))
+        assert used <= set(DARK)
+        assert {COLOURS[0], INK, GROUND} <= used
+        assert not re.search(r"<g id=\"text_\d+\">\s*<!--[^>]*-->\s*<g transform", drawn), (
+            "text without a colour is black"
+        )
 
 
 def test_a_heatmap_is_lighter_where_the_value_is_larger(tmp_path: Path) -> None:
@@ -72,63 +119,105 @@ def test_a_missing_value_stays_white(tmp_path: Path) -> None:
     assert (one == 1).mean() < (none == 1).mean()
 
 
-def means(names: dict[str, list[Any]], heights: list[float | None], reach: float = 2.0) -> pd.DataFrame:
-    values = pd.DataFrame({**names, "percent": pd.Series(heights, dtype=float)})
-    return values.assign(low=values["percent"] - reach, high=values["percent"] + 2 * reach)
+def test_dots_for_names_with_a_value_the_highest_first() -> None:
+    values = means({"scheme": [*"abcde", "none", "f"]}, [42.0, *[41.0] * 4, None, 43.0])
+    few, all_of_them = draw_dots(values[:-1], "title"), draw_dots(values, "title")
+    assert [label.get_text() for label in few.axes[0].get_yticklabels()] == list("abcde")
+    assert [label.get_text() for label in all_of_them.axes[0].get_yticklabels()] == list("fabcde")
+    assert sorted(text.get_text() for text in all_of_them.axes[0].texts) == [
+        *["41.0  [39.0, 45.0]"] * 4,
+        "42.0  [40.0, 46.0]",
+        "43.0  [41.0, 47.0]",
+    ]
 
 
-def test_bars_for_names_with_a_value() -> None:
-    values = means({"scheme": [*"abcde", "none", "f"]}, [42.0, *[41.0] * 4, None, 30.0])
-    few, all_of_them = draw_bars(values[:-1], "title"), draw_bars(values, "title")
-    assert [label.get_text() for label in few.axes[0].get_xticklabels()] == list("abcde")
-    assert [text.get_text() for text in all_of_them.axes[0].texts] == ["42.0", *["41.0"] * 4, "30.0"]
-    assert all_of_them.get_figwidth() > draw_bars(values[:2], "title").get_figwidth() - 1e-9
+def segments(axes: Axes) -> list[list[tuple[float, float]]]:
+    """The ends of the intervals of each set of dots or line, along x for dots."""
+    found = [one.get_segments() for one in axes.collections if isinstance(one, LineCollection)]
+    along = 0 if len({point[1] for point in found[0][0]}) == 1 else 1
+    return [
+        [(one[0][along], one[1][along]) for one in lines if len(one) and not np.isnan(one).any()] for lines in found
+    ]
 
 
-def intervals(axes: Axes) -> list[list[tuple[float, float]]]:
-    """The ends of the thin lines of each set of bars or line."""
-    found = [container.lines[2][0].get_segments() for container in axes.containers if hasattr(container, "lines")]
-    return [[(one[0][1], one[1][1]) for one in segments if len(one)] for segments in found]
-
-
-def test_bars_beside_each_other_have_their_intervals() -> None:
+def test_dots_beside_each_other_have_their_intervals() -> None:
     names = {"scheme": ["P", "SL", "P", "SL"], "shots": ["8", "8", "16", "16"]}
     values = means(names, [40.0, 50.0, 60.0, 70.0])
     values.loc[3, ["low", "high"]] = np.nan
-    axes = draw_bars(values, "title").axes[0]
-    assert intervals(axes) == [[(38, 44), (48, 54)], [(58, 64)]]
+    axes = draw_dots(values, "title").axes[0]
+    assert segments(axes) == [[(38, 44), (48, 54)], [(58, 64)]]
     legend = axes.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["8", "16"]
-    assert [
-        round(bar.get_extents().transformed(axes.transData.inverted()).get_points()[:, 0].mean(), 6)
-        for bar in axes.patches
-    ] == [-0.2, 0.8, 0.2, 1.2]
+    dots = [one.get_offsets() for one in axes.collections if isinstance(one, PathCollection)]
+    assert np.concatenate(dots)[:, 1].round(6).tolist() == [0.81, -0.19, 1.19, 0.19]
+    assert len({np.asarray(one.get_paths()[0].vertices).tobytes() for one in axes.collections[1::2]}) == 2, (
+        "other markers too"
+    )
 
 
-def test_lines_go_through_their_means_with_their_intervals() -> None:
-    values = means({"n": [8, 1, 8], "scheme": ["SL", "SL", "P"]}, [50.0, 42.0, 30.0])
-    axes = draw_lines(values, "title").axes[0]
-    assert [np.asarray(line.get_ydata()).tolist() for line in axes.lines if line.get_marker() in ("o", "s")] == [
-        [42.0, 50.0],
-        [30.0],
-    ]
-    assert intervals(axes) == [[(40, 46), (48, 54)], [(28, 34)]]
+def test_more_than_four_kinds_have_a_panel_each_on_one_scale() -> None:
+    names = {"scheme": ["P", "SL"] * 5, "labels": sorted("abcde" * 2)}
+    panels = draw_dots(means(names, [float(height) for height in range(40, 50)]), "title").axes
+    assert [axes.get_title(loc="left") for axes in panels] == [f"labels: {name}" for name in "abcde"]
+    assert len({axes.get_xlim() for axes in panels}) == 1
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 4, 5])
+def test_no_number_stands_on_a_mark(kinds: int, tmp_path: Path) -> None:
+    names = {"scheme": [f"scheme {row}" for row in range(9) for _ in range(kinds)], "kind": [*"abcde"[:kinds]] * 9}
+    heights: list[float | None] = [29.0 + 1.5 * place for place in range(9 * kinds)]
+    figure = draw_dots(means(names, heights), "title", printed={"scheme 1": 90.0} if kinds == 1 else None)
+    save(figure, tmp_path / "figure.png")
+    for axes in figure.axes:
+        box, numbers = axes.get_window_extent(), [text.get_window_extent() for text in axes.texts]
+        assert len(numbers) == 9 * (kinds if kinds < 5 else 1)
+        assert all(number.x0 > box.x1 for number in numbers), "beside the panel"
+        assert max(number.x1 for number in numbers) < figure.bbox.x1
+        ordered = sorted(numbers, key=lambda number: number.y0)
+        assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(ordered)), "and clear of each other"
+        for dots in (one for one in axes.collections if isinstance(one, PathCollection)):
+            places = axes.transData.transform(dots.get_offsets())
+            assert (places[:, 0] < box.x1).all()
+    for axes, after in itertools.pairwise(figure.axes):
+        assert max(text.get_window_extent().x1 for text in axes.texts) < after.get_window_extent().x0
+
+
+def test_lines_go_through_their_means_with_their_intervals_and_end_at_their_names(tmp_path: Path) -> None:
+    values = means({"n": [8, 1, 8, 8], "scheme": ["SL", "SL", "P", "SLP"]}, [50.0, 42.0, 30.0, 50.1])
+    figure = draw_lines(values, "title")
+    save(figure, tmp_path / "figure.png")
+    axes = figure.axes[0]
+    lines = [line for line in axes.lines if line.get_marker() in ("o", "s", "^")]
+    assert [np.asarray(line.get_ydata()).tolist() for line in lines] == [[42.0, 50.0], [30.0], [50.1]]
+    assert segments(axes) == [[(40, 46), (48, 54)], [(28, 34)], [(48.1, 54.1)]]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "8"]
-    styles = {(line.get_marker(), line.get_linestyle()) for line in axes.lines if line.get_marker() in ("o", "s")}
-    assert len(styles) == 2, "told apart without colours"
+    assert len({(line.get_marker(), line.get_linestyle()) for line in lines}) == 3, "told apart without colours"
+    names = {text.get_text().split(" ", 1)[1]: text for text in axes.texts}
+    assert set(names) == {"SL", "P", "SLP"}
+    assert names["SLP"].get_window_extent().y0 >= names["SL"].get_window_extent().y1 - 1, "names stay apart"
+    assert {name: text.get_color() for name, text in names.items()} == dict(
+        zip(("SL", "P", "SLP"), COLOURS, strict=False)
+    )
 
 
-def test_many_lines_stand_three_in_a_panel() -> None:
+def test_many_lines_have_a_panel_each() -> None:
     schemes = list("abcdefgh")
-    values = means({"n": [1, 2] * 8, "scheme": sorted(schemes * 2)}, [float(height) for height in range(16)])
-    panels = draw_lines(values, "title").axes
-    assert [len(axes.get_legend_handles_labels()[1]) for axes in panels] == [3, 3, 2]
-    assert [label for axes in panels for label in axes.get_legend_handles_labels()[1]] == schemes
-    assert [len(intervals(axes)) for axes in panels] == [3, 3, 2]
-    for axes in panels:
-        grey = [line for line in axes.lines if line.get_color() == "#cccccc"]
-        assert len(grey) == len(schemes) - len(intervals(axes)), "those of the other panels"
+    values = means({"n": [1, 2] * 8, "scheme": sorted(schemes * 2)}, [60.0 + height for height in range(16)])
+    values.loc[values["scheme"] == "c", ["percent", "low", "high"]] -= 40
+    panels = [axes for axes in draw_lines(values, "title").axes if axes.axison]
+    titles = [axes.get_title(loc="left") for axes in panels]
+    assert titles == [name if name != "c" else "c, at other percents" for name in schemes]
+    for title, axes in zip(titles, panels, strict=True):
+        own = [line for line in axes.lines if line.get_color() == COLOURS[0]]
+        grey = [line for line in axes.lines if line.get_color() == FAINT]
+        assert len(own) == 1
+        assert len(grey) == (0 if title.startswith("c") else 6), "those of the other panels, where they are in it"
+        assert len(axes.collections) == 1, "its band"
+        low, high = axes.get_ylim()
+        assert all(low < value < high for line in axes.lines for value in np.asarray(line.get_ydata()))
+    assert len({round(np.ptp(axes.get_ylim()), 6) for axes in panels}) == 1, "a percent is as high in all of them"
+    assert len({axes.get_ylim() for axes in panels}) == 2
 
 
 def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
@@ -141,9 +230,9 @@ def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_a_long_title_fits_its_figure() -> None:
     long = "One source prompt beside private prompts, and two source prompts alone, and a little more of it to fold"
-    figure = draw_bars(means({"scheme": ["P"]}, [40.0]), long)
+    figure = draw_dots(means({"scheme": ["P"]}, [40.0]), long)
     figure.draw_without_rendering()
-    (title,) = figure.texts
+    title, _ = figure.texts
     assert title.get_window_extent().width < figure.bbox.width
 
 

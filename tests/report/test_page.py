@@ -1,10 +1,13 @@
 """The page in a real browser, from disk."""
 
+import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
@@ -121,3 +124,49 @@ def test_it_says_what_is_missing_and_what_to_beware_of(browser: webdriver.Chrome
     mark = browser.find_element(By.CSS_SELECTOR, ".paper sup a")
     note = browser.find_element(By.CSS_SELECTOR, str(mark.get_dom_attribute("href")))
     assert "Multiples of" in note.text
+
+
+def test_the_first_screen_says_which_is_better(browser: webdriver.Chrome) -> None:
+    section = browser.find_element(By.CSS_SELECTOR, ".best")
+    lines = [line.text for line in section.find_elements(By.TAG_NAME, "li")]
+    assert [line.split(":")[0] for line in lines] == ["shots 8", "shots 32"]
+    assert "SLPN is ahead, but P may be as good or better." in lines[1]
+    assert "not resolved" in lines[1]
+    assert browser.execute_script("return arguments[0].getBoundingClientRect().bottom", section) < 600
+
+
+def test_a_phone_scrolls_tables_alone_and_their_first_column_stays(browser: webdriver.Chrome) -> None:
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+        box = browser.find_element(By.CSS_SELECTOR, ".scroll:has(#table-means)")
+        cell = box.find_element(By.CSS_SELECTOR, "tbody th")
+        assert browser.execute_script("return arguments[0].scrollWidth > arguments[0].clientWidth", box)
+        before = cell.rect["x"]
+        browser.execute_script("arguments[0].scrollLeft = 200", box)
+        assert browser.execute_script("return arguments[0].scrollLeft", box) == 200
+        assert cell.rect["x"] == before
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_pictures_follow_dark_mode(browser: webdriver.Chrome) -> None:
+    image = browser.find_element(By.CSS_SELECTOR, "#figure-means img")
+    corners = []
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        picture = np.asarray(Image.open(io.BytesIO(image.screenshot_as_png)).convert("L"))
+        corners.append(int(picture[10, 10]))
+        assert np.ptp(picture[10:-10, 10:-10].astype(int)) > 150, "what is drawn stands out"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert corners[0] > 250
+    assert corners[1] < 40
+
+
+def test_long_tables_are_folded(browser: webdriver.Chrome) -> None:
+    folded = browser.find_elements(By.CSS_SELECTOR, "details table")
+    assert "table-metrics" in [table.get_attribute("id") for table in folded]
+    assert not any(table.is_displayed() for table in folded)
+    assert browser.find_element(By.ID, "table-means").is_displayed()

@@ -1,12 +1,13 @@
 import io
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
-from crosspt.report.table import Table
+from crosspt.report.table import Entry, Table
 from crosspt.report.tables import results_table
 
 
@@ -32,12 +33,16 @@ ROWS = [
 ]
 
 
-def shown(rows: list[dict[str, Any]], make: Callable[..., Table] = results_table) -> list[list[str]]:
-    console = Console(file=io.StringIO(), width=80)
-    console.print(make(rows, "title").rich())
+def printed(table: Table, width: int = 80) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table)
     assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
-    return [re.split(r"\s*[│┃]\s*", line)[1:-1] for line in lines if line[0] in "│┃"]
+    return console.file.getvalue().splitlines()
+
+
+def shown(rows: list[dict[str, Any]], make: Callable[..., Table] = results_table) -> list[list[str]]:
+    lines = printed(make(rows, "title"))
+    return [[cell.strip() for cell in line.split("│")] for line in lines if "│" in line]
 
 
 def test_a_column_for_each_scheme_and_the_means_below() -> None:
@@ -68,10 +73,12 @@ def test_ranked_answers_add_their_mean() -> None:
 
 def test_in_brief_primary_metrics_and_means() -> None:
     assert shown([*RANKED, *ROWS], partial(results_table, brief=True)) == [
-        ["task", "metric", "rows", "majority", "SLPN"],
-        ["cola", "accuracy *", "4", "50.0", "80.0"],
-        ["stsb", "accuracy *", "4", "undefined", "61.2"],
-        *shown([*RANKED, *ROWS])[-3:],
+        ["task", "majority", "SLPN"],
+        ["cola", "50.0", "80.0"],
+        ["stsb", "undefined", "61.2"],
+        ["mean", "50.0 (1 of 2 tasks)", "70.6"],
+        ["mean, ranked", "50.0", "80.0"],
+        ["mean, invalid answers", "12.5", "12.5"],
     ]
 
 
@@ -83,3 +90,24 @@ def test_without_any_value_there_is_no_mean_and_a_title_is_plain_text() -> None:
     rows = [row("SLPN", "[bold]stsb", None)]
     assert ["mean", "primary *", "", "undefined"] in shown(rows)
     assert shown(rows)[1][0] == "[bold]stsb"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_a_wide_table_goes_on_below_and_loses_no_number(width: int) -> None:
+    schemes = ["P", "SL", "SLPN", "SILP", "fine-tuning", "hyperformer"]
+    rows = [
+        {"scheme": scheme, "shots": 2**number, "note": "words that may stand on several lines"}
+        | {f"mean {place}": Entry(80.0 + number, 1.25, 78.5, 81.5, paper=70.0 + place) for place in range(4)}
+        for number, scheme in enumerate(schemes)
+    ]
+    lines = printed(Table("means", "means", rows, keys=2), width)
+    assert max(map(cell_len, lines)) <= width
+    assert "…" not in "".join(lines)
+    blocks = [line for line in lines if line.startswith("scheme")]
+    assert len(blocks) == {60: 5, 80: 4, 120: 2, 200: 1}[width]
+    assert all([cell.strip() for cell in line.split("│")[:2]] == ["scheme", "shots"] for line in blocks)
+    for row in rows:
+        for entry in (value for value in row.values() if isinstance(value, Entry)):
+            found = [line for line in lines if line.startswith(f"{row['scheme']} ") and entry.with_paper in line]
+            assert len(found) == 1, "a number stands in one piece, in a line that begins with the keys"
+    assert "words" in "".join(lines)

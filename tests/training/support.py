@@ -46,7 +46,7 @@ def make_trainer(
     settings = TrainingConfig(**{"epochs": 2, "batch_size": 4, "seed": 3, **training})
     set_seed(settings.seed)
     model = CrossPTModel(t5 or make_t5(), CrossPTConfig(tasks=TASKS, scheme=scheme, prompt_length=3))
-    options: dict[str, Any] = {"device": "cpu", "progress": False, "score": score}
+    options: dict[str, Any] = {"device": "cpu", "score": score}
     collator = PromptCollator(PadOnly(), causal=model.family.causal)
     return PromptTrainer(CrossPT(), model, settings, rows or make_rows(), collator, folder, **options)
 

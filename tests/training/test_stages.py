@@ -84,7 +84,7 @@ def test_both_stages(tmp_path: Path) -> None:
     t5, rows = make_t5(), make_rows([*TASKS, "qnli"])
     config = CrossPTConfig(tasks=TASKS, scheme="SILP", source_tasks=["rte", "qnli"], prompt_length=3)
     stage1 = CrossPT().plan_sources(config, TRAINING)
-    options: dict[str, Any] = {"device": "cpu", "progress": False}
+    options: dict[str, Any] = {"device": "cpu"}
     for job in stage1:
         assert not job.is_finished(tmp_path)
         run_job(job, tmp_path, t5, LetterTokenizer(), rows, DataConfig(), **options)
@@ -126,7 +126,7 @@ def test_lm_dropout_overrides_every_rate_of_the_t5(rate: float, tmp_path: Path) 
     (job,) = CrossPT().plan_targets(
         CrossPTConfig(tasks=["mrpc"], scheme="P", prompt_length=3), dataclasses.replace(TRAINING, lm_dropout=rate)
     )
-    run_job(job, tmp_path, t5, LetterTokenizer(), make_rows(["mrpc"]), DataConfig(), device="cpu", progress=False)
+    run_job(job, tmp_path, t5, LetterTokenizer(), make_rows(["mrpc"]), DataConfig(), device="cpu")
     t5.train()
     ids = torch.tensor([[3, 4, 5]])
     outputs = [t5(input_ids=ids, labels=ids).logits for _ in range(2)]

@@ -11,12 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.progress import Progress, TaskID
-
 from crosspt.config.layout import EXPERIMENT_NAME, RESULTS_NAME
 from crosspt.config.run import ReportTo
 from crosspt.runs.experiments.worker import Work, do_work, record_failure, settle
 from crosspt.runs.folder import VISIBLE_AFTER
+from crosspt.training.progress import Steps
 
 SHARED = "all machines of the cluster need one on a file system that they share"
 CONNECTING = 10  # seconds at most
@@ -61,17 +60,14 @@ class Cluster:
                 "--engine ray needs the package ray, which is not installed: crosspt[ray] has it"
             ) from None
 
-    def run(
-        self, waiting: list[Work], folder: Path, report_to: ReportTo, bar: Progress, task: TaskID
-    ) -> dict[str, str]:
+    def run(self, waiting: list[Work], folder: Path, report_to: ReportTo, steps: Steps) -> dict[str, str]:
         """Work through runs, stage-1 prompts before the cells that start from them; see :class:`Pool`.
 
         Args:
             waiting: the runs in order.
             folder: of the grid, on a file system that all machines see.
             report_to: what the curves of the trainings are logged for.
-            bar: the progress bar.
-            task: the bar's task, of which every cell that ends is a step.
+            steps: how far the grid is; every cell that ends is a step.
 
         Returns:
             The errors of the cells that failed, by name.
@@ -84,7 +80,7 @@ class Cluster:
         errors: dict[str, str] = {}
         with self.connected():
             gpus = self._gpus(ray.cluster_resources())
-            self._warn_of_too_small(ray.nodes(), gpus, bar)
+            self._warn_of_too_small(ray.nodes(), gpus, steps)
             share: dict[str, Any] = {"num_gpus": gpus, "num_cpus": self.cpus_per_run, "max_retries": RETRIES}
             remote = ray.remote(_do_remotely)
             trained: dict[str, Any] = {}
@@ -96,7 +92,7 @@ class Cluster:
                     trained[work.name] = reference
             untrained: dict[str, Failure] = {}
             while running:
-                bar.update(task, description=f"{len(running)} runs on Ray")
+                steps.describe(f"{len(running)} runs on Ray")
                 (reference,), _ = ray.wait(list(running))
                 work = running.pop(reference)
                 failure = untrained.get(work.needs or "") or _failure_of(reference, work)
@@ -107,8 +103,8 @@ class Cluster:
                 if failure is not None:
                     origin = work if failure.origin.name == work.name else failure.origin
                     errors[work.name] = record_failure(work, failure.reason, failure.kind, origin)
-                    bar.console.print(f"{work.name}: {errors[work.name]}", markup=False, soft_wrap=True)
-                bar.advance(task)
+                    steps.say(f"{work.name}: {errors[work.name]}")
+                steps.advance()
         return errors
 
     @contextlib.contextmanager
@@ -145,14 +141,13 @@ class Cluster:
             return self.gpus_per_run
         return 1 if self.device == "cuda" or (self.device == "auto" and resources.get("GPU")) else 0
 
-    def _warn_of_too_small(self, nodes: list[dict[str, Any]], gpus: float, bar: Progress) -> None:
+    def _warn_of_too_small(self, nodes: list[dict[str, Any]], gpus: float, steps: Steps) -> None:
         """Say so where no machine has what a run needs: one that has may still join the cluster."""
         have = [node["Resources"] for node in nodes if node["Alive"]]
         if not any(one.get("GPU", 0) >= gpus and one.get("CPU", 0) >= self.cpus_per_run for one in have):
-            bar.console.print(
+            steps.say(
                 f"warning: no machine of the cluster has {self.cpus_per_run:g} cores and {gpus:g} GPUs for a run; the "
-                "grid waits for one that has",
-                soft_wrap=True,
+                "grid waits for one that has"
             )
 
 

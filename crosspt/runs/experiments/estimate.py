@@ -87,7 +87,7 @@ def _measure(run: RunConfig, ready: Preparation, device: str) -> tuple[float, fl
     if find_method(run.method).needs_source_prompts(prompts):
         run = dataclasses.replace(run, method=CROSSPT)  # what it would start from is not there
     job = Job("", prompts, training, run.method)
-    options: dict[str, Any] = {"data": run.data, "device": device, "progress": False}
+    options: dict[str, Any] = {"data": run.data, "device": device}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 

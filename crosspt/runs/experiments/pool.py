@@ -9,11 +9,11 @@ from itertools import cycle, islice
 from multiprocessing.context import BaseContext
 
 import torch
-from rich.progress import Progress, TaskID
 
 from crosspt.config.run import ReportTo
 from crosspt.runs.experiments.worker import Work, do_work, record_failure, start_worker
 from crosspt.runs.lock import FolderInUseError
+from crosspt.training.progress import Steps
 
 BREAK = 2.0  # seconds until a run that another process works on is tried again
 
@@ -29,20 +29,16 @@ class Pool:
         jobs: number of processes; on GPUs each sees one, and several share one where there are more processes.
         report_to: what the curves of the trainings are logged for, see :func:`crosspt.runs.train.train`.
         device: ``"cpu"`` or ``"cuda"``.
-        bar: the progress bar.
-        task: the bar's task, of which every cell that ends is a step.
+        steps: how far the grid is; every cell that ends is a step.
     """
 
-    def __init__(
-        self, waiting: list[Work], jobs: int, report_to: ReportTo, device: str, bar: Progress, task: TaskID
-    ) -> None:
+    def __init__(self, waiting: list[Work], jobs: int, report_to: ReportTo, device: str, steps: Steps) -> None:
         self.waiting = list(waiting)
         self.untrained = {work.name for work in waiting if work.cell is None}  # stage-1 prompts
         self.tried: dict[int, float] = {}  # when a run was found in other hands
         self.report_to = report_to
         self.device = device
-        self.bar = bar
-        self.task = task
+        self.steps = steps
         self.errors: dict[str, str] = {}
         self.context = _clean_processes()
         places = islice(cycle(visible_gpus() if device == "cuda" else [None]), min(jobs, len(waiting)))
@@ -60,6 +56,7 @@ class Pool:
                     time.sleep(BREAK)
                 for future in wait(self.running, BREAK, FIRST_COMPLETED).done:
                     self._end(future)
+                self.steps.advance(0)  # says what it is at, however long a run takes
         except BaseException:
             for child in multiprocessing.active_children():
                 if child not in others:
@@ -80,7 +77,7 @@ class Pool:
             self.waiting.remove(work)
             process = self.idle.pop()
             self.running[process.submit(do_work, work, self.report_to, self.device)] = (work, process)
-        self.bar.update(self.task, description=", ".join(work.name for work, _ in self.running.values()))
+        self.steps.describe(", ".join(work.name for work, _ in self.running.values()))
 
     def _is_ready(self, work: Work) -> bool:
         return work.needs not in self.untrained and time.monotonic() > self.tried.get(id(work), 0) + BREAK
@@ -109,8 +106,8 @@ class Pool:
             reason = "its process was killed, or ran out of memory" if killed else str(error)
             for cell in ended:
                 self.errors[cell.name] = record_failure(cell, reason, type(error).__name__, work)
-                self.bar.console.print(f"{cell.name}: {self.errors[cell.name]}", markup=False, soft_wrap=True)
-        self.bar.advance(self.task, len(ended))
+                self.steps.say(f"{cell.name}: {self.errors[cell.name]}")
+        self.steps.advance(len(ended))
 
 
 def visible_gpus() -> list[str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from crosspt.config.files import SCHEMA, NotJSONError, check_writable, is_free, read_json, write_json
 from crosspt.config.layout import EXPERIMENT_NAME, LOCK_NAME, RESULTS_NAME, RUN_NAME
@@ -22,9 +21,11 @@ from crosspt.runs.experiments.worker import Work
 from crosspt.runs.folder import check_run
 from crosspt.runs.lock import lock_folder
 from crosspt.runs.train import prepare
+from crosspt.training.progress import Steps
 from crosspt.training.reporting import check_reporting
 
 MOST_JOBS = 8  # by default
+MINUTE = 60.0
 
 
 def default_jobs(device: str) -> int:
@@ -85,13 +86,12 @@ def run_grid(
             if not path.is_file() or _identity(read_json(path), path) != _identity(content, path):
                 write_json(path, content)
             waiting = _plan(grid, cells, folder, console)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, disable=not (progress and console.is_terminal)) as bar:
+        with Steps(grid.definition.name, unit="cells", shown=progress, pause=MINUTE) as steps:
             left = sum(work.cell is not None for work in waiting)
-            task = bar.add_task("cells", total=len(cells), completed=len(cells) - left)
+            steps.plan(len(cells), len(cells) - left)
             if cluster is not None:
-                return cluster.run(waiting, folder, report_to, bar, task)
-            return Pool(waiting, jobs, report_to, device, bar, task).run()
+                return cluster.run(waiting, folder, report_to, steps)
+            return Pool(waiting, jobs, report_to, device, steps).run()
 
 
 def check_folder(grid: Grid, folder: Path) -> None:

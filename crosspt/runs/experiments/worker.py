@@ -56,7 +56,7 @@ def start_worker(gpu: str | None) -> None:
 
 
 def settle() -> None:
-    """Have this process compute with one thread, and print no progress.
+    """Have this process compute with one thread, and show no bars of transformers'.
 
     The number of threads changes the last bits of sums: a grid comes to the same with any number of processes.
     """
@@ -77,7 +77,7 @@ def do_work(work: Work, report_to: ReportTo, device: str, *, wait: bool = False)
     Raises:
         FolderInUseError: another process works on it.
     """
-    options: dict[str, Any] = {"report_to": report_to, "device": device, "progress": False}
+    options: dict[str, Any] = {"report_to": report_to, "device": device}
     with open_folder(work.run, work.folder, resume=True, wait=wait):
         if work.cell is not None and (work.folder / RESULTS_NAME).is_file():
             return  # another process has been faster

@@ -1,7 +1,6 @@
 """Grids on a Ray cluster of two machines, of which one ends while it works."""
 
 import os
-import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -79,9 +78,8 @@ def test_a_machine_that_ends(machines: Any, workspace: Workspace, tmp_path: Path
             cell_folder(tmp_path / "local", cell.name)
         )
     log = (lost[0] / "log.txt").read_text()
-    assert log.count("train_runtime") == 1, "it ended once, elsewhere"
-    epochs = re.findall(r"'epoch': '(\d+)'", log)
-    assert len(epochs) < 2 * 20, "and did not begin again"
+    assert log.count(": finished ") == 1, "it ended once, elsewhere"
+    assert log.count(": goes on at step ") == 1, "and did not begin again"
 
 
 def test_cells_that_fail(machines: Any, workspace: Workspace, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from rich.progress import Progress, TaskID
 
 from crosspt.config.files import write_json
 from crosspt.evaluation.answers import read_predictions
@@ -26,6 +25,7 @@ from crosspt.runs.experiments.read import read_experiment
 from crosspt.runs.experiments.runner import default_jobs, run_grid
 from crosspt.runs.experiments.worker import Work
 from crosspt.runs.train import train
+from crosspt.training.progress import Steps
 from tests.runs.experiments.support import SETTINGS, outcome_of, run, times_of, tiny_grid
 from tests.runs.test_lock import holder
 from tests.workspace import Workspace
@@ -73,7 +73,7 @@ def test_what_lies_on_disk(grid: Grid, unbroken: Path) -> None:
         assert list(score_predictions(kept, cell=cell.name, seed=0, shots=4)) == rows
         assert not (folder / "stage1").exists()
         assert not (folder / "error.json").exists()
-        assert "'loss'" in (folder / "log.txt").read_text()
+        assert "stage 2, 2 tasks: finished" in (folder / "log.txt").read_text()
 
 
 def test_all_cells_of_a_seed_answered_the_same_rows(unbroken: Path) -> None:
@@ -190,7 +190,7 @@ def test_two_at_once(workspace: Workspace, grid: Grid, unbroken: Path, tmp_path:
         assert [each.result() for each in runs] == [{}, {}]
     assert cells_of(folder) == cells_of(unbroken)
     for cell in (folder / "cells").iterdir():
-        assert (cell / "log.txt").read_text().count("train_runtime") == 1, "one of them has trained it"
+        assert (cell / "log.txt").read_text().count(": finished ") == 1, "one of them has trained it"
 
 
 def test_parts(workspace: Workspace, grid: Grid, unbroken: Path, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_every_process_has_a_gpu(grid: Grid, monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert default_jobs("cuda") == 2
     waiting = [Work(cell.name, cell.run, tmp_path) for cell in grid.cells]
-    pool = Pool(waiting, 3, "none", "cuda", Progress(disable=True), TaskID(0))
+    pool = Pool(waiting, 3, "none", "cuda", Steps("cells", shown=False))
     for process in pool.idle:
         with process:
             assert process.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result() == pool.gpus[process]
