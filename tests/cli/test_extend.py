@@ -179,8 +179,11 @@ def test_one_after_the_other_and_tasks_of_the_users_own(
         assert answers(again, names) == answers(folder, names) == answers(third, names)
     assert read_results(again)["results"] == read_results(third)["results"]
     assert {row["task"]: row["shots"] for row in read_results(third)["results"]} == {
-        **{"mrpc": 4, "rte": 4, "sst2": 6},
-        **{"mood": 6, "tone": 2},
+        "mrpc": 4,
+        "rte": 4,
+        "sst2": 6,
+        "mood": 6,
+        "tone": 2,
     }
     extend(workspace, slpn_run, once, "--tasks", f"sst2,{second / 'tasks' / 'mood.yaml'}", *few)
     for task in ("sst2", "mood"):
