@@ -13,10 +13,12 @@ import torch
 import yaml
 
 import crosspt as package
+from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import Compute
 from crosspt.evaluation.answers import COLUMNS, read_predictions
 from crosspt.evaluation.results import score_predictions
 from crosspt.methods.crosspt import CrossPT
+from crosspt.runs.extend import _source_tasks
 from crosspt.storage import WEIGHTS_NAME, load_prompts
 from tests.cli.test_train import files_of, read_results
 from tests.models.causal_models import make_causal
@@ -311,3 +313,24 @@ def test_a_run_of_another_method(workspace: Workspace, tmp_path: Path) -> None:
     assert workspace.train(tmp_path / "run", *OLD, "--method", "bitfit", "--prefix").status == 0
     said = mistake(crosspt("train", "--extend", tmp_path / "run", "--tasks", "sst2", "--output", tmp_path / "new"))
     assert "must be a run of method crosspt, got bitfit: what other methods learn, all tasks share" in said
+
+
+@pytest.mark.parametrize(
+    ("scheme", "there", "added", "wanted"),
+    [
+        ("SLPN", None, ["c"], None),
+        ("SIP", None, ["c"], ["a", "b"]),
+        ("PI", None, ["c"], ["a", "b", "c"]),
+        ("SLPI", ["b", "a", "c"], ["c", "d"], ["b", "a", "c", "d"]),
+        ("SILPI", ["a", "b", "c"], ["c"], ["a", "b", "c"]),
+    ],
+)
+def test_source_tasks(scheme: str, there: list[str] | None, added: list[str], wanted: list[str] | None) -> None:
+    config = CrossPTConfig(tasks=["a", "b"], scheme=scheme, source_tasks=there)
+    assert _source_tasks(Path("run"), config, added) == wanted
+
+
+def test_a_source_that_is_not_there() -> None:
+    config = CrossPTConfig(tasks=["a", "b"], scheme="SILPI")
+    with pytest.raises(ValueError, match=r"the sources of the run are a, b, without c$"):
+        _source_tasks(Path("run"), config, ["c"])
