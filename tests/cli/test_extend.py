@@ -231,7 +231,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "while the run is copied": lambda: die_at_call(shutil, "copyfile", 3),
     "before the copy has its name": lambda: die_at_call(Path, "rename", 1),
     "in the first task": lambda: die_at_call(torch.Tensor, "backward", 2),
-    "between the files of the first task": lambda: die_at_call(CrossPT, "save", 3, after=True),
+    "after the first task": lambda: die_at_call(CrossPT, "save", 3, after=True),
     "in the second task": lambda: die_at_call(torch.Tensor, "backward", 3),
     "in the evaluation": lambda: die_at_call(CrossPT, "load", 2),
 }
