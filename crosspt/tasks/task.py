@@ -305,7 +305,7 @@ class Task:
         return score
 
 
-def _is_positive(weight: object) -> bool:
+def _is_positive(weight: Any) -> bool:
     number = isinstance(weight, int | float) and not isinstance(weight, bool)
     return number and math.isfinite(weight) and weight > 0
 
