@@ -307,7 +307,7 @@ class Task:
 
 def _is_positive(weight: Any) -> bool:
     number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    return number and math.isfinite(weight) and weight > 0
+    return number and math.isfinite(weight) and bool(weight > 0)
 
 
 def _distinct_text(words: tuple[str, ...]) -> bool:
