@@ -49,6 +49,8 @@ def add_flags(parser: Parser) -> None:
     parser.add_setting("--source-tasks", Names, text, metavar="NAMES")
     text = "folders with stage-1 prompts to start from, not trained again"
     parser.add_setting("--source-prompts", Names, text, metavar="FOLDERS")
+    text = "finished run that --tasks are added to, whose own tasks keep their prompts; settings are its, if not given"
+    parser.add_setting("--extend", str, text, metavar="RUN")
     parser.add_setting("--output", str, "folder of the run, new or empty", metavar="FOLDER", required=True)
     parser.add_switch("--resume", "go on with the run that --output holds")
     parser.add_switch("--dry-run", "say what would be trained, and train nothing")
@@ -57,28 +59,14 @@ def add_flags(parser: Parser) -> None:
     add_device(parser)
     text = "for initialization text: one text, or a YAML list of one for every such prompt"
     parser.add_setting("--init-texts", Names, text, metavar="TEXTS")
-    add_fields(parser, CrossPTConfig, {"tasks", "source_tasks", "init_texts"})
+    add_fields(parser, CrossPTConfig, {"tasks", "source_tasks", "init_texts", "freeze_shared"})
     add_fields(parser, TrainingConfig)
     add_fields(parser, DataConfig)
 
 
 def run(settings: Namespace) -> Outcome:
     """Train a run, or show what would be trained."""
-    task_files: dict[str, str] = {}
-    targets = list(SUITES[settings.suite]) if settings.tasks is None else split_names(settings.tasks)
-    settings.tasks = name_tasks(task_files, targets)
-    settings.source_tasks = name_tasks(task_files, split_names(settings.source_tasks)) or None
-    if settings.data_dir is not None:
-        settings.data_dir = whole_path(settings.data_dir)
-    if isinstance(settings.init_texts, str):
-        settings.init_texts = [settings.init_texts]
-    run = make_run(
-        vars(settings),
-        model=whole_path(settings.model),
-        task_files=task_files,
-        source_prompts=[whole_path(folder) for folder in split_names(settings.source_prompts)],
-        decode=settings.decode,
-    )
+    run = _read_run(settings)
     quiet_transformers()
     if settings.dry_run:
         return _show_plan(run)
@@ -96,7 +84,38 @@ def run(settings: Namespace) -> Outcome:
         for chosen in content.get("selection", [])
     ]
     mixed = "" if run.temperature_value is None else f"temperature {run.temperature_value:.4g}; "
-    return Outcome(content, [table, *selected, f"{mixed}results in {folder / RESULTS_NAME}"])
+    return Outcome(content, [table, *_extended(run), *selected, f"{mixed}results in {folder / RESULTS_NAME}"])
+
+
+def _read_run(settings: Namespace) -> RunConfig:
+    task_files: dict[str, str] = {}
+    targets = list(SUITES[settings.suite]) if settings.tasks is None else split_names(settings.tasks)
+    settings.tasks = name_tasks(task_files, targets)
+    settings.source_tasks = name_tasks(task_files, split_names(settings.source_tasks)) or None
+    if settings.data_dir is not None:
+        settings.data_dir = whole_path(settings.data_dir)
+    if isinstance(settings.init_texts, str):
+        settings.init_texts = [settings.init_texts]
+    settings.model = whole_path(settings.model)
+    source_prompts = [whole_path(folder) for folder in split_names(settings.source_prompts)]
+    if settings.extend is None:
+        return make_run(
+            vars(settings),
+            model=settings.model,
+            task_files=task_files,
+            source_prompts=source_prompts,
+            decode=settings.decode,
+        )
+
+    from crosspt.runs.extend import extend_run
+
+    extended = Path(settings.extend)
+    if Path(settings.output).resolve().is_relative_to(extended.resolve()):
+        raise ValueError(f"--output {settings.output} must lie outside the run that is extended, {extended}")
+    if not settings.given & {"tasks", "suite"}:
+        settings.tasks = []
+    given = {name: getattr(settings, name) for name in settings.given}
+    return extend_run(extended, settings.tasks, task_files, source_prompts, given)
 
 
 def _show_plan(run: RunConfig) -> Outcome:
@@ -107,7 +126,13 @@ def _show_plan(run: RunConfig) -> Outcome:
     jobs = prepare(run).describe()
     rows = [{heading.replace("_", " "): _text(value) for heading, value in job.items()} for job in jobs]
     table = Table("jobs", f"{run.scheme}, {_shots(run.data)}; nothing is trained", rows)
-    return Outcome({"schema": 1, "config": run.to_dict(), "jobs": jobs}, [table])
+    return Outcome({"schema": 1, "config": run.to_dict(), "jobs": jobs}, [table, *_extended(run)])
+
+
+def _extended(run: RunConfig) -> list[str]:
+    if run.extends is None:
+        return []
+    return [f"{', '.join(run.extends.tasks)} stay as in {run.extends.folder}"]
 
 
 def _text(value: Any) -> str:

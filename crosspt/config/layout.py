@@ -8,6 +8,7 @@ PREDICTIONS_NAME = "predictions.parquet"  # beside the results, which are comput
 SOURCES = "stage1"  # folder of the banks that train source prompts, in a run or shared by the cells of an experiment
 TASKS = "tasks"  # folder of the YAML files of tasks that are not built in
 TARGETS = "targets"  # folder of the targets that have a bank of their own
+EXTENDED = "extended"  # folder of the run that tasks were added to, as it was
 CHECKPOINTS = "checkpoints"  # of a bank in training
 LOGS = "logs"  # folder of what TensorBoard or Weights & Biases draws
 

@@ -38,6 +38,8 @@ class CrossPTConfig:
         init_texts: for ``"text"``, one text, or one for every such prompt: the sources, then each target's private one.
         prefix_mode: ``"full"``: prompt and text attend to each other, as in the paper. ``"isolated"``: prompt rows
             attend to prompt rows alone, so that what they leave in every layer is computed once for each task.
+        freeze_shared: whether what tasks share is another bank's and stays as it is, for tasks that are added to one:
+            the sources and the encoder, but for an encoder of a private prompt's own. See ``PromptBank.take_shared``.
     """
 
     tasks: list[str]
@@ -51,6 +53,7 @@ class CrossPTConfig:
     initialization: Initialization = "uniform"
     init_texts: list[str] | None = None
     prefix_mode: PrefixMode = "full"
+    freeze_shared: bool = False
 
     def __post_init__(self) -> None:
         self.tasks = _task_list("tasks", self.tasks)
@@ -64,6 +67,8 @@ class CrossPTConfig:
             raise TypeError(
                 f"CrossPTConfig: encoder_per_prompt must be a bool or None, got {self.encoder_per_prompt!r}"
             )
+        if not isinstance(self.freeze_shared, bool):
+            raise TypeError(f"CrossPTConfig: freeze_shared must be a bool, got {self.freeze_shared!r}")
         if self.encoder_hidden_size is not None:
             _check_positive("encoder_hidden_size", self.encoder_hidden_size)
             if self.encoder not in ("mlp", "lstm"):
@@ -76,6 +81,8 @@ class CrossPTConfig:
             raise TypeError(f"CrossPTConfig: temperature must be a number or a name, got {self.temperature!r}")
         elif not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"CrossPTConfig: temperature must be positive and finite, got {self.temperature}")
+        if self.freeze_shared and self.num_candidates == 1 and not self.parsed_scheme.uses_privates:
+            raise ValueError(f"CrossPTConfig: with freeze_shared scheme {self.scheme} leaves a task nothing to learn")
         self._check_texts()
         self._check_initialized_privates()
 
@@ -88,7 +95,8 @@ class CrossPTConfig:
         if self.init_texts is None:
             return
         scheme, given = self.parsed_scheme, len(self.init_texts)
-        sources = [] if scheme.initializes_sources else [f"source {k}" for k in range(1, self.num_sources + 1)]
+        given_sources = scheme.initializes_sources or self.freeze_shared
+        sources = [] if given_sources else [f"source {k}" for k in range(1, self.num_sources + 1)]
         has_privates = scheme.uses_privates and not scheme.initializes_privates
         fresh = [*sources, *(f"private prompt of {task}" for task in self.tasks if has_privates)]
         if given == len(fresh) or (given == 1 and len(sources) <= 1):
@@ -155,6 +163,16 @@ class CrossPTConfig:
         return self.encodes_sources or self.encodes_privates
 
     @property
+    def encodes_each(self) -> bool:
+        """Whether every prompt has an encoder of its own, where it has one."""
+        return not self.parsed_scheme.uses_sources if self.encoder_per_prompt is None else self.encoder_per_prompt
+
+    @property
+    def learns_encoder(self) -> bool:
+        """Whether any encoder learns."""
+        return self.has_encoder and not (self.freeze_shared and not (self.encodes_each and self.encodes_privates))
+
+    @property
     def temperature_value(self) -> float:
         """The tau used: the schedule's value for n sources, 1 without sources."""
         n = self.num_sources
@@ -169,8 +187,11 @@ class CrossPTConfig:
         return float(self.temperature)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
-        return dataclasses.asdict(self)
+        """The fields as plain JSON values; ``freeze_shared``, which came later, only where it is set."""
+        values = dataclasses.asdict(self)
+        if not self.freeze_shared:
+            del values["freeze_shared"]
+        return values
 
     def to_json_string(self) -> str:
         """The settings as JSON, which reporting callbacks of the Trainer ask for."""

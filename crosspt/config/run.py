@@ -42,6 +42,19 @@ class Compute:
 
 
 @dataclass
+class Extension:
+    """The finished run whose tasks a run has beside those that it trains.
+
+    Args:
+        folder: of that run, when it was extended; the run holds what it needs of it in ``extended``.
+        tasks: the names of its targets.
+    """
+
+    folder: str
+    tasks: list[str]
+
+
+@dataclass
 class RunConfig:
     """Everything that decides what a run learns, and its results.
 
@@ -56,6 +69,7 @@ class RunConfig:
             answers, or ``"both"``.
         method: what learns, see ``crosspt.methods``; settings that it has no use for are at their defaults.
         processes: how many trained together, each with batches of its own.
+        extends: the run whose tasks come before those that this one trains.
     """
 
     model: str
@@ -67,12 +81,24 @@ class RunConfig:
     decode: DecodeChoice = "both"
     method: str = CROSSPT
     processes: int = 1
+    extends: Extension | None = None
 
     def __post_init__(self) -> None:
         if self.decode not in get_args(DecodeChoice):
             raise ValueError(
                 f"RunConfig: decode must be one of {', '.join(get_args(DecodeChoice))}, got {self.decode!r}"
             )
+        earlier = [] if self.extends is None else self.extends.tasks
+        if self.prompts.tasks[: len(earlier)] != earlier or not self.learned_tasks:
+            raise ValueError(
+                f"RunConfig: tasks must be those of the run that is extended, {', '.join(earlier)}, and more, "
+                f"got {', '.join(self.prompts.tasks)}"
+            )
+
+    @property
+    def learned_tasks(self) -> list[str]:
+        """The targets that this run trains: all but those of a run that it extends."""
+        return self.prompts.tasks[0 if self.extends is None else len(self.extends.tasks) :]
 
     @property
     def scheme(self) -> str:
@@ -98,14 +124,17 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, with the schema's number and the temperature that is used.
 
-        What came with other methods is left out of CrossPT's, and the number of processes where it is 1: these stay
-        readable for the versions before.
+        What came with other methods is left out of CrossPT's, the number of processes where it is 1, and what came
+        with extensions where there is none: these stay readable for the versions before.
         """
         values = {"schema": SCHEMA, **dataclasses.asdict(self), "temperature_value": self.temperature_value}
+        values["prompts"] = self.prompts.to_dict()
         if self.method == CROSSPT:
             del values["method"], values["training"]["learning_rate"]
         if self.processes == 1:
             del values["processes"]
+        if self.extends is None:
+            del values["extends"]
         return values
 
     @classmethod
@@ -115,7 +144,8 @@ class RunConfig:
         values = read_json(path)
         for derived in ("schema", "temperature_value"):
             values.pop(derived, None)
-        for name, section in (("prompts", CrossPTConfig), ("training", TrainingConfig), ("data", DataConfig)):
+        sections = {"prompts": CrossPTConfig, "training": TrainingConfig, "data": DataConfig, "extends": Extension}
+        for name, section in sections.items():
             if name in values:
                 values[name] = build(section, values[name], f"{path}: {name}")
         return build(cls, values, path)

@@ -127,18 +127,19 @@ class TrainingConfig:
             return getattr(self, name) or (defaults or {}).get(name) or otherwise
 
         rates: dict[str, float] = {}
-        if scheme.learns_sources:
+        if scheme.learns_sources and not config.freeze_shared:
             rates["sources"] = rate("source_learning_rate", SOURCE_LEARNING_RATE[paper])
         if scheme.uses_privates:
             rates["privates"] = rate("private_learning_rate", PRIVATE_LEARNING_RATE[paper])
         if config.num_candidates > 1:
             rates["logits"] = rate("logits_learning_rate", LOGITS_LEARNING_RATE)
-        if config.has_encoder:
+        if config.learns_encoder:
             rates["encoder"] = rate("encoder_learning_rate", rates.get("sources") or rates["privates"])
         given = {group: getattr(self, name) for group, name in GROUPS.items()}
         idle = [group for group, rate in given.items() if rate is not None and group not in rates]
         if idle:
-            raise ValueError(f"learning rates: scheme {config.scheme} learns no {', '.join(idle)}, got a rate for it")
+            what = f"a task added to scheme {config.scheme}" if config.freeze_shared else f"scheme {config.scheme}"
+            raise ValueError(f"learning rates: {what} learns no {', '.join(idle)}, got a rate for it")
         return rates
 
 

@@ -10,10 +10,10 @@ from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import CROSSPT, RunConfig
 from crosspt.config.training import GROUPS, RATES, TrainingConfig
 from crosspt.methods.method import OPTIONAL, Method
-from crosspt.models.family import Family
+from crosspt.models.family import Family, describe
 from crosspt.models.model import CrossPTModel
 from crosspt.prompts.bank import PromptBank
-from crosspt.storage import CONFIG_NAME, check_state, load_prompts
+from crosspt.storage import CONFIG_NAME, Origin, check_state, load_prompts
 
 
 class CrossPT(Method):
@@ -90,6 +90,13 @@ class CrossPT(Method):
             raise ValueError(f"resume: {folder} was made with other prompt settings than this run's")
         check_state(folder, saved.state, bank.state_dict())
         bank.load_state_dict(saved.state)
+
+    def take_shared(self, model: CrossPTModel, folder: Path) -> None:
+        """Put the sources and the encoder of saved prompts into a bank; warns where they are of another model."""
+        saved, bank = load_prompts(folder), model.embedding.bank
+        origin = Origin(str(folder), saved.base_model, saved.config.prefix_mode)
+        origin.warn_of(describe(model.base_model), model.config.prefix_mode, "the prompts")
+        bank.take_shared(self.load_bank(folder))
 
     def load(self, base_model: Any, folder: Path) -> CrossPTModel:
         """The language model behind saved prompts."""

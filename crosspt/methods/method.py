@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from crosspt.config.layout import SOURCES, TARGETS
+from crosspt.config.layout import EXTENDED, SOURCES, TARGETS
 from crosspt.config.prompts import CrossPTConfig, Initialization
 from crosspt.config.run import CROSSPT, RunConfig
 from crosspt.config.training import RATES, TrainingConfig
@@ -169,7 +169,13 @@ class Method(ABC):
         jobs = []
         for name, tasks in groups:
             prompts = dataclasses.replace(
-                config, tasks=tasks, scheme="P", source_tasks=None, initialization=fresh, init_texts=None
+                config,
+                tasks=tasks,
+                scheme="P",
+                source_tasks=None,
+                initialization=fresh,
+                init_texts=None,
+                freeze_shared=False,
             )
             jobs.append(Job(f"{SOURCES}/{name}", prompts, settings))
         return jobs
@@ -242,27 +248,44 @@ class Method(ABC):
     def read(self, folder: Path) -> tuple[CrossPTConfig, dict[str, Any]]:
         """The configuration of what a folder holds, and its model, see :func:`crosspt.models.family.describe`."""
 
+    def take_shared(self, model: Any, folder: Path) -> None:
+        """Put what all tasks of a saved bank use into a model whose configuration has ``freeze_shared``.
+
+        Raises:
+            ValueError: the bank is another model's, or the method has none.
+        """
+        raise ValueError(f"method {self.name} has no bank to add a task to")
+
     def load_bank(self, folder: Path) -> PromptBank | None:
         """The saved prompts, for methods that mix some."""
         return None
 
     def folder_of(self, checkpoint: Path, task: str) -> Path:
-        """Where a checkpoint keeps what it has learned of a task: its own folder, or that of the target."""
+        """Where a checkpoint keeps what it has learned of a task: its own folder, the target's, or an extended run."""
         for folder in (checkpoint, checkpoint / TARGETS / task):
             if self.is_saved(folder):
                 return folder
+        place = checkpoint
+        while (place := place / EXTENDED).is_dir():
+            for folder in (place, place / TARGETS / task):
+                if self.is_saved(folder) and task in self.read(folder)[0].tasks:
+                    return folder
         what = "prompts" if self.name == CROSSPT else f"weights of {self.name}"
         raise ValueError(f"checkpoint {checkpoint} holds no {what} for task {task!r} yet: its training is not finished")
 
 
 def source_jobs(run: RunConfig, available: Collection[str] = ()) -> list[Job]:
-    """Stage 1 of a run, see :meth:`Method.plan_sources`."""
+    """Stage 1 of a run, see :meth:`Method.plan_sources`; one that extends a run has the sources of that run."""
+    if run.extends is not None:
+        fresh = run.learned_tasks if run.prompts.parsed_scheme.initializes_privates else []
+        available = [*available, *(task for task in run.prompts.resolved_source_tasks if task not in fresh)]
     return find_method(run.method).plan_sources(run.prompts, run.training, available)
 
 
 def target_jobs(run: RunConfig) -> list[Job]:
     """Stage 2 of a run, see :meth:`Method.plan_targets`."""
-    return find_method(run.method).plan_targets(run.prompts, run.training)
+    prompts = run.prompts if run.extends is None else dataclasses.replace(run.prompts, tasks=run.learned_tasks)
+    return find_method(run.method).plan_targets(prompts, run.training)
 
 
 def settings_of(run: RunConfig) -> dict[str, Any]:

@@ -79,6 +79,16 @@ class Family(ABC):
     def forward(self, base_model: Any, inputs: dict[str, Any], labels: Tensor | None, **kwargs: Any) -> Any:
         """The language model's output, with the loss where labels are given."""
 
+    def told(self, labels: Tensor, attention_mask: Tensor, logits: Tensor) -> Tensor:
+        """The label that each of the logits (B, K, V) of :meth:`forward` tells, -100 for none: (B, K).
+
+        Args:
+            labels: that it was given, padded on the right.
+            attention_mask: (B, L) of the text.
+            logits: its own; of a causal model the last ones, by ``logits_to_keep``.
+        """
+        return labels
+
     @abstractmethod
     def encode(self, base_model: Any, inputs: dict[str, Any], **kwargs: Any) -> Any:
         """What answers are made from, several times if need be."""

@@ -72,6 +72,9 @@ class PromptBank(nn.Module):
         else:
             self.register_buffer("logits", logits, persistent=False)
         self.encoder = self._make_encoder(d).to(like) if config.has_encoder else None
+        if config.freeze_shared:
+            for parameter in self.shared().values():
+                parameter.requires_grad_(False)
 
     @torch.no_grad()
     def initialize(
@@ -81,7 +84,7 @@ class PromptBank(nn.Module):
         source_prompts: Mapping[str, Tensor] | None = None,
         tokenizer: TextTokenizer | None = None,
     ) -> None:
-        """Give the prompts their starting values.
+        """Give the prompts their starting values; what is frozen as another bank's is NaN until it is taken from there.
 
         Args:
             embedding: of tokens; called for initialisation from the vocabulary or from text.
@@ -89,24 +92,46 @@ class PromptBank(nn.Module):
             tokenizer: for initialisation from text.
         """
         scheme, config = self.config.parsed_scheme, self.config
-        sources = None if scheme.initializes_sources else self.sources
+        if config.freeze_shared:
+            for parameter in self.shared().values():
+                parameter.fill_(torch.nan)
+        sources = None if scheme.initializes_sources or config.freeze_shared else self.sources
         privates = None if scheme.initializes_privates else self.privates
         fresh = [group for group in (sources, privates) if group is not None]
         counts = [len(group) for group in fresh]
         values = _fresh_prompts(config, embedding, (sum(counts), *self.shape), tokenizer)
         for group, value in zip(fresh, values.split(counts), strict=True):
             group.copy_(value)
-        if self.sources is not None and scheme.initializes_sources:
+        if self.sources is not None and scheme.initializes_sources and not config.freeze_shared:
             self.sources.copy_(_saved_prompts(config.resolved_source_tasks, source_prompts, self.sources))
         if self.privates is not None and scheme.initializes_privates:
             self.privates.copy_(_saved_prompts(config.tasks, source_prompts, self.privates))
 
+    def shared(self) -> dict[str, nn.Parameter]:
+        """What all tasks use, by name: the sources and the encoder, but for encoders of a private prompt's own."""
+        own = ["privates", "logits"]
+        if isinstance(self.encoder, PerPromptEncoder):
+            first = self.config.num_sources * self.config.encodes_sources
+            own += [f"encoder.{number}." for number in range(first, len(self.encoder))]
+        return {name: value for name, value in self.named_parameters() if not name.startswith(tuple(own))}
+
+    @torch.no_grad()
+    def take_shared(self, bank: "PromptBank") -> None:
+        """Put what all tasks of another bank use into this one.
+
+        Raises:
+            ValueError: the other bank shares something else, or of other shapes.
+        """
+        ours, theirs = self.shared(), bank.shared()
+        wanted, got = ({name: tuple(value.shape) for name, value in one.items()} for one in (ours, theirs))
+        if wanted != got:
+            raise ValueError(f"take_shared: expected a bank that shares {wanted}, got one that shares {got}")
+        for name, value in ours.items():
+            value.copy_(theirs[name])
+
     def _make_encoder(self, d: int) -> nn.Module:
         config = self.config
         count = config.num_sources * config.encodes_sources + len(config.tasks) * config.encodes_privates
-        per_prompt = config.encoder_per_prompt
-        if per_prompt is None:
-            per_prompt = not config.parsed_scheme.uses_sources
         hidden = config.encoder_hidden_size or d
         as_identity = config.parsed_scheme.needs_source_prompts
 
@@ -121,7 +146,7 @@ class PromptBank(nn.Module):
                 nn.init.zeros_(linear.bias)
             return linear
 
-        return PerPromptEncoder(make() for _ in range(count)) if per_prompt else make()
+        return PerPromptEncoder(make() for _ in range(count)) if config.encodes_each else make()
 
     def mixture(self) -> Mixture:
         """What prompts are composed of. A shared linear encoder is handed on; any other is applied here."""

@@ -51,6 +51,8 @@ def facts_table(folder: Path, run: RunConfig, content: Mapping[str, Any]) -> Tab
     prompts, training, data = run.prompts, run.training, run.data
     learned = f"scheme {run.scheme}" if run.method == CROSSPT else f"method {run.method}"
     facts = {"learned": learned, "model": run.model, "tasks": ", ".join(prompts.tasks)}
+    if run.extends is not None:
+        facts["extends"] = f"{run.extends.folder}, whose tasks {', '.join(run.extends.tasks)} are as they were"
     if (folder / RUN_NAME).is_file():
         shots = "all rows" if data.shots is None else f"{data.shots} rows a task"
         facts |= {

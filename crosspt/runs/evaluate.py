@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crosspt.config.data import DataConfig
-from crosspt.config.layout import RUN_NAME
+from crosspt.config.layout import EXTENDED, RUN_NAME
 from crosspt.config.run import Compute, DecodeChoice, RunConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.evaluation.analysis import analyse
@@ -120,8 +120,18 @@ def _warn_of_invalid(name: str, answers: Predictions) -> None:
 
 
 def score_prompts(checkpoint: Path, run: RunConfig, predictions: Predictions) -> list[dict[str, Any]]:
-    """Rows of ``results.json`` of a checkpoint, whose name they carry as their cell."""
-    return list(score_predictions(predictions, cell=checkpoint.name, seed=run.training.seed, shots=run.data.shots))
+    """Rows of ``results.json`` of a checkpoint, whose name they carry as their cell.
+
+    Seed and shots are those of the run that trained the row's task: this one, or one that it extends.
+    """
+    rows = list(score_predictions(predictions, cell=checkpoint.name, seed=run.training.seed, shots=run.data.shots))
+    while run.extends is not None:
+        earlier, checkpoint = run.extends.tasks, checkpoint / EXTENDED
+        run = RunConfig.load(checkpoint)
+        for row in rows:
+            if row["task"] in earlier:
+                row |= {"seed": run.training.seed, "shots": run.data.shots}
+    return rows
 
 
 def evaluate(

@@ -1,6 +1,7 @@
 """The folder of a run: made for its settings, or found to hold that very run."""
 
 import dataclasses
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -11,12 +12,31 @@ from typing import Any
 from accelerate import PartialState
 
 from crosspt.config.files import check_writable, is_free, write_json
-from crosspt.config.layout import LOCK_NAME, RUN_NAME, TASKS
+from crosspt.config.layout import (
+    EXTENDED,
+    LOCK_NAME,
+    PREDICTIONS_NAME,
+    RESULTS_NAME,
+    RUN_NAME,
+    SELECTION_NAME,
+    TARGETS,
+    TASKS,
+)
 from crosspt.config.run import RunConfig
 from crosspt.runs.lock import lock_folder, read_holder
+from crosspt.runs.travel.folder import whole_folder
+from crosspt.storage import CONFIG_NAME, WEIGHTS_NAME
 from crosspt.tasks.task_file import copy_task_file
 from crosspt.training.processes import from_first
 
+KEPT = (
+    RUN_NAME,
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    SELECTION_NAME,
+    RESULTS_NAME,
+    PREDICTIONS_NAME,
+)  # of a run that is extended
 VISIBLE_AFTER = 30  # seconds at most until a network file system shows what another machine has written
 
 
@@ -50,6 +70,8 @@ def open_folder(run: RunConfig, folder: Path, resume: bool, *, wait: bool = Fals
             for name, file in run.task_files.items():  # a run knows its tasks without the files they came from
                 copy_task_file(Path(file), task_copy(folder, name))
             write_json(folder / RUN_NAME, run.to_dict())
+        if run.extends is not None and not (folder / EXTENDED).is_dir():
+            _copy_run(Path(run.extends.folder), folder / EXTENDED)
         from_first(lambda: read_holder(folder))
         yield
 
@@ -78,6 +100,25 @@ def check_run(run: RunConfig, folder: Path, resume: bool) -> None:
     ]
     if different:
         raise ValueError(f"{folder} holds a run with other settings: {', '.join(different)}")
+
+
+def _copy_run(run: Path, copy: Path) -> None:
+    """Copy what a finished run has learned and answered, all of it or nothing."""
+    for left in copy.parent.glob(f".{copy.name}.*.tmp"):  # by a process that was killed; the lock lets in one
+        shutil.rmtree(left)
+    with whole_folder(copy) as aside:
+        for file in _files_of_run(run):
+            target = aside / file.relative_to(run)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+
+
+def _files_of_run(run: Path) -> Iterator[Path]:
+    for folder in (run, *run.glob(f"{TARGETS}/*")):
+        yield from (folder / name for name in KEPT if (folder / name).is_file())
+    yield from run.glob(f"{TASKS}/*.yaml")
+    if (run / EXTENDED).is_dir():
+        yield from _files_of_run(run / EXTENDED)
 
 
 def task_copy(folder: Path, name: str) -> Path:

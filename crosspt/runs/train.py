@@ -19,12 +19,14 @@ from crosspt.config.layout import CHECKPOINTS, RESULTS_NAME, RUN_NAME, SELECTION
 from crosspt.config.run import CROSSPT, Compute, ReportTo, RunConfig
 from crosspt.config.values import check_types
 from crosspt.evaluation.analysis import analyse
+from crosspt.evaluation.answers import join_predictions
 from crosspt.evaluation.results import make_results, read_results, save_evaluation
 from crosspt.methods import find_method
 from crosspt.methods.method import Job, source_jobs, target_jobs
 from crosspt.models.family import find_family, width
 from crosspt.models.loading import load_model, pick_device
 from crosspt.runs.evaluate import evaluate_prompts, score_prompts
+from crosspt.runs.extend import earlier_answers, shared_bank
 from crosspt.runs.folder import check_run, open_folder
 from crosspt.runs.free_text import check_free_text, check_room
 from crosspt.runs.select import make_score, selecting_decode
@@ -88,6 +90,9 @@ class Preparation:
             for job in [*self.source_jobs, *self.target_jobs]:
                 method = find_method(job.method)
                 model = method.build(self.base_model, job.config, source_prompts=prompts, tokenizer=self.tokenizer)
+                shared = shared_bank(self.run, job)
+                if shared is not None:
+                    method.take_shared(model, shared)
                 prompts |= method.prompts(model)
                 if job in self.target_jobs:
                     self.trainable_parameters += model.count_parameters()[0]
@@ -138,7 +143,7 @@ def prepare(run: RunConfig) -> Preparation:
     tasks = run_tasks(run)
     check_free_text(tasks.values(), run.decode)
     check_room(tasks.values(), run.data, run.prompts.prompt_length, base_model)
-    targets = {position: task for position, task in tasks.items() if task.name in run.prompts.tasks}
+    targets = {position: task for position, task in tasks.items() if task.name in run.learned_tasks}
     sources = {position: task for position, task in tasks.items() if position not in targets and task.name in trained}
     dev = run.training.select == "best"
     rows = load_rows(targets, run.data, dev=dev) | load_rows(sources, run.data, test=False, dev=dev)
@@ -214,8 +219,10 @@ def train(
         taught = time.perf_counter()
         steps = _run_jobs(ready, ready.target_jobs, folder, source_folder, compute, report_to)
         trained = time.perf_counter()
-        targets = {name: ready.rows[name] for name in run.prompts.tasks}
+        targets = {name: ready.rows[name] for name in run.learned_tasks}
         predictions = evaluate_prompts(folder, ready.base_model, ready.tokenizer, targets, run, compute)
+        if run.extends is not None:
+            predictions = join_predictions([earlier_answers(run, folder), predictions])
         rows = score_prompts(folder, run, predictions)
         seconds = {"load": loaded - started, "train": trained - loaded, "evaluate": time.perf_counter() - trained}
         content = make_results(run.to_dict(), seconds, rows, analyse(method, folder, run.prompts.tasks))
@@ -280,6 +287,7 @@ def _run_jobs(
             ready.rows,
             ready.run.data,
             source_prompts=source_prompts,
+            shared=shared_bank(ready.run, job, folder),
             score=score,
             report_to=report_to,
             device=compute.device,

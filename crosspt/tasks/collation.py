@@ -168,6 +168,8 @@ class PromptCollator:
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Returns int64 tensors: input_ids and attention_mask (B, L), task_ids (B,), and labels where rows have them.
 
+        Where any row has a weight there are weights (B,) float32, of the others 1.
+
         Labels (B, longest target) are padded with -100; of a causal model they are (B, L), -100 over the text, and the
         input holds the answer too. The mask goes by length: a pad token inside a text counts.
         """
@@ -184,6 +186,8 @@ class PromptCollator:
         }
         if labels is not None:
             batch["labels"] = self._pad(labels, IGNORED_LABEL)
+        if any("weight" in row for row in rows):
+            batch["weights"] = torch.tensor([row.get("weight", 1.0) for row in rows], dtype=torch.float32)
         return batch
 
     def _pad(self, sequences: list[Sequence[int]] | list[list[int]], value: int) -> torch.Tensor:

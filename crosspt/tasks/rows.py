@@ -92,13 +92,16 @@ def _warn_of_unseen_labels(rows: TaskRows) -> None:
 def encode_training_rows(
     names: Sequence[str], rows: Mapping[str, TaskRows], tokenizer: Any, config: DataConfig, *, causal: bool = False
 ) -> list[dict[str, Any]]:
-    """The training rows of the named tasks, one after the other; a row's task id is the position of its name."""
-    return [
-        encoded
-        for task_id, name in enumerate(names)
-        for encoded in encode_rows(
-            rows[name].task,
-            rows[name].train,
+    """The training rows of the named tasks, one after the other; a row's task id is the position of its name.
+
+    A row of a task that weighs its classes has its ``weight``.
+    """
+    found: list[dict[str, Any]] = []
+    for task_id, name in enumerate(names):
+        task, train = rows[name].task, rows[name].train
+        encoded = encode_rows(
+            task,
+            train,
             tokenizer,
             task_id=task_id,
             words=rows[name].words,
@@ -106,4 +109,10 @@ def encode_training_rows(
             max_length=config.max_length,
             causal=causal,
         )
-    ]
+        weights = task.row_weights([task.target(label) for label in train[task.label_column]])
+        found += (
+            encoded
+            if weights is None
+            else [{**row, "weight": weight} for row, weight in zip(encoded, weights, strict=True)]
+        )
+    return found

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,6 +18,7 @@ SPLITS = ("train", "validation", "test")
 CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
 SCORE_METRICS = ("pearson", "spearman")
 TEXT_METRICS = ("exact_match", "token_f1", "rouge1", "rouge2", "rougeL")
+BALANCED = "balanced"
 SCORE_RANGE = (0.0, 5.0)
 """The similarity scores of STS-B, which a model answers in fifths."""
 MOST_STEPS = 100  # of a scale of scores, each of which is an answer
@@ -57,6 +59,8 @@ class Task:
             right and the first is trained on.
         max_target_length: most tokens of free text, the end token included: a longer target loses its end, and a
             generated answer ends there.
+        class_weights: how much a training row of each class counts, by label, or `balanced`, so that all classes that
+            there are count alike; 1 by default.
         prefix: text before the input where it carries one, such as an instruction; the task's name by default.
         hub: dataset on the Hugging Face hub.
         hub_config: configuration of that dataset.
@@ -82,6 +86,7 @@ class Task:
     scale: tuple[float, float, float] = (*SCORE_RANGE, 0.2)
     free_text: bool = False
     max_target_length: int = 64
+    class_weights: Mapping[str, float] | str | None = field(default=None, hash=False)
     prefix: str = ""
     hub: str | None = None
     hub_config: str | None = None
@@ -120,6 +125,23 @@ class Task:
             raise self._error(f"metrics must be distinct names out of {', '.join(known)}", self.metrics)
         if "f1" in self.metrics and len(self.labels) != 2:
             raise self._error("f1 needs exactly two labels", self.labels)
+
+        self._check_class_weights()
+
+    def _check_class_weights(self) -> None:
+        given = self.class_weights
+        if given is None:
+            return
+        if not self.labels:
+            raise self._error("class_weights are for tasks with labels", given)
+        if given == BALANCED:
+            return
+        if not isinstance(given, Mapping) or given.keys() != set(self.labels):
+            raise self._error(
+                f"class_weights must be {BALANCED} or a weight for each of {', '.join(self.labels)}", given
+            )
+        if not all(_is_positive(weight) for weight in given.values()):
+            raise self._error("class_weights must be positive and finite", dict(given))
 
     def _check_labels(self) -> None:
         if self.free_text:
@@ -294,6 +316,15 @@ class Task:
             return json.dumps(self.references(self._value(row, self.label_column)), ensure_ascii=False)
         return self.target_text(row, words)
 
+    def row_weights(self, targets: Sequence[int | float]) -> list[float] | None:
+        """Returns how much each of the rows to train on counts, given their targets; None where all count alike."""
+        if self.class_weights is None:
+            return None
+        if isinstance(self.class_weights, Mapping):
+            return [float(self.class_weights[self.labels[int(target)]]) for target in targets]
+        counts = Counter(targets)
+        return [len(targets) / (len(counts) * counts[target]) for target in targets]
+
     def _value(self, row: Mapping[str, Any], column: str) -> Any:
         if column not in row:
             raise ValueError(f"task {self.name!r}: column {column!r} is missing, the row has {', '.join(row)}")
@@ -315,6 +346,11 @@ class Task:
         if not low <= score <= high:
             raise self._error(f"a score must be a number from {low:g} to {high:g}", value)
         return score
+
+
+def _is_positive(weight: Any) -> bool:
+    number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    return number and math.isfinite(weight) and bool(weight > 0)
 
 
 def _distinct_text(words: tuple[str, ...]) -> bool:

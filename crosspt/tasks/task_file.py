@@ -20,6 +20,7 @@ _KEYS = (
     "label_column",
     "label_values",
     "metrics",
+    "class_weights",
     "prefix",
     "data_files",
     "hub",
@@ -41,9 +42,9 @@ def load_task_file(path: str | Path) -> Task:
 
     Its keys are attributes of `Task`: name, fields (the text columns), labels (the words, in the order of the classes)
     or, of a task of scores, scale (the least, the largest, a step), or, of free text, target_column (the column that
-    holds it) and max_target_length, optionally label_column, label_values, metrics and prefix, and either data_files (a
-    file for train and for validation or test, relative to the YAML file) or hub with optional hub_config and
-    hub_splits.
+    holds it) and max_target_length, optionally label_column, label_values, metrics, class_weights and prefix, and
+    either data_files (a file for train and for validation or test, relative to the YAML file) or hub with optional
+    hub_config and hub_splits.
 
     Raises:
         ValueError: when the file cannot be read, a key is unknown or missing, or a value does not fit.
@@ -76,6 +77,8 @@ def load_task_file(path: str | Path) -> Task:
             settings[key] = tuple(_text(path, key, item) for item in _list(path, key, value))
         elif key == "scale":
             settings |= {"regression": True, key: tuple(_number(path, key, item) for item in _list(path, key, value))}
+        elif key == "class_weights":
+            settings[key] = value
         elif key == "label_values":
             settings[key] = tuple(_label_value(path, item) for item in _list(path, key, value))
         else:

@@ -35,6 +35,7 @@ def run_job(
     data: DataConfig,
     *,
     source_prompts: Mapping[str, Tensor] | None = None,
+    shared: Path | None = None,
     score: Score | None = None,
     report_to: ReportTo = "none",
     device: str = "auto",
@@ -52,6 +53,7 @@ def run_job(
         rows: the rows of each task.
         data: how rows are encoded.
         source_prompts: encoded stage-1 prompts (m, d) by task.
+        shared: the folder of the bank that the tasks are added to, for prompts with ``freeze_shared``.
         score: for ``select="best"``: the score on development rows.
         report_to: what the curves of the training are logged for.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
@@ -63,6 +65,8 @@ def run_job(
     set_seed(job.training.seed)
     method = find_method(job.method)
     model = method.build(base_model, job.config, source_prompts=source_prompts, tokenizer=tokenizer)
+    if shared is not None:
+        method.take_shared(model, shared)
     if job.training.lm_dropout is not None:
         _set_dropout(model.base_model, job.training.lm_dropout)
     with reporting(report_to, folder / LOGS / job.folder) as callbacks:

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from accelerate.utils import gather_object
-from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
@@ -22,6 +20,7 @@ from crosspt.config.training import TrainingConfig
 from crosspt.config.values import check_types
 from crosspt.methods.method import Method
 from crosspt.tasks.collation import IGNORED_LABEL
+from crosspt.training.loss import longest_end, tasks_without_finite_loss, weigh_loss
 from crosspt.training.processes import from_first, join_processes, share_only_learned
 from crosspt.training.progress import Following, Steps
 from crosspt.training.selection import METRIC, Patience, Score, to_metrics
@@ -136,22 +135,32 @@ class PromptTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The T5's loss. A loss that is not finite stops the run with the step and the tasks it came from."""
-        if self.model.family.causal:
-            inputs = {**inputs, "logits_to_keep": _longest_end(inputs)}
+        """The T5's loss, or with weights of rows that mean of the labels' losses in which each counts by its weight.
+
+        A loss that is not finite stops the run with the step and the tasks it came from.
+        """
+        family, weights = self.model.family, inputs.get("weights")
+        inputs = {name: value for name, value in inputs.items() if name != "weights"}
+        if family.causal:
+            inputs["logits_to_keep"] = longest_end(inputs)
         outputs = model(**inputs)
         loss, labels = outputs.loss, inputs["labels"]
+        count = (labels != IGNORED_LABEL).sum()
+        if weights is not None:
+            loss, count = weigh_loss(
+                outputs.logits, family.told(labels, inputs["attention_mask"], outputs.logits), weights
+            )
         failed = not torch.isfinite(loss)
         if self.args.world_size > 1:
             # The mean over all processes' labels: each gives its part, times their number, as gradients are averaged.
-            count = (labels != IGNORED_LABEL).sum()
             if not count:
                 loss = outputs.logits.sum() * 0
-            total, failures = self.accelerator.reduce(torch.stack([count, ~torch.isfinite(loss)]), "sum").tolist()
+            sums = torch.stack([count, ~torch.isfinite(loss)]).double()  # of weights in some processes, in others not
+            total, failures = self.accelerator.reduce(sums, "sum").tolist()
             failed = failures > 0
             loss = loss * (count * self.args.world_size / total)
         if failed:
-            tasks = gather_object(_tasks_without_finite_loss(outputs.logits, inputs, self.model.config.tasks))
+            tasks = gather_object(tasks_without_finite_loss(outputs.logits, inputs, self.model.config.tasks))
             raise RuntimeError(
                 f"training: the loss must be finite, got {outputs.loss.item()} in step {self.state.global_step + 1} "
                 f"on rows of {', '.join(dict.fromkeys(tasks))}; lower the learning rates, or train in bfloat16 or "
@@ -301,23 +310,3 @@ def _check_sums(checkpoint: Path, remedy: str) -> None:
                 raise ValueError(f"{file} is not as it was written")
     except ValueError as error:
         raise ValueError(f"resume: {error}; {remedy}") from None
-
-
-def _tasks_without_finite_loss(logits: Tensor, inputs: dict[str, Any], tasks: list[str]) -> list[str]:
-    """The tasks of the rows whose own loss, or any of whose logits where a row has few, is not finite."""
-    if "logits_to_keep" in inputs:
-        bad_rows = ~torch.isfinite(logits).flatten(1).all(dim=1)
-    else:
-        losses = F.cross_entropy(
-            logits.float().flatten(0, 1), inputs["labels"].flatten(), ignore_index=IGNORED_LABEL, reduction="none"
-        )
-        bad_rows = ~torch.isfinite(losses.view_as(inputs["labels"]).sum(dim=1))
-    ids = inputs["task_ids"][bad_rows].unique().tolist()
-    return [tasks[task] for task in ids]
-
-
-def _longest_end(inputs: dict[str, Any]) -> int:
-    """From the logits that a row's first label is told from to its end, of the row of a batch where that is longest."""
-    labels, lengths = inputs["labels"], inputs["attention_mask"].sum(dim=1)  # padding lies on the right
-    first = (labels != IGNORED_LABEL).int().argmax(dim=1)
-    return int((lengths - first).max()) + 1

@@ -91,6 +91,9 @@ def test_dictionary_round_trip() -> None:
     config = CrossPTConfig(tasks=TASKS, scheme="SLNP", temperature=0.5, source_tasks=["qnli"])
     assert CrossPTConfig.from_dict(config.to_dict()) == config
     assert config.scheme == "SLPN"
+    assert "freeze_shared" not in config.to_dict(), "older versions read it"
+    added = dataclasses.replace(config, scheme="SLP3", freeze_shared=True, initialization="text", init_texts=["a"])
+    assert CrossPTConfig.from_dict(added.to_dict()) == added
 
 
 @pytest.mark.parametrize(
@@ -133,6 +136,9 @@ def test_dictionary_round_trip() -> None:
             "scheme PI starts every prompt from a saved one, got 2 init_texts",
         ),
         ({"scheme": "PI", "source_tasks": ["rte"]}, "source_tasks lack mrpc, cola"),
+        ({"freeze_shared": 1}, "freeze_shared must be a bool, got 1"),
+        ({"scheme": "SL", "freeze_shared": True}, "with freeze_shared scheme SL leaves a task nothing to learn"),
+        ({"scheme": "SIL", "source_tasks": ["a"], "freeze_shared": True}, "scheme SIL leaves a task nothing to learn"),
     ],
 )
 def test_bad_settings(changes: dict[str, Any], message: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from crosspt import CrossPTConfig
 from crosspt.config.data import DataConfig
 from crosspt.config.files import write_json
-from crosspt.config.run import RunConfig
+from crosspt.config.run import Extension, RunConfig
 from crosspt.config.training import TrainingConfig
 from crosspt.methods.crosspt import CrossPT
 
@@ -48,6 +48,11 @@ def test_a_run_is_read_back(tmp_path: Path) -> None:
     write_json(tmp_path / "run.json", run.to_dict())
     assert RunConfig.load(tmp_path) == run
     assert json.loads((tmp_path / "run.json").read_text())["temperature_value"] == 0.5
+    assert "extends" not in run.to_dict(), "older versions read it"
+    run.extends = Extension("bank", ["mrpc"])
+    write_json(tmp_path / "run.json", run.to_dict())
+    assert RunConfig.load(tmp_path) == run
+    assert run.learned_tasks == ["rte"]
 
 
 def edited(**changes: Any) -> str:
@@ -82,6 +87,12 @@ def edited(**changes: Any) -> str:
         (edited(prompts={}), ": prompts: the key 'tasks' is missing"),
         (edited(decode="guess"), ": decode must be generate or rank or both, got 'guess'"),
         (edited(more=3), ": unknown key 'more'"),
+        (edited(extends={"folder": "a"}), ": extends: the key 'tasks' is missing"),
+        (
+            edited(extends={"folder": "a", "tasks": ["rte"]}),
+            ": RunConfig: tasks must be those of the run that is extended, rte, and more, got mrpc, rte",
+        ),
+        (edited(extends={"folder": "a", "tasks": ["mrpc", "rte"]}), ": RunConfig: tasks must be those of the run"),
         (edited(model=["x" * 1000]), ": model must be str, got ['xxx"),
     ],
 )

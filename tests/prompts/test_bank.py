@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from crosspt import CrossPTConfig
+from crosspt.config.training import TrainingConfig
 from crosspt.prompts.bank import PerPromptEncoder, PromptBank
 
 TASKS = ["mrpc", "rte", "cola"]
 M, D = 4, 6
+NAMES = ("weight", "bias")
 TABLE = torch.randn(11, D, generator=torch.Generator().manual_seed(0))
 SAVED = {task: torch.randn(M, D, generator=torch.Generator().manual_seed(k)) for k, task in enumerate([*TASKS, "qnli"])}
 
@@ -110,6 +112,33 @@ def test_tasks_of_p_do_not_touch_each_other() -> None:
     assert isinstance(bank.encoder, PerPromptEncoder)
     gradients: list[Any] = [next(encoder.parameters()).grad for encoder in bank.encoder]
     assert [bool(gradient.abs().sum() > 0) for gradient in gradients] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "settings", "shared"),
+    [
+        ("SLPN", {}, {"sources", "encoder.weight", "encoder.bias"}),
+        ("SLP2", {"encoder_per_prompt": True}, {"sources", *(f"encoder.{k}.{n}" for k in (0, 1) for n in NAMES)}),
+        ("SIP", {"encoder_per_prompt": True}, {"sources"}),
+        ("P", {}, set()),
+        ("P", {"encoder_per_prompt": False}, {"encoder.weight", "encoder.bias"}),
+    ],
+)
+def test_what_a_bank_takes_of_another(scheme: str, settings: dict[str, Any], shared: set[str]) -> None:
+    bank = make_bank(scheme, source_tasks=TASKS, **settings)
+    added = {"tasks": ["qnli"], "scheme": scheme.replace("N", "3"), "source_tasks": TASKS, "freeze_shared": True}
+    new = PromptBank(CrossPTConfig(prompt_length=M, **added, **settings), TABLE)
+    new.initialize(nn.Embedding.from_pretrained(TABLE))
+    assert new.shared().keys() == shared
+    assert bool(new.compose().isnan().any()) == bool(shared), "what was not taken yet is not used unnoticed"
+    new.take_shared(bank)
+    assert all(value.equal(bank.shared()[name]) for name, value in new.shared().items())
+    assert not new.compose().isnan().any()
+    assert {name for name, value in new.named_parameters() if not value.requires_grad} == shared
+    rest = {name.split(".")[0] for name, value in new.named_parameters() if value.requires_grad}
+    assert rest == TrainingConfig().learning_rates(new.config).keys()
+    with pytest.raises(ValueError, match=r"^take_shared: expected a bank that shares \{.*\}, got one that shares"):
+        new.take_shared(make_bank("SLP10"))
 
 
 def test_equal_weights_at_the_start() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from crosspt.cli import main as main_module
@@ -33,6 +34,7 @@ TOLERANCE = 2e-5  # of what is learned, after 4 steps: sums of gradients are tak
 CASES: dict[str, tuple[object, ...]] = {
     "both stages": ("--scheme", "SILP", "--stage1", "joint", "--epochs", 2, "--max-grad-norm", 0.5),
     "accumulated": ("--scheme", "SLPN", "--prefix-mode", "isolated", "--epochs", 4, "--gradient-accumulation-steps", 2),
+    "rows that weigh": ("--scheme", "SLP2", "--epochs", 3, "--tasks", "qnli,WEIGHED"),
     "each target by itself, selected": (
         *("--scheme", "SLPN", "--stage2", "per_target", "--epochs", 2, "--encoder", "mlp"),
         *("--select", "best", "--dev-rows", 4),
@@ -43,12 +45,22 @@ CASES: dict[str, tuple[object, ...]] = {
 
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return make_workspace(tmp_path_factory.mktemp("workspace"))
+    space = make_workspace(tmp_path_factory.mktemp("workspace"))
+    files = {split: str(space.data / "mrpc" / f"{split}.jsonl") for split in ("train", "validation")}
+    task = {
+        "name": "weighed",
+        "fields": ["sentence1"],
+        "labels": ["bad", "good"],
+        "class_weights": {"bad": 9, "good": 1},
+    }
+    (space.data / "weighed.yaml").write_text(yaml.safe_dump({**task, "data_files": files}), encoding="utf-8")
+    return space
 
 
 def command(space: Workspace, output: Path, *settings: object) -> list[str]:
     places = ("--model", space.model, "--data-dir", space.data, "--device", "cpu", "--output", output)
-    return [str(word) for word in ("train", *places, *ROWS, *settings)]
+    words = [str(word) for word in ("train", *places, *ROWS, *settings)]
+    return [word.replace("WEIGHED", str(space.data / "weighed.yaml")) for word in words]
 
 
 def work(arguments: list[str], rank: int) -> None:
@@ -98,7 +110,7 @@ def assert_alike(folder: Path, other: Path, tolerance: float = TOLERANCE) -> Non
 def test_prompts_are_those_of_one_process(case: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     space: Workspace = request.getfixturevalue("causal" if "causal" in case else "space")
     assert crosspt(*command(space, tmp_path / "1", *CASES[case], *SAME, "--batch-size", BATCH)).status == 0
-    count = 3 if case in ("both stages", "accumulated") else 2
+    count = 2 if case.startswith("each target") else 3
     several = command(space, tmp_path / "several", *CASES[case], *SAME, "--batch-size", BATCH // count)
     ended = start_together(tmp_path / "said", count, work_and_watch, several, tmp_path / "several")
     assert ended.codes == [0] * count, ended.said

@@ -1,9 +1,11 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 from transformers import PreTrainedTokenizerFast
 
 from crosspt.config.data import DataConfig
+from crosspt.tasks.collation import PromptCollator
 from crosspt.tasks.registry import get_task
 from crosspt.tasks.rows import encode_training_rows, load_rows
 from tests.workspace import Workspace, make_tokenizer
@@ -64,3 +66,15 @@ def test_encoded_training_rows(workspace: Workspace) -> None:
     targets = [tokenizer.decode(row["labels"], skip_special_tokens=True) for row in encoded]
     assert set(targets[:2]) == {"entailment", "not_entailment"}
     assert set(targets[2:]) == {"equivalent", "not_equivalent"}
+    assert not any("weight" in row for row in encoded)
+    task = rows["rte"].task
+    rows["rte"].task = dataclasses.replace(task, class_weights={"entailment": 1, "not_entailment": 3})
+    weighed = encode_training_rows(["rte", "mrpc"], rows, tokenizer, config)
+    assert [row.get("weight") for row in weighed] == [
+        *({"entailment": 1.0, "not_entailment": 3.0}[target] for target in targets[:2]),
+        *(None, None),
+    ]
+    assert [{**row, "weight": 0} for row in weighed] == [{**row, "weight": 0} for row in encoded]
+    batch = PromptCollator(tokenizer)(weighed[1:3])
+    assert batch["weights"].tolist() == [weighed[1]["weight"], 1.0]
+    assert "weights" not in PromptCollator(tokenizer)(weighed[2:])

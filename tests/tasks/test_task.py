@@ -197,3 +197,32 @@ def test_sequences_are_tuples(attribute: str) -> None:
     changes: dict[str, Any] = {attribute: ["a"]}
     with pytest.raises(TypeError, match=rf"task 'pair': {attribute} must be a tuple, got \['a'\]"):
         replace(PAIR, **changes)
+
+
+def test_weights_of_classes() -> None:
+    assert PAIR.row_weights([0, 1, 0]) is None
+    assert replace(PAIR, class_weights={"yes": 5, "no": 0.5}).row_weights([0, 1, 0]) == [0.5, 5.0, 0.5]
+    balanced = replace(BINS, class_weights="balanced")
+    weights = balanced.row_weights([2, 0, 2, 2])
+    assert weights is not None
+    assert weights == pytest.approx([4 / 6, 2, 4 / 6, 4 / 6])
+    assert weights[0] * 3 == pytest.approx(weights[1]), "the classes that there are count alike"
+    assert balanced.row_weights([]) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "weights", "message"),
+    [
+        (SCORE, "balanced", "class_weights are for tasks with labels, got 'balanced'"),
+        (PAIR, "equal", "class_weights must be balanced or a weight for each of no, yes, got 'equal'"),
+        (PAIR, [1, 2], "class_weights must be balanced or a weight for each of no, yes"),
+        (PAIR, {"no": 1}, "class_weights must be balanced or a weight for each of no, yes"),
+        (PAIR, {"no": 1, "yes": 1, "maybe": 1}, "class_weights must be balanced or a weight for each of no, yes"),
+        (PAIR, {"no": 1, "yes": 0}, "class_weights must be positive and finite"),
+        (PAIR, {"no": 1, "yes": True}, "class_weights must be positive and finite"),
+        (PAIR, {"no": 1, "yes": float("inf")}, "class_weights must be positive and finite"),
+    ],
+)
+def test_weights_that_do_not_fit(task: Task, weights: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^task {task.name!r}: {message}"):
+        replace(task, class_weights=weights)

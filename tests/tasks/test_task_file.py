@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from crosspt.tasks.registry import get_task
-from crosspt.tasks.task_file import is_task_file, load_task_file
+from crosspt.tasks.task_file import copy_task_file, is_task_file, load_task_file
 
 GOOD = """
 name: spam
@@ -36,6 +36,11 @@ def test_files(tmp_path: Path) -> None:
     assert (task.label_column, task.label_values) == ("class", ("H", "S"))
     assert task.metrics == ("accuracy", "f1")
     assert task.prefix == "is it spam"
+    assert task.class_weights is None
+    weighed = load_task_file(write(tmp_path, GOOD + "class_weights: {ham: 1, spam: 9.5}\n"))
+    assert weighed.class_weights == {"ham": 1, "spam": 9.5}
+    copy_task_file(tmp_path / "spam.yaml", tmp_path / "copy" / "spam.yaml")
+    assert load_task_file(tmp_path / "copy" / "spam.yaml").class_weights == weighed.class_weights
     assert task.data_files == {"train": tmp_path / "data/train.csv", "validation": tmp_path / "dev.tsv"}
 
 
@@ -68,6 +73,16 @@ def test_hub(tmp_path: Path) -> None:
         ("labels: [ham, spam]", "scale: [1, five, 1]", "scale must be numbers, got 'five'"),
         ("labels: [ham, spam]", "scale: 5", "scale must be a list, got 5"),
         ("labels: [ham, spam]", "scale: [1, 5, 1]", "task 'spam': a regression task has no labels, label_values"),
+        (
+            "name: spam",
+            "name: spam\nclass_weights: {ham: 1}",
+            "task 'spam': class_weights must be balanced or a weight",
+        ),
+        (
+            "name: spam",
+            "name: spam\nclass_weights: {ham: 1, spam: five}",
+            "task 'spam': class_weights must be positive",
+        ),
         ("name: spam", "name: 3", r"name must be text, got 3 \(YAML reads a bare"),
         ("[ham, spam]", "[no, yes]", r"labels must be text, got False \(YAML reads a bare yes, no or number"),
         ("[ham, spam]", "ham", "labels must be a list, got 'ham'"),

@@ -7,6 +7,7 @@ import torch
 from transformers import set_seed
 
 from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.config.prompts import PrefixMode
 from crosspt.config.training import TrainingConfig
 from crosspt.methods.crosspt import CrossPT
 from crosspt.tasks.collation import PromptCollator
@@ -37,6 +38,7 @@ def make_trainer(
     folder: Path,
     *,
     scheme: str = "SLPN",
+    prefix_mode: PrefixMode = "full",
     t5: Any = None,
     rows: list[dict[str, Any]] | None = None,
     score: Score | None = None,
@@ -45,7 +47,8 @@ def make_trainer(
     """A trainer over a T5 of some thousand parameters, or another model, 5 steps an epoch."""
     settings = TrainingConfig(**{"epochs": 2, "batch_size": 4, "seed": 3, **training})
     set_seed(settings.seed)
-    model = CrossPTModel(t5 or make_t5(), CrossPTConfig(tasks=TASKS, scheme=scheme, prompt_length=3))
+    config = CrossPTConfig(tasks=TASKS, scheme=scheme, prompt_length=3, prefix_mode=prefix_mode)
+    model = CrossPTModel(t5 or make_t5(), config)
     options: dict[str, Any] = {"device": "cpu", "score": score}
     collator = PromptCollator(PadOnly(), causal=model.family.causal)
     return PromptTrainer(CrossPT(), model, settings, rows or make_rows(), collator, folder, **options)

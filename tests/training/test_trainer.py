@@ -58,6 +58,29 @@ def test_accumulation_equals_the_larger_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(small[name], large[name], rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.parametrize(("family", "mode"), [("t5", "full"), ("llama", "full"), ("llama", "isolated")])
+def test_a_row_counts_by_its_weight(family: str, mode: str, tmp_path: Path) -> None:
+    """The oracle asks for each row by itself and takes the mean."""
+    t5 = make_t5(dropout_rate=0.0) if family == "t5" else make_causal(family, vocab_size=VOCABULARY)
+    rows, weights = make_rows(5), [1.0, 0.25, 7.0, 1.0, 2.0]
+    rows[1]["labels"] = [5, 9, 1]
+    trainer = make_trainer(tmp_path, t5=t5, rows=rows, prefix_mode=mode)
+    model, collate = trainer.model.eval(), trainer.data_collator
+    alone = [float(model(**collate([row])).loss) for row in rows]
+    shares = [weight * len(row["labels"]) for weight, row in zip(weights, rows, strict=True)]
+    wanted = sum(share * loss for share, loss in zip(shares, alone, strict=True)) / sum(shares)
+    weighed = [{**row, "weight": weight} if weight != 1 else row for row, weight in zip(rows, weights, strict=True)]
+    assert float(trainer.compute_loss(model, collate(weighed))) == pytest.approx(wanted, rel=1e-4)
+    plain, same = (
+        trainer.compute_loss(model, collate([{**row, **one} for row in rows])) for one in ({}, {"weight": 2})
+    )
+    assert float(same) == pytest.approx(float(plain), rel=1e-5)
+    assert abs(float(plain) - wanted) > 1e-3
+    bank = trainer.model.embedding.bank
+    trainer.compute_loss(model, collate(weighed)).backward()
+    assert bank.privates.grad.abs().sum() > 0
+
+
 def test_repeated_runs_are_equal_bit_for_bit(tmp_path: Path) -> None:
     first, second = (prompts_after(tmp_path / name) for name in "ab")
     other = prompts_after(tmp_path / "c", seed=4)

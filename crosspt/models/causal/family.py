@@ -78,18 +78,22 @@ class Causal(Family):
         self, base_model: Any, text: PromptedText, labels: Tensor, *, logits_to_keep: int, **kwargs: Any
     ) -> Any:
         """As :meth:`forward`, with the logits alone that labels are told from: a vocabulary is wide."""
-        (ends,) = move_padding(text.attention_mask[:, -labels.shape[1] :], labels, left=True)
+        mask = text.attention_mask[:, -labels.shape[1] :]
         # A text's first token is told from the prompt, which only rows have in front of it.
         begins = bool((labels[:, 0] != IGNORED_LABEL).any())
         text = text.as_rows(base_model) if begins else text.in_sight(base_model, 0)
         output = base_model(**text.read(base_model, left=True), logits_to_keep=logits_to_keep, **kwargs)
-        more = output.logits.shape[1] - ends.shape[1]
-        shown = nn.functional.pad(ends, (more, 0), value=IGNORED_LABEL)  # fewer, where that is negative
+        shown = _last(labels, mask, output.logits)
         told, wanted = (int((some != IGNORED_LABEL).sum()) for some in (shown[:, 1:], labels))
         if told != wanted:
             raise ValueError(f"forward: logits_to_keep={logits_to_keep} leaves {told} of {wanted} labels to be told")
         output.loss = base_model.loss_function(logits=output.logits, labels=shown, vocab_size=output.logits.shape[-1])
         return output
+
+    def told(self, labels: Tensor, attention_mask: Tensor, logits: Tensor) -> Tensor:
+        """A label each, of rows that end together: that behind it."""
+        shown = _last(labels, attention_mask, logits)
+        return nn.functional.pad(shown[:, 1:], (0, 1), value=IGNORED_LABEL)
 
     def encode(self, base_model: Any, inputs: dict[str, Any], **kwargs: Any) -> PromptedText:
         """The batch as it is: what a model makes of it is not known before it is told how to answer."""
@@ -142,3 +146,10 @@ class Causal(Family):
             past_key_values=cache,
         ).logits
         return sum_log_probabilities(torch.cat([first, rest.unflatten(0, (-1, count))], dim=2), labels)
+
+
+def _last(labels: Tensor, mask: Tensor, logits: Tensor) -> Tensor:
+    """The labels (B, K) at the places of the last K logits of rows that end together; labels and mask are (B, L)."""
+    (ends,) = move_padding(mask, labels, left=True)
+    more = logits.shape[1] - ends.shape[1]
+    return nn.functional.pad(ends, (more, 0), value=IGNORED_LABEL)  # fewer, where that is negative
