@@ -73,7 +73,7 @@ def test_errors_name_the_file(tmp_path: Path, old: str, new: str, message: str) 
 
 
 def test_one_text_or_several(tmp_path: Path) -> None:
-    train = [
+    train: list[dict[str, Any]] = [
         {"text": "a", "reply": " one\ntwo "},
         {"text": "b", "reply": ["1", "one", 7]},
         {"text": "c", "reply": 1912},
@@ -136,7 +136,7 @@ def encode(rows: list[dict[str, Any]], tokenizer: Any, task: Task = FREE, **opti
 
 
 def test_targets_are_cut_with_a_warning(tokenizer: PreTrainedTokenizerFast) -> None:
-    rows = [{"text": "w0", "reply": "w1 w2 w3"}, {"text": "w0", "reply": ["w4 w5 w6 w7", "w1"]}]
+    rows: list[dict[str, Any]] = [{"text": "w0", "reply": "w1 w2 w3"}, {"text": "w0", "reply": ["w4 w5 w6 w7", "w1"]}]
     with pytest.warns(UserWarning, match="task 'qa': 1 of 2 targets have more than 4 tokens and lose their ends"):
         encoded = encode(rows, tokenizer)
     assert [row["labels"] for row in encoded] == [[9, 10, 11, 1], [12, 13, 14, 1]]
