@@ -60,7 +60,9 @@ class _Warp:
     def rarest(self, start: int, end: int, skipped: Sequence[tuple[int, int]] = ()) -> tuple[float, Place | None]:
         """How often the instructions from ``start`` to ``end`` but those in ``skipped`` run, and the line that tells.
 
-        It is the line that runs least of those that a twentieth of them or more come from; -1 and None without a line.
+        It is the line that runs least of those that a twentieth of them or more come from, and that are found nowhere
+        else if there are any: what a loop computes anew, to keep no register for it, ran once before. -1 and None
+        without a line.
         """
         votes = Counter[tuple[int, Place | None]]()
         for number in range(start, end):
@@ -68,12 +70,17 @@ class _Warp:
             if runs is not None and not any(first <= number < last for first, last in skipped):
                 votes[runs, self.instructions[number].place] += 1
         often = [vote for vote in votes if vote[0] and 20 * votes[vote] >= votes.total()]
-        return min(often, key=lambda vote: vote[0], default=(-1 + any(not runs for runs, _ in votes), None))
+        alone = [vote for vote in often if vote[1] is not None and self.only_in(vote[1], start, end)]
+        return min(alone or often, key=lambda vote: vote[0], default=(-1 + any(not runs for runs, _ in votes), None))
+
+    def only_in(self, place: Place, start: int, end: int) -> bool:
+        """Whether a line is found from ``start`` to ``end`` alone."""
+        first, last = self.span[place]
+        return start <= first and last < end
 
     def own(self, start: int, end: int) -> list[int]:
         """How often the lines run that are found from ``start`` to ``end`` alone."""
-        spans = self.span.values()
-        return [self.runs[first] or 0 for first, last in spans if start <= first and last < end]
+        return [self.runs[first] or 0 for place, (first, _) in self.span.items() if self.only_in(place, start, end)]
 
     def entered(self, start: int, end: int) -> bool:
         """Whether what a branch goes around runs: its own lines tell, or, if it has none, the other side's.
