@@ -6,8 +6,6 @@ Programs start in order wherever a multiprocessor has room. A launch takes the l
 cycles of the busiest unit, the distinct bytes from memory, the bytes of tiles and results through the L2 cache.
 """
 
-import ast
-import builtins
 import heapq
 import importlib
 import math
@@ -27,14 +25,12 @@ import torch
 
 from benchmarks.gpus import Gpu
 from crosspt.kernels import architecture, launch
+from crosspt.kernels.tools.lines import KERNELS, Runs
 
 PROGRAMS = (16, 48)
 """Fewest and most programs of a launch that are interpreted, each from the middle of as many."""
 LINES = 40_000
 """Lines that they are to run, by those of the program in the middle."""
-KERNELS = Path(launch.__file__).parent
-Place = tuple[str, int]
-Runs = dict[Place, Counter[tuple[Place, ...]]]
 
 
 class Sampled(NamedTuple):
@@ -71,6 +67,7 @@ def sample_launches(gpu: Gpu, programs: int | None = None) -> Iterator[list[Samp
     from triton.runtime.interpreter import InterpreterBuilder
 
     from crosspt.kernels.tools.inspection import TARGETS
+    from crosspt.kernels.tools.lines import count_lines
     from crosspt.kernels.tools.recorder import record
 
     found: list[Sampled] = []
@@ -97,7 +94,7 @@ def sample_launches(gpu: Gpu, programs: int | None = None) -> Iterator[list[Samp
         with (
             mock.patch.object(InterpreterBuilder, "set_grid_dim", grid_dim),
             mock.patch.object(InterpreterBuilder, "set_grid_idx", grid_idx),
-            _count_lines(runs),
+            count_lines(runs),
         ):
             few = programs
             if few is None:
@@ -122,73 +119,6 @@ def sample_launches(gpu: Gpu, programs: int | None = None) -> Iterator[list[Samp
         np.errstate(all="ignore"),
     ):
         yield found
-
-
-class _Counting(ast.NodeTransformer):
-    """Has a function count the lines of each statement before it runs, and a loop those of its head in each turn."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-
-    def visit(self, node: ast.AST) -> Any:
-        """The node, with what counts it in front."""
-        node = self.generic_visit(node)
-        if isinstance(node, ast.FunctionDef):
-            counted: Any = ast.parse(f"with count_lines_of({self.file!r}) as lines_: pass").body[0]
-            counted.body = node.body
-            node.body = [counted]
-        if not isinstance(node, ast.stmt) or isinstance(node, ast.FunctionDef):
-            return node
-        head: Any = getattr(node, "iter", getattr(node, "test", node))
-        (count,) = ast.parse(f"lines_[{node.lineno}, {head.end_lineno}] += 1").body
-        if isinstance(node, ast.For | ast.While):
-            node.body.insert(0, count)
-        return [count, node]
-
-
-@contextmanager
-def _count_lines(runs: Sequence[Runs]) -> Iterator[None]:
-    """Count the lines of kernels that are run into the last of ``runs``, by the lines that call their function."""
-    from triton.runtime import interpreter
-
-    running: list[tuple[str, tuple[Place, ...]]] = []  # files of functions, and what each is called through
-    patched: set[int] = set()
-    transform, patch_language = interpreter.FunctionRewriter._transform_ast, interpreter._patch_lang
-
-    def counting(self: Any, source: str) -> ast.AST:
-        tree, path = transform(self, source), Path(self.filename)
-        return ast.fix_missing_locations(_Counting(path.name).visit(tree)) if path.parent == KERNELS else tree
-
-    @contextmanager
-    def count_lines_of(file: str) -> Iterator[Counter[tuple[int, int]]]:
-        called: tuple[Place, ...] = ()
-        if running:
-            caller, through = running[-1]
-            called = (*through, (caller, sys._getframe(4).f_lineno))
-        running.append((file, called))
-        lines: Counter[tuple[int, int]] = Counter()
-        yield lines
-        running.pop()
-        for (first, last), times in lines.items():
-            for number in range(first, last + 1):
-                runs[-1][file, number][called] += times
-
-    def patch_once(function: Any) -> Any:
-        """A kernel's functions would patch its language again in every call, which takes a third of the time."""
-        if not running:
-            patched.clear()
-        elif id(function.__globals__) in patched:
-            return None
-        patched.add(id(function.__globals__))
-        return patch_language(function)
-
-    with (
-        mock.patch.object(interpreter.FunctionRewriter, "_transform_ast", counting),
-        mock.patch.dict(interpreter.InterpretedFunction.rewritten_fn, clear=True),
-        mock.patch.object(interpreter, "_patch_lang", patch_once),
-        mock.patch.object(builtins, "count_lines_of", count_lines_of, create=True),
-    ):
-        yield
 
 
 def estimate(launches: Sequence[Sampled], gpu: Gpu) -> list[float]:

@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import torch
 import triton
 from torch._inductor import config
@@ -21,9 +20,9 @@ from torch.utils._python_dispatch import _disable_current_modes
 from triton.runtime import interpreter
 
 from benchmarks.counter import Count, OperationCounter
+from crosspt.kernels.tools.interpreter import count_arithmetic
 from crosspt.kernels.tools.recorder import record
 
-BUILDER = interpreter.InterpreterBuilder
 TEMPLATE = "template"
 """Name of a launch of one of Inductor's own kernels."""
 
@@ -76,7 +75,7 @@ def count_operations_and_kernels() -> Iterator[Count]:
     if not triton.knobs.runtime.interpret:
         raise RuntimeError("count_operations_and_kernels: needs TRITON_INTERPRET=1 before Triton is imported")
     count = Count()
-    with record() as recording, _count_arithmetic() as arithmetic, OperationCounter(count):
+    with record() as recording, count_arithmetic() as arithmetic, OperationCounter(count):
         run = interpreter.GridExecutor.__call__
 
         def launch(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -90,38 +89,3 @@ def count_operations_and_kernels() -> Iterator[Count]:
 
         with mock.patch.object(interpreter.GridExecutor, "__call__", launch):
             yield count
-
-
-@contextmanager
-def _count_arithmetic() -> Iterator[list[int]]:
-    """Count floating-point operations of the interpreter into the one element of the list."""
-    total = [0]
-    dot, reduce = BUILDER.create_dot, interpreter.ReduceOps.apply_impl
-
-    def elementwise(name: str) -> Callable[..., Any]:
-        run = getattr(BUILDER, name)
-
-        def counted(self: Any, *args: Any) -> Any:
-            result = run(self, *args)
-            if np.issubdtype(result.data.dtype, np.floating):
-                total[0] += result.data.size
-            return result
-
-        return counted
-
-    def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
-        total[0] += 2 * a.data.size * b.data.shape[-1]
-        return dot(self, a, b, *rest)
-
-    def apply_impl(self: Any, operand: Any) -> Any:
-        if np.issubdtype(operand[0].handle.data.dtype, np.floating):
-            total[0] += operand[0].handle.data.size
-        return reduce(self, operand)
-
-    with (
-        mock.patch.object(BUILDER, "binary_op", elementwise("binary_op")),
-        mock.patch.object(BUILDER, "unary_op", elementwise("unary_op")),
-        mock.patch.object(BUILDER, "create_dot", create_dot),
-        mock.patch.object(interpreter.ReduceOps, "apply_impl", apply_impl),
-    ):
-        yield total

@@ -13,14 +13,15 @@ os.environ["TRITON_INTERPRET"] = "1"
 import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 import torch
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from benchmarks import attention, report, shapes
 from benchmarks.attention import ATTENTION
@@ -33,6 +34,7 @@ from benchmarks.models import TRAINING_STEP, Bench
 from benchmarks.peers import Operation, Peer, UnavailableError
 from benchmarks.shapes import Dimensions
 
+T = TypeVar("T")
 ids_unseen = partial(mock.patch, "crosspt.functional.validation.values_are_visible", new=lambda _: False)
 """Leaves out the check of ids, which happens on CPU tensors alone."""
 
@@ -81,14 +83,18 @@ def add_estimates(rows: Sequence[dict[str, Any]], gpu: Gpu) -> None:
             )
 
 
+def by_pass(watch: Callable[[], AbstractContextManager[T]], forward: Callable[[], Tensor]) -> dict[str, T]:
+    """What is seen of each pass."""
+    with watch() as first:
+        output = forward()
+    with watch() as second:
+        output.backward(torch.ones_like(output))
+    return {"forward": first, "backward": second}
+
+
 def sample(peer: Peer, batch: Any, gpu: Gpu) -> dict[str, list[Sampled]]:
     """The launches of a peer of ours by pass."""
-    built = peer.build(batch)
-    with sample_launches(gpu) as forward:
-        output = built.forward()
-    with sample_launches(gpu) as backward:
-        output.backward(torch.ones_like(output))
-    return {"forward": forward, "backward": backward}
+    return by_pass(partial(sample_launches, gpu), peer.build(batch).forward)
 
 
 def _count_peer(operation: Operation, peer: Peer, batch: Any) -> dict[str, Count]:
@@ -128,11 +134,7 @@ def add_flops(count: Count, flops: int) -> None:
 def _count_step(peer: Peer, bench: Bench) -> dict[str, Count]:
     """Counts of forward, backward and the optimizer."""
     built = peer.build(bench)
-    counts: dict[str, Count] = {}
-    with count_operations() as counts["forward"]:
-        loss = built.loss()
-    with count_operations() as counts["backward"]:
-        loss.backward()
+    counts = by_pass(count_operations, built.loss)
     if built.learned:
         optimizer = torch.optim.Adam(built.learned)
         with count_operations() as counts["optimizer"]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import T5ForConditionalGeneration
 
 from benchmarks.embedding import EMBEDDING, Batch, make_batch, peft_model, peft_parameters, peft_reference
 from benchmarks.peers import TOLERANCE, Operation, Peer, UnavailableError, relative_error
@@ -76,43 +76,36 @@ class BuiltModel:
     reference: Callable[[], Tensor]  # the T5's input embeddings by independent means, differentiable
     isolated: bool = False  # prompt rows see prompt rows alone, and answers rest on prefixes kept between calls
 
-    def check(self, tokens: int = ANSWER_TOKENS) -> str | None:
+    def check(self) -> str | None:
         """Compare loss, gradients and answers with those of the T5 on the reference's embeddings, nothing dropped."""
         bench, tolerance = self.bench, TOLERANCE[self.bench.shape.torch_dtype]
-        modules = (bench.t5, self.module)
-        for module in modules:
-            module.eval()
-        try:
-            embeds = self.reference()
-            t5 = _built(bench, bench.t5, lambda: bench.inputs(embeds, self.isolated), [], self.reference)
-            losses = {"wanted": t5.loss(), "got": self.loss()}
-            wanted, got = losses["wanted"].item(), losses["got"].item()
-            if not abs(got - wanted) <= tolerance * abs(wanted):
-                return f"the loss is {got:.6g}, the reference's {wanted:.6g}"
-            # In half precision gradients this deep are noise, and the order of two almost equal scores may turn.
-            if bench.shape.dtype != "float32":
-                return None
-            if self.learned:
-                truth, gradients = (torch.autograd.grad(loss, self.learned) for loss in losses.values())
-                error = max(relative_error(*pair) for pair in zip(gradients, truth, strict=True))
-                if not error <= GRADIENT_TOLERANCE:
-                    return f"a gradient is off by {error:.2g} of its largest entry, allowed is {GRADIENT_TOLERANCE:.2g}"
-            with torch.no_grad():
-                if not torch.equal(t5.generate(tokens), self.generate(tokens)):
-                    return "the answers differ from the reference's"
-        finally:
-            for module in modules:
-                module.train()
-        return None
+        bench.t5.eval()
+        self.module.eval()
+        embeds = self.reference()
+        t5 = _built(bench, bench.t5, lambda: bench.inputs(embeds, self.isolated), [], self.reference)
+        losses = {"wanted": t5.loss(), "got": self.loss()}
+        wanted, got = losses["wanted"].item(), losses["got"].item()
+        if not abs(got - wanted) <= tolerance * abs(wanted):
+            return f"the loss is {got:.6g}, the reference's {wanted:.6g}"
+        # In half precision gradients this deep are noise, and the order of two almost equal scores may turn.
+        if bench.shape.dtype != "float32":
+            return None
+        if self.learned:
+            truth, gradients = (torch.autograd.grad(loss, self.learned) for loss in losses.values())
+            error = max(relative_error(*pair) for pair in zip(gradients, truth, strict=True))
+            if not error <= GRADIENT_TOLERANCE:
+                return f"a gradient is off by {error:.2g} of its largest entry, allowed is {GRADIENT_TOLERANCE:.2g}"
+        with torch.no_grad():
+            same = torch.equal(t5.generate(ANSWER_TOKENS), self.generate(ANSWER_TOKENS))
+        return None if same else "the answers differ from the reference's"
 
     def work(self, what: str) -> Work:
         """A pass: ``step`` with Adam, ``forward and backward``, or without gradients ``forward`` or ``<n> tokens``."""
-        training = what in ("step", "forward and backward")
+        if what == "forward":
+            return inference(self.module, self.loss, self.isolated)
+        if what.endswith(" tokens"):
+            return inference(self.module, lambda: self.generate(int(what.removesuffix(" tokens"))), self.isolated)
         optimizer = torch.optim.Adam(self.learned, lr=1e-3) if what == "step" and self.learned else None
-
-        def prepare() -> tuple[()]:
-            self.module.train(training)
-            return ()
 
         def step() -> None:
             self.loss().backward()
@@ -120,34 +113,43 @@ class BuiltModel:
                 optimizer.step()
                 optimizer.zero_grad()
 
-        scope = ExitStack()  # of what is kept between calls, as long as the work is
+        run = step if what == "step" else lambda: torch.autograd.grad(self.loss(), self.learned)
+        return Work(partial(_put, self.module, True), run)
 
-        @torch.no_grad()
-        def infer(_: ExitStack = scope) -> Tensor:
-            return self.loss() if what == "forward" else self.generate(int(what.removesuffix(" tokens")))
 
-        if training:
-            return Work(prepare, step if what == "step" else lambda: torch.autograd.grad(self.loss(), self.learned))
-        if isinstance(self.module, CrossPTModel):
-            scope.enter_context(self.module.keep_prompts())
-        if self.isolated:  # kept prefixes are there before the clock starts
-            prepare()
-            infer()
-        return Work(prepare, infer, warm=self.isolated)
+def _put(module: nn.Module, training: bool) -> tuple[()]:
+    module.train(training)
+    return ()
+
+
+def inference(module: nn.Module, run: Callable[[], Tensor], warm: bool) -> Work:
+    """A run of a model without gradients, with its prompts kept; if ``warm``, what it keeps is there beforehand."""
+    scope = ExitStack()  # of what is kept between calls, as long as the work is
+
+    @torch.no_grad()
+    def infer(_: ExitStack = scope) -> Tensor:
+        return run()
+
+    if isinstance(module, CrossPTModel):
+        scope.enter_context(module.keep_prompts())
+    if warm:
+        infer(*_put(module, False))
+    return Work(partial(_put, module, False), infer, warm)
 
 
 @lru_cache(maxsize=1)
-def _make_t5(width: int, vocabulary: int, dtype: torch.dtype, device: torch.device | str) -> Any:
+def frozen_model(make: Any, dtype: torch.dtype, device: torch.device | str, **sizes: Any) -> Any:
+    """A frozen model with random weights, the same ones in every dtype and on every device."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        sizes: Any = T5_SIZES[width] | {"vocab_size": vocabulary, "d_model": width, "decoder_start_token_id": 0}
-        t5: Any = T5ForConditionalGeneration(T5Config(**sizes))
-    return t5.requires_grad_(False).to(device, dtype)
+        model = make(make.config_class(**sizes))
+    return model.requires_grad_(False).to(device, dtype)
 
 
 def make_bench(shape: Shape, device: torch.device | str = "cpu") -> Bench:
     """A frozen T5 of the shape's width and vocabulary with random weights, and a batch."""
-    t5 = _make_t5(shape.d, shape.V, shape.torch_dtype, device).train()
+    sizes = T5_SIZES[shape.d] | {"vocab_size": shape.V, "d_model": shape.d, "decoder_start_token_id": 0}
+    t5 = frozen_model(T5ForConditionalGeneration, shape.torch_dtype, device, **sizes).train()
     batch = make_batch(shape, device)._replace(table=t5.get_input_embeddings().weight)
     generator = torch.Generator().manual_seed(1)
     labels = torch.randint(2, shape.V, (shape.B, ANSWER_TOKENS), generator=generator).to(device)
@@ -170,11 +172,6 @@ def with_attention(t5: T5ForConditionalGeneration, implementation: str) -> T5For
     return other
 
 
-def greedy(tokens: int) -> dict[str, Any]:
-    """Options of ``generate`` for a fixed number of tokens."""
-    return {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "num_beams": 1}
-
-
 def _built(
     bench: Bench,
     module: Any,
@@ -187,24 +184,28 @@ def _built(
         return module(**inputs(), labels=bench.labels).loss
 
     def generate(tokens: int) -> Tensor:
-        return module.generate(**inputs(), **greedy(tokens))
+        options = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "num_beams": 1}
+        return module.generate(**inputs(), **options)
 
     return BuiltModel(bench, module, loss, generate, list(learned), literal, isolated)
 
 
+def crosspt_config(shape: Shape, prefix_mode: Any) -> CrossPTConfig:
+    """The scheme SL<n>P: n sources and a private prompt for every task."""
+    tasks = [f"task{number}" for number in range(shape.T)]
+    return CrossPTConfig(tasks=tasks, scheme=f"SL{shape.n}P", prompt_length=shape.m, prefix_mode=prefix_mode)
+
+
 def build_crosspt(prefix_mode: Any, bench: Bench, backend: Any = "auto") -> BuiltModel:
-    """CrossPTModel in the scheme SL<n>P: n sources and a private prompt for every task.
+    """CrossPTModel.
 
     With a backend other than ``"auto"`` the T5's attention is CrossPT's of that backend too.
     """
-    shape, batch = bench.shape, bench.batch
-    isolated = prefix_mode == "isolated"
-    tasks, scheme = [f"task{number}" for number in range(shape.T)], f"SL{shape.n}P"
-    config = CrossPTConfig(tasks=tasks, scheme=scheme, prompt_length=shape.m, prefix_mode=prefix_mode)
+    batch, isolated = bench.batch, prefix_mode == "isolated"
     implementation = "crosspt" if backend == "auto" else f"crosspt_{backend}"
     # An isolated prefix sets an attention of its own; the other models keep theirs.
     t5 = with_attention(bench.t5, implementation) if isolated or backend != "auto" else bench.t5
-    model = CrossPTModel(t5, config, backend=backend).train()
+    model = CrossPTModel(t5, crosspt_config(bench.shape, prefix_mode), backend=backend).train()
     inputs = {"input_ids": batch.input_ids, "attention_mask": bench.mask(0), "task_ids": batch.task_ids}
 
     def literal() -> Tensor:

@@ -65,18 +65,9 @@ VERDICTS: Columns = {
     "compiled: auto": lambda row: f"{row['compiled']['verdict']}: {row['compiled']['auto']}",
 }
 WORDS = {
-    "peer",
-    "pass",
-    "shape",
-    "use",
-    "eager: auto",
-    "compiled: auto",
-    "operation",
-    "model",
-    "beside",
-    "does not do",
+    "peer", "pass", "shape", "use", "eager: auto", "compiled: auto", "operation", "model", "beside", "does not do",
     "counted by",
-}
+}  # fmt: skip
 
 
 def cells(columns: Columns, row: Row) -> list[str]:

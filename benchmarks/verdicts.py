@@ -12,6 +12,7 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -24,10 +25,9 @@ from benchmarks import report
 from benchmarks.attention import ATTENTION
 from benchmarks.counter import Count, Launch, count_operations
 from benchmarks.embedding import EMBEDDING
-from benchmarks.estimate import Sampled, estimate
 from benchmarks.gpus import GPUS, Gpu
 from benchmarks.kernels import TEMPLATE, count_compilations
-from benchmarks.ledger import add_flops, ids_unseen, sample
+from benchmarks.ledger import add_estimates, add_flops, by_pass, ids_unseen, sample
 from benchmarks.peers import Operation, Peer
 from benchmarks.shapes import REFERENCE, AttentionShape, Dimensions, Shape
 from crosspt.functional.routing import suits_attention, suits_composition
@@ -59,41 +59,35 @@ SAME = (*EAGER, "torch.compile", "flex attention")
 """Peers that compute the same; the literal formulation takes 7 GB at (c) and is never the fastest."""
 
 
-def count(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, Count]:
-    """What a peer launches, unchecked. An attention's grows with the batch by the same for every row."""
-    if operation is ATTENTION:
-        two, three = (_count(operation, peer, shape.moved(B=rows, T=1)) for rows in (2, 3))
-        return {name: _grown(two[name], three[name], shape.B) for name in two}
-    return _count(operation, peer, shape)
+def launches(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, list[Launch]]:
+    """What a peer launches in each pass, unchecked. An attention's grows with the batch by the same for every row."""
+    if operation is not ATTENTION:
+        return {what: counted.launched for what, counted in _count(operation, peer, shape).items()}
+    two, three = (_count(operation, peer, shape.moved(B=rows, T=1)) for rows in (2, 3))
+    pairs = {what: zip(two[what].launched, three[what].launched, strict=True) for what in two}
+    return {what: [_grown(*pair, shape.B) for pair in some] for what, some in pairs.items()}
 
 
-def _grown(two: Count, three: Count, rows: int) -> Count:
-    """The count of so many rows, from those of two and of three."""
-
-    def grow(a: Launch, b: Launch) -> Launch:
-        moved, unique, flops = (x + (rows - 2) * (y - x) for x, y in zip(a[1:4], b[1:4], strict=True))
-        return Launch(a.name, moved, unique, flops, a.depth)
-
-    return Count([grow(*pair) for pair in zip(two.launched, three.launched, strict=True)])
+def _grown(two: Launch, three: Launch, rows: int) -> Launch:
+    """A launch for so many rows, from those for two and for three."""
+    moved, unique, flops = (x + (rows - 2) * (y - x) for x, y in zip(two[1:4], three[1:4], strict=True))
+    return Launch(two.name, moved, unique, flops, two.depth)
 
 
 def _count(operation: Operation, peer: Peer, shape: Dimensions) -> dict[str, Count]:
     batch = operation.make_batch(shape)
-    if peer.counted_by == "Inductor's scheduler":
-        with count_compilations(run=False) as planned:
-            _run(peer, batch)
-        eager = _count(operation, operation.peers["eager" if operation is ATTENTION else "torch"], shape)
-        for name, counted in planned.items():
-            add_flops(counted, eager[name].flops)
-        if not planned["backward"].launches:
-            planned["backward"].launched = [_backward(launch) for launch in planned["forward"].launched]
-        return planned
-    built = peer.build(batch)
-    with count_operations() as forward:
-        output = built.forward()
-    with count_operations() as backward:
-        output.backward(torch.ones_like(output))
-    return {"forward": forward, "backward": backward}
+    if peer.counted_by != "Inductor's scheduler":
+        return by_pass(count_operations, peer.build(batch).forward)
+    with count_compilations(run=False) as planned:
+        output = peer.build(batch).forward()
+        if output.requires_grad:
+            output.backward(torch.ones_like(output))
+    eager = _count(operation, operation.peers["eager" if operation is ATTENTION else "torch"], shape)
+    for name, counted in planned.items():
+        add_flops(counted, eager[name].flops)
+    if not planned["backward"].launches:
+        planned["backward"].launched = [_backward(launch) for launch in planned["forward"].launched]
+    return planned
 
 
 def _backward(launch: Launch) -> Launch:
@@ -105,38 +99,27 @@ def _backward(launch: Launch) -> Launch:
     )
 
 
-def _run(peer: Peer, batch: Any) -> None:
-    output = peer.build(batch).forward()
-    if output.requires_grad:
-        output.backward(torch.ones_like(output))
-
-
 def judge(names: Sequence[str], gpu: Gpu) -> list[dict[str, Any]]:
     """A row for each shape and use."""
-    found: list[tuple[str, dict[str, list[Sampled]], dict[str, dict[str, float]]]] = []
+    rows = []
     for name in track(names, "counting", transient=True, console=Console(stderr=True)):
         operation, shape = SHAPES[name]
         with ids_unseen():
-            counts = {peer: count(operation, operation.peers[peer], shape) for peer in SAME if peer in operation.peers}
-            ours = sample(operation.peers["triton"], operation.make_batch(shape), gpu)
-        peers = {
-            peer: {
-                what: sum(gpu.library_seconds(launch, shape.dtype) for launch in counted.launched)
-                for what, counted in passes.items()
+            found: dict[str, Any] = {
+                p: launches(operation, operation.peers[p], shape) for p in SAME if p in operation.peers
             }
-            for peer, passes in counts.items()
-        }
-        found.append((name, ours, peers))
-    launches = [launch for _, ours, _ in found for passed in ours.values() for launch in passed]
-    seconds = iter(estimate(launches, gpu))
-    rows = []
-    for name, ours, peers in found:
-        times = {"triton": {what: sum(next(seconds) for _ in passed) for what, passed in ours.items()}, **peers}
-        for use, passes in USES.items():
-            rows.append(
-                _verdict(name, use, {peer: sum(taken[what] for what in passes) for peer, taken in times.items()})
-            )
-    return rows
+            found["triton"] = sample(operation.peers["triton"], operation.make_batch(shape), gpu)
+        about = {"title": name, "shape": shape.to_json()}
+        rows += [{**about, "peer": p, "pass": what, "launched": found[p][what]} for p in found for what in found[p]]
+    add_estimates(rows, gpu)
+    seconds: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for row in rows:
+        seconds[row["title"], row["peer"]][row["pass"]] = row["estimated_seconds"]
+    return [
+        _verdict(name, use, {p: sum(taken[what] for what in passes) for (t, p), taken in seconds.items() if t == name})
+        for name in names
+        for use, passes in USES.items()
+    ]
 
 
 def _verdict(name: str, use: str, seconds: dict[str, float]) -> dict[str, Any]:

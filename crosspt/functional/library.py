@@ -42,7 +42,7 @@ def operator(
         two where nothing is being traced.
     """
     LIBRARY.define(name + schema)
-    target = getattr(OPS, name)
+    target = getattr(OPS, name).default  # by its name alone, its overloads would be looked through in each call
     differentiate = _refuse_to_differentiate(target) if derivative is None else derivative.apply
 
     def launch(*arguments: Any) -> Any:

@@ -111,7 +111,7 @@ class _ComposePrompts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *mixture: Any) -> Tensor:
         _save(ctx, mixture)
-        return below_autograd(OPS.compose_prompts, *mixture)
+        return below_autograd(OPS.compose_prompts.default, *mixture)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -128,7 +128,7 @@ class _PrependPrompts(torch.autograd.Function):
         ctx.prompts = (*prompts.shape[:2], prompts.dtype)
         ctx.offsets = (0, None) if offsets is None else (offsets.shape[1], offsets.dtype)
         ctx.vocabulary = table.shape[0]
-        return below_autograd(OPS.prepend_prompts, *arguments)
+        return below_autograd(OPS.prepend_prompts.default, *arguments)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -152,7 +152,7 @@ class _PromptedEmbedding(torch.autograd.Function):
     def forward(ctx: Any, input_ids: Tensor, task_ids: Tensor, table: Tensor, *mixture: Any) -> Tensor:
         _save(ctx, mixture, input_ids, task_ids)
         ctx.vocabulary = table.shape[0]
-        return below_autograd(OPS.prompted_embedding, input_ids, task_ids, table, *mixture)
+        return below_autograd(OPS.prompted_embedding.default, input_ids, task_ids, table, *mixture)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -166,7 +166,7 @@ class _PromptedEmbedding(torch.autograd.Function):
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
-        out, stats = below_autograd(OPS.attention, *arguments)
+        out, stats = below_autograd(OPS.attention.default, *arguments)
         ctx.save_for_backward(out, stats, *arguments[:9])
         ctx.settings = arguments[9:]
         ctx.mark_non_differentiable(stats)

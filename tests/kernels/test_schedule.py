@@ -70,6 +70,13 @@ def test_a_loop_without_turns_and_one_in_another() -> None:
     assert took(program, {2: 5, 3: 15}).cycles == 15 * 18 + 5 * 18
 
 
+def test_what_a_loop_computes_anew_does_not_tell_its_turns() -> None:
+    """A line before the loop, whose result would take a register all along."""
+    program = [one("IADD3", 1), *looped([one("LDG.E", 2), one("IADD3", 1), one("IADD3", 1)], start=1)]
+    spent = took(program, {1: 1, 2: 15})
+    assert (spent.units["memory"], spent.units["issue"]) == (15, 1 + 15 * 20)
+
+
 def test_an_unrolled_loop_and_its_rest() -> None:
     """Four turns at once, then those that are left, one by one."""
     whole = looped([one("LDG.E", 2)] * 4)

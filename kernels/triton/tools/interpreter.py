@@ -7,7 +7,7 @@ make visible what a device would punish and the interpreter forgives. Nothing he
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -216,3 +216,38 @@ def _count_event(event: Any, count: LaunchCount) -> bool:
         count.torch_ops.append(event.name)
         return True
     return False
+
+
+@contextlib.contextmanager
+def count_arithmetic() -> Iterator[list[int]]:
+    """Count floating-point operations into the one element of the list: those of the lanes that run, 2 M N K a dot."""
+    total = [0]
+    dot, reduce = BUILDER.create_dot, interpreter.ReduceOps.apply_impl
+
+    def elementwise(name: str) -> Callable[..., Any]:
+        run = getattr(BUILDER, name)
+
+        def counted(self: Any, *args: Any) -> Any:
+            result = run(self, *args)
+            if np.issubdtype(result.data.dtype, np.floating):
+                total[0] += result.data.size
+            return result
+
+        return counted
+
+    def create_dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        total[0] += 2 * a.data.size * b.data.shape[-1]
+        return dot(self, a, b, *rest)
+
+    def apply_impl(self: Any, operand: Any) -> Any:
+        if np.issubdtype(operand[0].handle.data.dtype, np.floating):
+            total[0] += operand[0].handle.data.size
+        return reduce(self, operand)
+
+    with (
+        mock.patch.object(BUILDER, "binary_op", elementwise("binary_op")),
+        mock.patch.object(BUILDER, "unary_op", elementwise("unary_op")),
+        mock.patch.object(BUILDER, "create_dot", create_dot),
+        mock.patch.object(interpreter.ReduceOps, "apply_impl", apply_impl),
+    ):
+        yield total

@@ -57,10 +57,14 @@ class _Warp:
         self.loops = _loops(instructions)
         self.blocks = _blocks(instructions)
 
-    def rarest(self, start: int, end: int, skipped: Sequence[tuple[int, int]] = ()) -> tuple[float, Place | None]:
+    def rarest(
+        self, start: int, end: int, skipped: Sequence[tuple[int, int]] = (), least: float = 0.0
+    ) -> tuple[float, Place | None]:
         """How often the instructions from ``start`` to ``end`` but those in ``skipped`` run, and the line that tells.
 
         It is the line that runs least of those that a twentieth of them or more come from; -1 and None without a line.
+        One that runs less than ``least`` does not tell if it is found elsewhere too and all that are found here alone
+        run more often: it ran before, and is computed anew to keep no register for it.
         """
         votes = Counter[tuple[int, Place | None]]()
         for number in range(start, end):
@@ -68,12 +72,19 @@ class _Warp:
             if runs is not None and not any(first <= number < last for first, last in skipped):
                 votes[runs, self.instructions[number].place] += 1
         often = [vote for vote in votes if vote[0] and 20 * votes[vote] >= votes.total()]
-        return min(often, key=lambda vote: vote[0], default=(-1 + any(not runs for runs, _ in votes), None))
+        alone = [vote for vote in often if vote[1] is not None and self.only_in(vote[1], start, end)]
+        telling = min(often, key=lambda vote: vote[0], default=(-1 + any(not runs for runs, _ in votes), None))
+        own = min(alone, key=lambda vote: vote[0], default=telling)
+        return own if telling[0] < min(least, own[0]) else telling
+
+    def only_in(self, place: Place, start: int, end: int) -> bool:
+        """Whether a line is found from ``start`` to ``end`` alone."""
+        first, last = self.span[place]
+        return start <= first and last < end
 
     def own(self, start: int, end: int) -> list[int]:
         """How often the lines run that are found from ``start`` to ``end`` alone."""
-        spans = self.span.values()
-        return [self.runs[first] or 0 for first, last in spans if start <= first and last < end]
+        return [self.runs[first] or 0 for place, (first, _) in self.span.items() if self.only_in(place, start, end)]
 
     def entered(self, start: int, end: int) -> bool:
         """Whether what a branch goes around runs: its own lines tell, or, if it has none, the other side's.
@@ -100,7 +111,7 @@ class _Warp:
                 number = last
                 continue
             until = min([self.blocks[number], end, *(first for first in self.loops if first > number)])
-            votes, _ = self.rarest(number, until)
+            votes, _ = self.rarest(number, until, least=times / 2)
             runs = votes < 0 or votes >= times / 2
             for one in self.instructions[number:until] if runs else ():
                 self.step(one)
@@ -114,7 +125,7 @@ class _Warp:
 
     def turn(self, start: int, end: int, times: float) -> None:
         """Go through a loop that is met ``times``."""
-        total, place = self.rarest(start, end, self.inner(start))
+        total, place = self.rarest(start, end, self.inner(start), 1.5 * times)
         copies = self.twins(start, place)
         size, largest = copies[start], max(copies.values())
         same = [first for first, other in copies.items() if other == size]
