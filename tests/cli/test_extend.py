@@ -155,9 +155,9 @@ def test_all_tasks_are_answered_and_exported(added: Path, slpn_run: Path, tmp_pa
     compute = Compute(device="cpu", progress=False)
     rows = [{"sentence1": "w1 w2", "sentence2": "w3", "sentence": "w4 w5", "task": name} for name in ("rte", "sst2")]
     for decode in ("rank", "generate"):
-        found = package.load(added, compute=compute).predict(rows, decode=decode)  # type: ignore[arg-type]
+        found = package.load(added, compute=compute).predict(rows, decode=decode)
         assert [answer["task"] for answer in found] == ["rte", "sst2"]
-        assert found[0] == package.load(slpn_run, compute=compute).predict(rows[:1], decode=decode)[0]  # type: ignore[arg-type]
+        assert found[0] == package.load(slpn_run, compute=compute).predict(rows[:1], decode=decode)[0]
     outcome = crosspt("export", added, "--to", "peft", "--output", tmp_path / "adapters")
     assert outcome.status == 0, outcome.stderr
     assert crosspt("export", slpn_run, "--to", "peft", "--output", tmp_path / "before").status == 0
@@ -197,8 +197,8 @@ def test_one_after_the_other_and_tasks_of_the_users_own(
         "tone": 2,
     }
     extend(workspace, natural_run, once, "--tasks", f"sst2,{second / 'tasks' / 'mood.yaml'}", *few)
-    for task in ("sst2", "mood"):
-        here, there = load_prompts(once / "targets" / task), load_prompts(next(second.rglob(f"targets/{task}")))
+    for own in ("sst2", "mood"):
+        here, there = load_prompts(once / "targets" / own), load_prompts(next(second.rglob(f"targets/{own}")))
         assert here.prompts.equal(there.prompts)
         assert all(here.state[name].equal(value) for name, value in there.state.items())
 

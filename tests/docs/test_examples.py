@@ -2,16 +2,18 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 from crosspt.methods import METHODS
 from crosspt.serving import batching
+from crosspt.serving.batching import Row
 from tests.docs.snippets import ROOT
 from tests.serving.conftest import serving
 
@@ -89,7 +91,12 @@ def test_fine_tuned_t5(example: ModuleType) -> None:
 
 def test_serving_client(example: ModuleType, slpn_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = batching.answer_rows
-    monkeypatch.setattr(batching, "answer_rows", lambda batch: (time.sleep(0.2), answer(batch))[1])
+
+    def slowly(batch: Sequence[Row]) -> Any:
+        time.sleep(0.2)
+        return answer(batch)
+
+    monkeypatch.setattr(batching, "answer_rows", slowly)
     texts = {"sentence1": "w1 w2", "sentence2": "w3"}
     rows = [{"task": ("mrpc", "rte")[number % 2], **texts} for number in range(6)]
     with serving([slpn_run], batch_size=1, queue_rows=1, request_rows=1) as client:

@@ -126,7 +126,12 @@ def test_tasks_of_p_do_not_touch_each_other() -> None:
 )
 def test_what_a_bank_takes_of_another(scheme: str, settings: dict[str, Any], shared: set[str]) -> None:
     bank = make_bank(scheme, source_tasks=TASKS, **settings)
-    added = {"tasks": ["qnli"], "scheme": scheme.replace("N", "3"), "source_tasks": TASKS, "freeze_shared": True}
+    added: dict[str, Any] = {
+        "tasks": ["qnli"],
+        "scheme": scheme.replace("N", "3"),
+        "source_tasks": TASKS,
+        "freeze_shared": True,
+    }
     new = PromptBank(CrossPTConfig(prompt_length=M, **added, **settings), TABLE)
     new.initialize(nn.Embedding.from_pretrained(TABLE))
     assert new.shared().keys() == shared

@@ -71,7 +71,7 @@ def test_encoded_training_rows(workspace: Workspace) -> None:
     rows["rte"].task = dataclasses.replace(task, class_weights={"entailment": 1, "not_entailment": 3})
     weighed = encode_training_rows(["rte", "mrpc"], rows, tokenizer, config)
     assert [row.get("weight") for row in weighed] == [
-        *({"entailment": 1.0, "not_entailment": 3.0}[target] for target in targets[:2]),
+        *({"entailment": 1.0, "not_entailment": 3.0}[str(target)] for target in targets[:2]),
         *(None, None),
     ]
     assert [{**row, "weight": 0} for row in weighed] == [{**row, "weight": 0} for row in encoded]

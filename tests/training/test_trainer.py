@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from crosspt import CrossPTConfig, CrossPTModel
+from crosspt.config.prompts import PrefixMode
 from crosspt.methods.crosspt import parameter_groups
 from crosspt.training.trainer import CHECKPOINTS_KEPT
 from tests.conftest import VOCABULARY, make_t5
@@ -59,7 +60,7 @@ def test_accumulation_equals_the_larger_batch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("family", "mode"), [("t5", "full"), ("llama", "full"), ("llama", "isolated")])
-def test_a_row_counts_by_its_weight(family: str, mode: str, tmp_path: Path) -> None:
+def test_a_row_counts_by_its_weight(family: str, mode: PrefixMode, tmp_path: Path) -> None:
     """The oracle asks for each row by itself and takes the mean."""
     t5 = make_t5(dropout_rate=0.0) if family == "t5" else make_causal(family, vocab_size=VOCABULARY)
     rows, weights = make_rows(5), [1.0, 0.25, 7.0, 1.0, 2.0]
