@@ -96,7 +96,6 @@ def llama(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Wor
         ("llama", ["--scheme", "SLPN"], {"privates", "logits"}),
         ("llama", ["--scheme", "SILP", "--prefix-mode", "full"], {"privates", "logits"}),
     ],
-    ids=str,
 )
 def test_no_bit_of_the_others_moves(
     model: str, settings: list[object], learned: set[str], workspace: Workspace, llama: Workspace, tmp_path: Path
