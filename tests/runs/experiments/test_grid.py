@@ -113,7 +113,10 @@ def test_a_suite_it_is_not_for() -> None:
     [
         ({"definition": []}, ": definition must be dict, got []"),
         ({"definition": {}}, ": definition: the key 'settings' is missing"),
-        ({"definition": {"settings": {}, "axes": [], "suites": {}}}, ": definition: axes must be dict, got []"),
+        (
+            {"definition": {"settings": {}, "axes": [], "suites": {}}},
+            ": definition: axes must be dict[str, list], got []",
+        ),
         ({"definition": {"settings": {}, "axes": {}, "suites": {"glue": 3}}}, ": definition: suites must be dict"),
         ({"suite": []}, ": suite must be str, got []"),
     ],
