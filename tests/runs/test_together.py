@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,6 @@ CASES: dict[str, tuple[object, ...]] = {
         *("--scheme", "SLPN", "--stage2", "per_target", "--epochs", 2, "--encoder", "mlp"),
         *("--select", "best", "--dev-rows", 4),
     ),
-    "of a causal model": ("--scheme", "SLPN", "--prefix-mode", "isolated", "--epochs", 2),
 }
 
 
@@ -107,8 +107,7 @@ def assert_alike(folder: Path, other: Path, tolerance: float = TOLERANCE) -> Non
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_prompts_are_those_of_one_process(case: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    space: Workspace = request.getfixturevalue("causal" if "causal" in case else "space")
+def test_prompts_are_those_of_one_process(case: str, space: Workspace, tmp_path: Path) -> None:
     assert crosspt(*command(space, tmp_path / "1", *CASES[case], *SAME, "--batch-size", BATCH)).status == 0
     count = 2 if case.startswith("each target") else 3
     several = command(space, tmp_path / "several", *CASES[case], *SAME, "--batch-size", BATCH // count)
@@ -130,11 +129,11 @@ def plain_steps(trainer: PromptTrainer, model: Any = None) -> torch.optim.Optimi
     return trainer.optimizer
 
 
-def train_several(space: Workspace, folder: Path, names: list[str], count: int, rank: int) -> None:
+def train_several(runs: list[list[str]], rank: int) -> None:
     PromptTrainer.create_optimizer = plain_steps  # type: ignore[assignment, method-assign]
     main_module.part = lambda: None  # one meeting of the processes is for all runs
-    for name in names:
-        work(plain_run(space, folder / name, name, 4 // count), rank)
+    for arguments in runs:
+        work(arguments, rank)
 
 
 def plain_run(space: Workspace, output: Path, name: str, batch: int) -> list[str]:
@@ -148,15 +147,24 @@ PLAIN = {
     "hyperformer": ("--method", "hyperformer", "--learning-rate", 0.1),
     "attempt": ("--method", "attempt", "--learning-rate", 0.1),
     "bfloat16": ("--scheme", "SLPN", "--bf16"),
+    "llama": ("--scheme", "SLPN", "--prefix-mode", "isolated"),
 }
 
 
-def test_runs_in_one_group_of_processes(space: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_in_one_group_of_processes(
+    space: Workspace, causal: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Batches of 2 rows may have none of some task, whose parameters still take part."""
     monkeypatch.setattr(PromptTrainer, "create_optimizer", plain_steps)
-    for name in PLAIN:
-        assert crosspt(*plain_run(space, tmp_path / "1" / name, name, 4)).status == 0
-    ended = start_together(tmp_path / "said", 2, train_several, space, tmp_path / "2", list(PLAIN), 2)
+
+    def runs(count: int) -> list[list[str]]:
+        folders = {name: tmp_path / str(count) / name for name in PLAIN}
+        spaces = defaultdict(lambda: space, llama=causal)
+        return [plain_run(spaces[name], folder, name, 4 // count) for name, folder in folders.items()]
+
+    for arguments in runs(1):
+        assert crosspt(*arguments).status == 0
+    ended = start_together(tmp_path / "said", 2, train_several, runs(2))
     assert ended.codes == [0, 0], ended.said
     for name in PLAIN:
         assert_alike(tmp_path / "1" / name, tmp_path / "2" / name, 2e-3 if name == "bfloat16" else TOLERANCE)
