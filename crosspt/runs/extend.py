@@ -19,12 +19,7 @@ from crosspt.methods import find_method
 from crosspt.methods.method import Job
 from crosspt.runs.evaluate import open_checkpoint
 
-OWN = {
-    "tasks",
-    "initialization",
-    "init_texts",
-    "freeze_shared",
-}  # settings of prompts that a new task may have otherwise
+OWN = {"tasks", "initialization", "init_texts", "freeze_shared"}  # what a new task's prompts may have otherwise
 KEPT = (  # all others, and what decides how the rows of all tasks are drawn, written and answered
     *(field.name for field in dataclasses.fields(CrossPTConfig) if field.name not in OWN),
     *("data_seed", "test_rows", "prefix", "label_set", "max_length"),
