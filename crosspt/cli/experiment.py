@@ -43,6 +43,8 @@ def add_flags(parser: Parser) -> None:
     parser.add_setting("--seed", int, "the first seed, of training and drawn rows", default=0)
     text = "processes, of one thread each; by default one for each core, up to 8, or one for each GPU"
     parser.add_setting("--jobs", int, text)
+    text = "axes, separated by commas, of which each seed's value is chosen by its score on development rows"
+    parser.add_setting("--choose", Names, text, metavar="NAMES")
     text = "where the cells run: in processes here, or on a Ray cluster"
     parser.add_setting("--engine", Literal["local", "ray"], text, default="local")
     text = "of the Ray cluster; by default that which runs on this machine, or one that is started for the grid"
@@ -89,14 +91,17 @@ def run(settings: Namespace) -> Outcome:
     overrides = _overrides(settings)
 
     from crosspt.models.loading import pick_device
+    from crosspt.runs.experiments.choose import choose_cells
     from crosspt.runs.experiments.cluster import Cluster
     from crosspt.runs.experiments.grid import make_grid
+    from crosspt.runs.experiments.read import read_experiment
     from crosspt.runs.experiments.runner import check_folder, default_jobs, run_grid
 
     quiet_transformers()
     seeds = range(settings.seed, settings.seed + settings.seeds)
     suite = settings.suite or next(iter(definition.suites))
-    grid = make_grid(definition, suite=suite, model=settings.model, seeds=seeds, overrides=overrides)
+    choose = [name.replace("-", "_") for name in split_names(settings.choose)]
+    grid = make_grid(definition, suite=suite, model=settings.model, seeds=seeds, overrides=overrides, choose=choose)
     folder = Path(settings.output or f"runs/{definition.name}")
     cluster = None
     if settings.engine == "ray":  # whose machines may have GPUs where this one has none
@@ -114,8 +119,13 @@ def run(settings: Namespace) -> Outcome:
         raise RuntimeError(
             f"{len(errors)} of {cells} cells failed, such as {name}: {reason}; the same command runs them again"
         )
-    content = {**grid.to_dict(), "output": str(folder)}
-    return Outcome(content, [f"{cells} cells are finished in {folder / CELLS}"])
+    content, shown = {**grid.to_dict(), "output": str(folder)}, []
+    if grid.definition.choose and shard[1] == 1:
+        from crosspt.report.tables import choices_table
+
+        experiment = choose_cells(read_experiment(folder))
+        content["choices"], shown = experiment.choices, [choices_table(experiment)]
+    return Outcome(content, [*shown, f"{cells} cells are finished in {folder / CELLS}"])
 
 
 def _shard(given: str) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from crosspt.report.summary import INVALID, MEAN, WSSP, Condition, Summary, say_
 from crosspt.report.table import Row, Table
 from crosspt.report.tables import SAID, STATED, make_tables, shorten
 from crosspt.report.verdict import judge_best
+from crosspt.runs.experiments.choose import choose_cells
 from crosspt.runs.experiments.read import Experiment, read_experiment
 
 PAGE_NAME = "report.html"
@@ -40,7 +41,7 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], list[Table]
     Raises:
         ValueError: the folder holds no experiment of this version, or the output cannot be written.
     """
-    summary = summarize(read_experiment(folder))
+    summary = summarize(choose_cells(read_experiment(folder)))
     for place in (output, output / "tables", output / "figures"):
         check_writable(place)
     if (seeds := len({cell.seed for cell in summary.experiment.finished})) < 2:
@@ -157,6 +158,7 @@ def _content(summary: Summary) -> dict[str, Any]:
         "warnings": experiment.warnings,
         "decode": summary.decode,
         "tuning": say_tuning(summary),
+        "choices": experiment.choices,
         "conditions": [_condition(summary, condition) for condition in summary.conditions],
     }
 

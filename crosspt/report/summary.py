@@ -205,6 +205,17 @@ def _mean(values: Iterable[float | None]) -> float:
 def say_tuning(summary: Summary) -> str:
     """How many settings of the training were tried, of which a reader might take the best."""
     tuned = [axis for axis in summary.varying if axis in get_type_hints(TrainingConfig)]
+    if choices := summary.experiment.choices:
+        tried: dict[str, int] = {}
+        for one in choices:
+            scheme = str(one["settings"]["scheme"])
+            tried[scheme] = max(tried.get(scheme, 0), one["tried"])
+        counts = ", ".join(f"{scheme} {count}" for scheme, count in tried.items())
+        names = " and ".join(map(axis_name, summary.experiment.choose))
+        return (
+            f"Each seed of a scheme was trained with several settings of {names} ({counts}), and counts with the one "
+            "of the highest score on its development rows; no test row chose any."
+        )
     if not tuned:
         return "Every scheme was trained with one setting of learning rates and epochs: none was tuned."
     count = math.prod(len(summary.varying[axis]) for axis in tuned)

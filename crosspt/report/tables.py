@@ -22,6 +22,7 @@ from crosspt.report.summary import (
     summarize_run,
 )
 from crosspt.report.table import Entry, Row, Table
+from crosspt.runs.experiments.read import Experiment
 
 SPREAD = "percent ± standard deviation over seeds"
 INTERVAL = f"{SPREAD} [95 % interval]"
@@ -53,10 +54,24 @@ def make_tables(summary: Summary, verdicts: Sequence[Mapping[str, Any]]) -> list
         *_printed(summary),
         Table("differences", DIFFERENCES, list(_differences(summary)), "differences"),
         Table("metrics", "Every metric; * marks the primary one, which the means are of", _metrics(summary), "metrics"),
+        choices_table(summary.experiment),
         Table("prompts", "Prompts: similarity, attention weights in percent, parameters, cost", prompts, "prompts"),
         Table("unfinished", "Failed and unfinished cells", unfinished, "unfinished"),
     ]
     return [first, *(table for table in others if table.rows)]
+
+
+def choices_table(experiment: Experiment) -> Table:
+    """What development rows chose: for every seed of each condition its cell, and the values of the chosen axes."""
+    rows = []
+    for one in experiment.choices:
+        settings = {axis: one["settings"][axis] for axis in dict.fromkeys(["scheme", *experiment.axes])}
+        where = {axis_name(axis): show(value) for axis, value in settings.items() if axis != "method"}
+        chosen = {axis_name(axis): "" if value is None else show(value) for axis, value in one["chosen"].items()}
+        rows.append(
+            {**where, "seed": one["seed"], **chosen, "score": one["score"], "tried": one["tried"], "cell": one["cell"]}
+        )
+    return Table("choices", "Chosen by the score on development rows, percent", rows, "metrics")
 
 
 def _statements(verdicts: Sequence[Mapping[str, Any]]) -> Table:

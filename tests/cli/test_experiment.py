@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,29 @@ def test_dry_run_writes_nothing(workspace: Workspace, tmp_path: Path) -> None:
     total = 6 * seconds["load"] + (2 * (1 + 2) + 2 * 2) * seconds["batch"] + 4 * 12 * seconds["answer"]
     assert seconds["total"] == pytest.approx(total)
     assert "SL-shots2-seed0" in crosspt(*arguments).stdout
+
+
+def test_rates_chosen_by_development_rows(workspace: Workspace, tmp_path: Path) -> None:
+    arguments = ["experiment", *quick(workspace, tmp_path / "grid"), "--scheme", "SL", "--shots", 4]
+    arguments += ["--source-learning-rate", "0.1,0.3", "--choose", "source-learning-rate"]
+    outcome = crosspt(*arguments)
+    assert outcome.status == 0, outcome.stderr
+    assert "Chosen by the score on development rows" in outcome.stdout
+    content = crosspt(*arguments, "--json").json()
+    (choice,) = content["choices"]
+    scores = {}
+    for cell in content["cells"]:
+        results = json.loads((tmp_path / "grid/cells" / cell["cell"] / "results.json").read_text())
+        (bank,) = results["selection"]
+        scores[cell["cell"]] = bank["score"]
+    assert len(scores) == choice["tried"] == 2
+    assert choice["cell"] == max(scores, key=lambda name: scores[name])
+    assert choice["score"] == pytest.approx(scores[choice["cell"]])
+    report = crosspt("report", tmp_path / "grid", "--json").json()
+    assert report["choices"] == content["choices"]
+    assert (tmp_path / "grid/tables/choices.csv").is_file()
+    (condition,) = report["conditions"]
+    assert condition["settings"] == {"scheme": "SL", "shots": 4}
 
 
 def test_failed_cells(workspace: Workspace, tmp_path: Path) -> None:
@@ -126,6 +150,7 @@ def test_one_of_ones_own_grows_and_is_reported(
         (["figure-3", "--shots", "[8"], "--shots must have commas between its values, got '[8'"),
         (["figure-3", "--shots", "9999"], "few_shot_indices: shots must be from 1 to the 2000 rows, got 9999"),
         (["figure-3", "--seeds", "0"], "--seeds must be at least 1, got 0"),
+        (["figure-3", "--choose", "epochs"], "figure-3: choose: epochs must be an axis, of several values"),
         (["figure-3", "--jobs", "0"], "--jobs must be at least 1, got 0"),
         (["figure-3", "--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["figure-3", "--data-dir", "none"], "the data directory none does not exist"),

@@ -1,6 +1,7 @@
 """Experiments as YAML, the paper's and one's own, and the settings that a grid can vary."""
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +27,13 @@ SETTINGS: dict[str, Any] = {
     if name != "seed"
 } | {"method": str}
 """The settings of a cell and their types: those of a run, but for the seed, which is an axis of every grid."""
+CHOSEN = {
+    name
+    for config in (CrossPTConfig, TrainingConfig)
+    for name in get_type_hints(config)
+    if name not in ("seed", "scheme", "select", *FIXED)
+}
+"""The settings whose value development rows can choose: neither these rows nor the scheme hang on them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Definition:
         title: what it shows.
         source: where in the paper it is; empty for one's own.
         axes: the values of each setting that varies; the grid holds every combination.
+        choose: the axes of which a report shows, for every seed, the value with the best score on development rows.
         settings: the value of each setting that does not.
         suites: the suites it runs on, by default all of them, with the suite's tasks.
         figures: what a report draws: ``kind`` is one of ``FIGURES``.
@@ -68,6 +77,7 @@ class Definition:
     suites: dict[str, Suite] = field(default_factory=lambda: {suite: Suite() for suite in SUITES})
     figures: list[dict[str, str]] = field(default_factory=list)
     statements: list[dict[str, Any]] = field(default_factory=list)
+    choose: list[str] = field(default_factory=list)
     aliases: tuple[str, ...] = ()
     decided_by_construction: bool = False
 
@@ -169,6 +179,7 @@ def read_definition(name: str, text: str, *, own: bool = False) -> Definition:
     check_settings(f"{name}: settings", content.get("settings", {}))
     for axis, values in content["axes"].items():
         check_axis(f"{name}: axes", axis, values)
+    check_choice(f"{name}: choose", content.get("choose", []), content["axes"])
     for figure in content.get("figures", []):
         check_keys(f"{name}: figures", figure, ["kind"])
         if figure.get("kind") not in FIGURES:
@@ -213,6 +224,14 @@ def check_axis(where: str, axis: str, values: Any) -> None:
         check_settings(where, {axis: value})
         if values.count(value) > 1:
             raise ValueError(f"{where}: {axis} holds {value!r} twice")
+
+
+def check_choice(where: str, choose: Sequence[str], axes: Collection[str]) -> None:
+    """Raise ValueError that begins with ``where`` unless what is chosen are axes whose value can be chosen."""
+    for name in choose:
+        check_keys(where, {name: None}, CHOSEN)
+        if name not in axes:
+            raise ValueError(f"{where}: {name} must be an axis, of several values, and these are {', '.join(axes)}")
 
 
 def _by_number(name: str) -> tuple[int, float]:

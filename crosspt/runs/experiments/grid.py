@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,17 @@ from crosspt.config.layout import CELLS, SOURCES
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import CROSSPT, EMBEDDED, RunConfig
 from crosspt.config.scheme import Scheme
+from crosspt.config.training import GROUPS, RATES
 from crosspt.methods import find_method
-from crosspt.methods.method import source_jobs
-from crosspt.runs.experiments.definition import FIXED, VARIANT, Definition, check_axis, check_settings
+from crosspt.methods.method import OPTIONAL, source_jobs
+from crosspt.runs.experiments.definition import (
+    FIXED,
+    VARIANT,
+    Definition,
+    check_axis,
+    check_choice,
+    check_settings,
+)
 from crosspt.runs.settings import make_run
 from crosspt.runs.tasks import name_tasks
 from crosspt.tasks.registry import SUITES
@@ -95,6 +103,7 @@ def make_grid(
     model: str,
     seeds: Sequence[int],
     overrides: Mapping[str, list[Any]] | None = None,
+    choose: Sequence[str] = (),
 ) -> Grid:
     """Expand an experiment on a suite.
 
@@ -104,47 +113,34 @@ def make_grid(
         model: of the language model, see :func:`crosspt.models.loading.load_model`.
         seeds: of the runs. Where ``data_seed`` is not set, each is the seed of the drawn rows too.
         overrides: one or more values for settings; several make the setting an axis.
+        choose: axes whose value development rows choose, in place of the experiment's; a cell has none of those that
+            its scheme or method has no use for. Prompts are then selected by these rows, unless a setting says else.
 
     Raises:
         ValueError: the experiment is not for the suite, or a setting does not fit; the message names the cell.
     """
-    if suite not in definition.suites:
-        raise ValueError(f"{definition.name} is for the suites {', '.join(definition.suites)}, got {suite!r}")
-    part = definition.suites[suite]
-    settings = {"tasks": list(SUITES.get(suite, ())), **definition.settings, **part.settings}
-    axes = dict(definition.axes)
-    for name, values in (overrides or {}).items():
-        settings.pop(name, None)
-        if name in FIXED or (len(values) == 1 and name not in axes):
-            check_settings(definition.name, {name: values if name in FIXED else values[0]})
-            settings[name] = values if name in FIXED else values[0]
-        else:
-            check_axis(definition.name, name, values)
-            axes[name] = values
-    if "scheme" in axes:
-        axes["scheme"] = [Scheme.parse(name).name for name in axes["scheme"]]
-        check_axis(definition.name, "scheme", axes["scheme"])
-    if part.variants:
-        axes[VARIANT] = list(part.variants)
-    used = dataclasses.replace(definition, axes=axes, settings=settings, suites={suite: part})
+    used = _override(definition, suite, overrides or {}, choose)
+    variants = used.suites[suite].variants
     cells: list[Cell] = []
-    for seed, values in itertools.product(seeds, itertools.product(*axes.values())):
-        chosen = dict(zip(axes, values, strict=True))
-        bundle = part.variants.get(chosen.get(VARIANT, ""), {})
-        merged = {**settings, **bundle, **{name: value for name, value in chosen.items() if name != VARIANT}}
+    for seed, values in itertools.product(seeds, itertools.product(*used.axes.values())):
+        chosen = dict(zip(used.axes, values, strict=True))
+        bundle = variants.get(chosen.get(VARIANT, ""), {})
+        merged = {**used.settings, **bundle, **{name: value for name, value in chosen.items() if name != VARIANT}}
         method = merged.get("method", CROSSPT)
         scheme = str(merged.get("scheme", CrossPTConfig.scheme)) if method == CROSSPT else method
         name = _cell_name(chosen, scheme, seed)
         try:
-            if "scheme" in chosen and "scheme" not in find_method(method).uses:
-                del chosen["scheme"], merged["scheme"]  # combinations that differ in nothing else are one
-                if any(cell.settings == chosen and cell.run.training.seed == seed for cell in cells):
-                    continue
+            for axis in _without_use(model, merged, chosen, used.choose):
+                del chosen[axis], merged[axis]
+            if any(cell.settings == chosen and cell.run.training.seed == seed for cell in cells):
+                continue  # combinations that differ in nothing else are one
             run = _make_run(model, merged, seed)
             find_method(method).check(run)
+            if used.choose and run.training.select != "best":
+                raise ValueError(f"{', '.join(used.choose)} is chosen by development rows, which select best has")
         except (TypeError, ValueError) as error:
             raise ValueError(f"cell {name}: {error}") from None
-        cells.append(Cell(name, chosen, run))
+        cells.append(Cell(_cell_name(chosen, scheme, seed), chosen, run))
     names = [cell.name for cell in cells]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -167,6 +163,35 @@ def most_rows(cells: Sequence[Cell]) -> Cell:
     return max(cells, key=lambda cell: (cell.run.data.shots or math.inf, cell.run.training.select == "best"))
 
 
+def _override(
+    definition: Definition, suite: str, overrides: Mapping[str, list[Any]], choose: Sequence[str]
+) -> Definition:
+    """An experiment with the axes and settings that it has on a suite."""
+    if suite not in definition.suites:
+        raise ValueError(f"{definition.name} is for the suites {', '.join(definition.suites)}, got {suite!r}")
+    part = definition.suites[suite]
+    settings = {"tasks": list(SUITES.get(suite, ())), **definition.settings, **part.settings}
+    axes = dict(definition.axes)
+    for name, values in overrides.items():
+        settings.pop(name, None)
+        if name in FIXED or (len(values) == 1 and name not in axes):
+            check_settings(definition.name, {name: values if name in FIXED else values[0]})
+            settings[name] = values if name in FIXED else values[0]
+        else:
+            check_axis(definition.name, name, values)
+            axes[name] = values
+    if "scheme" in axes:
+        axes["scheme"] = [Scheme.parse(name).name for name in axes["scheme"]]
+        check_axis(definition.name, "scheme", axes["scheme"])
+    if part.variants:
+        axes[VARIANT] = list(part.variants)
+    choose = list(choose or definition.choose)
+    check_choice(f"{definition.name}: choose", choose, axes)
+    if choose and "select" not in axes:
+        settings.setdefault("select", "best")
+    return dataclasses.replace(definition, axes=axes, settings=settings, suites={suite: part}, choose=choose)
+
+
 def _make_run(model: str, settings: Mapping[str, Any], seed: int) -> RunConfig:
     task_files: dict[str, str] = {}
     values = {"data_seed": seed, **settings, "seed": seed}
@@ -174,6 +199,17 @@ def _make_run(model: str, settings: Mapping[str, Any], seed: int) -> RunConfig:
     if values.get("source_tasks"):
         values["source_tasks"] = name_tasks(task_files, values["source_tasks"])
     return make_run(values, model=model, task_files=task_files, source_prompts=[])
+
+
+def _without_use(model: str, settings: Mapping[str, Any], axes: Collection[str], choose: Collection[str]) -> list[str]:
+    """Of the scheme and the axes that are chosen from, those that make no difference to a cell of these settings."""
+    method = find_method(settings.get("method", CROSSPT))
+    idle = {name for name in OPTIONAL if name not in method.uses}
+    if method.name == CROSSPT:
+        run = _make_run(model, {name: value for name, value in settings.items() if name not in RATES}, 0)
+        learned = run.training.learning_rates(run.prompts)
+        idle |= {rate for group, rate in GROUPS.items() if group not in learned}
+    return [axis for axis in axes if axis in idle and axis in ("scheme", *choose)]
 
 
 def _cell_name(settings: Mapping[str, Any], scheme: str, seed: int) -> str:

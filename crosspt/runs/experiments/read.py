@@ -53,6 +53,12 @@ class Experiment:
     definition: dict
     cells: list  # in the experiment's order
     warnings: list[str] = field(default_factory=list)  # a line for whatever is left out
+    choices: list[dict[str, Any]] = field(default_factory=list)  # see crosspt.runs.experiments.choose
+
+    @property
+    def choose(self) -> list[str]:
+        """The axes whose value development rows choose."""
+        return list(self.definition.get("choose", ()))
 
     @property
     def finished(self) -> list[Cell]:
@@ -73,13 +79,19 @@ def read_experiment(folder: Path) -> Experiment:
     if not path.is_file():
         raise ValueError(f"{folder} holds no {EXPERIMENT_NAME}: it must be the --output of crosspt experiment")
     content = read_json(path)
-    check_types(path, content, {key: hint for key, hint in get_type_hints(Experiment).items() if key != "warnings"})
-    experiment = pick(Experiment, content | {"cells": [], "warnings": []})
+    check_types(
+        path,
+        content,
+        {key: hint for key, hint in get_type_hints(Experiment).items() if key not in ("warnings", "choices")},
+    )
+    experiment = pick(Experiment, content | {"cells": [], "warnings": [], "choices": []})
+    check_types(f"{path}: definition", {"choose": [], **experiment.definition}, {"choose": list[str]})
     for entry in content["cells"]:
         check_types(f"{path}: a cell", entry, CELL)
         name, settings = entry["cell"], {"scheme": entry["scheme"], "shots": entry.get("shots"), **entry["settings"]}
         if name in ("", ".", "..") or Path(name).name != name:
             raise ValueError(f"{path}: a cell's name must be that of a folder, got {name!r}")
+        settings |= {axis: None for axis in experiment.choose if axis not in settings}  # that it has no use for
         missing = [axis for axis in experiment.axes if axis not in settings]
         if missing:
             raise ValueError(f"{path}: cell {name} lacks a value for {', '.join(missing)}")

@@ -104,6 +104,7 @@ def check_folder(grid: Grid, folder: Path) -> None:
     if path.is_file():
         content = read_json(path)
         saved, wanted = _identity(content, path), _identity(grid.to_dict(), path)
+        saved["choose"] = wanted["choose"]  # changes no cell
         if set(saved["seeds"]) <= set(grid.seeds):
             saved["seeds"] = grid.seeds
         elsewhere = []
@@ -185,5 +186,6 @@ def _identity(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
         **{name: content[name] for name in parts},
         **definition["settings"],
         **definition["axes"],
+        "choose": definition.get("choose", []),
         "variants": definition["suites"].get(content["suite"], {}).get("variants"),
     }

@@ -125,6 +125,11 @@ GOOD = "title: t\nsource: s\naxes: {scheme: [SL]}\n"
         ("title: t\nsource: s\naxes: {shots: [8, 8]}", "x: axes: shots holds 8 twice"),
         ("title: t\nsource: s\naxes: {tasks: [[mrpc]]}", "x: axes: tasks cannot be an axis"),
         ("title: t\nsource: s\naxes: {label_set: [latin]}", "label_set must be natural or synthetic or numeric"),
+        (GOOD + "choose: epochs", "x: choose must be list[str], got 'epochs'"),
+        (GOOD + "choose: [epoch]", "x: choose: unknown key 'epoch'; did you mean 'epochs'?"),
+        (GOOD + "choose: [scheme]", "x: choose: unknown key 'scheme'"),
+        (GOOD + "choose: [shots]", "x: choose: unknown key 'shots'"),
+        (GOOD + "choose: [epochs]", "x: choose: epochs must be an axis, of several values, and these are scheme"),
     ],
 )
 def test_mistakes(text: str, message: str) -> None:

@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ def grid_of(
     axes: dict[str, list[Any]],
     overrides: dict[str, list[Any]] | None = None,
     seeds: tuple[int, ...] = (0,),
+    choose: Sequence[str] = (),
     **rest: Any,
 ) -> Grid:
     settings = {"tasks": ["mrpc", "rte"], "shots": 8, **rest.pop("settings", {})}
     definition = Definition(name="x", title="t", source="s", axes=axes, settings=settings, **rest)
-    return make_grid(definition, suite="glue", model="t5-base", seeds=seeds, overrides=overrides)
+    return make_grid(definition, suite="glue", model="t5-base", seeds=seeds, overrides=overrides, choose=choose)
 
 
 def test_cells() -> None:
@@ -49,6 +51,46 @@ def test_overrides() -> None:
     assert list(grid_of(axes, {"temperature": ["log", 0.5]}).to_dict()["axes"]) == ["scheme", "shots", "temperature"]
     everything = grid_of(axes, {"shots": [None, 4], "scheme": ["SL"]})
     assert [cell.name for cell in everything.cells] == ["SL-shots_all-seed0", "SL-shots4-seed0"]
+
+
+def test_what_development_rows_choose() -> None:
+    axes: dict[str, list[Any]] = {"scheme": ["P", "SLP"], "source_learning_rate": [0.1, 0.2]}
+    with pytest.raises(
+        ValueError, match=r"cell P-source_learning_rate0\.1-seed0: learning rates: scheme P learns no sources"
+    ):
+        grid_of(axes)
+    grid = grid_of(axes, choose=["source_learning_rate"])
+    assert [cell.name for cell in grid.cells] == [
+        "P-seed0",
+        "SLP-source_learning_rate0.1-seed0",
+        "SLP-source_learning_rate0.2-seed0",
+    ]
+    assert grid.cells[0].settings == {"scheme": "P"}
+    assert {cell.run.training.select for cell in grid.cells} == {"best"}
+    assert [cell.run.training.source_learning_rate for cell in grid.cells] == [None, 0.1, 0.2]
+    methods: dict[str, list[Any]] = {
+        "method": ["lora", "crosspt"],
+        "learning_rate": [0.1],
+        "logits_learning_rate": [0.3],
+    }
+    names = [cell.name for cell in grid_of(methods, choose=["learning_rate", "logits_learning_rate"]).cells]
+    assert names == ["lora-learning_rate0.1-seed0", "SLPN-logits_learning_rate0.3-seed0"]
+    for settings in ({"select": "last"}, {}):
+        overrides: dict[str, list[Any]] = {} if settings else {"select": ["best", "last"]}
+        with pytest.raises(
+            ValueError, match="seed0: source_learning_rate is chosen by development rows, which select best"
+        ):
+            grid_of(axes, overrides, choose=["source_learning_rate"], settings=settings)
+
+
+def test_what_is_chosen_may_change_in_a_folder(tmp_path: Path) -> None:
+    axes: dict[str, list[Any]] = {"scheme": ["SLP"], "epochs": [1, 2], "source_learning_rate": [0.1, 0.2]}
+    first = grid_of(axes, choose=["epochs"])
+    (tmp_path / "experiment.json").write_text(json.dumps(first.to_dict()))
+    check_folder(grid_of(axes, choose=["epochs", "source_learning_rate"]), tmp_path)
+    check_folder(grid_of(axes, settings={"select": "best"}), tmp_path)
+    with pytest.raises(ValueError, match=r"other settings: .*select"):
+        check_folder(grid_of(axes), tmp_path)
 
 
 def test_stage_1_is_shared_where_it_is_the_same() -> None:
