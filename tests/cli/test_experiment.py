@@ -15,6 +15,7 @@ def quick(workspace: Workspace, output: Path) -> list[object]:
 def test_list() -> None:
     outcome = crosspt("experiment", "--list")
     assert outcome.status == 0
+    assert outcome.stderr == ""
     for name in load_definitions():
         assert f"\n{name}" in outcome.stdout
     content = crosspt("experiment", "--list", "--json").json()
