@@ -12,10 +12,10 @@ def quick(workspace: Workspace, output: Path) -> list[object]:
     return ["figure-3", "--suite", "glue", *workspace.settings(), *few, "--output", output]
 
 
+@pytest.mark.filterwarnings("error")
 def test_list() -> None:
     outcome = crosspt("experiment", "--list")
     assert outcome.status == 0
-    assert outcome.stderr == ""
     for name in load_definitions():
         assert f"\n{name}" in outcome.stdout
     content = crosspt("experiment", "--list", "--json").json()
