@@ -3,6 +3,7 @@
 Triton's own wheel carries the disassembler for NVIDIA binaries, so no CUDA installation is needed.
 """
 
+import hashlib
 import os
 import re
 import subprocess
@@ -31,6 +32,12 @@ def source_of(variant: Variant, gpu: GPUTarget) -> ASTSource:
             if kind.startswith("*"):
                 attrs.setdefault((names.index(name),), []).append(["tt.pointer_range", 32])
     return ASTSource(variant.kernel, variant.signature, constexprs=variant.constexprs, attrs=attrs)
+
+
+def compile_key(variant: Variant, gpu: GPUTarget) -> str:
+    """What decides how a variant compiles, as a hash: sources, argument types, constants, tile, GPU and Triton."""
+    parts = source_of(variant, gpu).hash(), str(gpu), variant.num_warps, variant.num_stages, triton.__version__
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def compile_variant(variant: Variant, gpu: GPUTarget, *, disassembled: bool = True) -> dict[str, Any]:

@@ -2,19 +2,20 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from unittest import mock
 
 from triton.backends.compiler import GPUTarget
 
 from crosspt.kernels import architecture
-from crosspt.kernels.tools.assembly import compile_variant
+from crosspt.kernels.tools.assembly import compile_key, compile_variant
 from crosspt.kernels.tools.variants import Variant, variants
 
 Provider = Callable[[], Iterable[Variant]]
@@ -85,6 +86,7 @@ class Row:
         loop_instructions: Instructions of the longest loop that holds no other; 0 if nothing loops.
         scalar_spills: Scalar registers that an AMD target keeps in lanes of vector registers, which costs no memory.
         error: Why the variant did not compile; empty if it did.
+        key: What decided all this, see :func:`crosspt.kernels.tools.assembly.compile_key`; empty on an error.
     """
 
     kernel: str
@@ -103,6 +105,7 @@ class Row:
     loop_instructions: int = 0
     scalar_spills: int = 0
     error: str = ""
+    key: str = ""
 
     @property
     def problem(self) -> str:
@@ -124,6 +127,7 @@ def inspect(
     *,
     provider: Provider = variants,
     disassembled: bool = True,
+    known: Mapping[str, Row] = MappingProxyType({}),
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
@@ -135,6 +139,7 @@ def inspect(
         dtypes: Names of dtypes to keep; empty keeps all.
         provider: A function at the top of an importable module that yields the variants.
         disassembled: Whether NVIDIA's binaries are; where not, rows say registers and memory alone.
+        known: Rows by their keys, which are taken as they are.
         jobs: Number of processes; None takes one for each CPU.
         progress: Called with the number of rows done and of all rows.
 
@@ -146,24 +151,31 @@ def inspect(
     """
     _require_known("target", targets, TARGETS)
     with _pool(jobs or os.cpu_count() or 1) as pool:
-        subjects = _submit(pool, _describe, provider, next(iter(targets), "sm_80")).result()
-        _require_known("kernel", kernels, [kernel for kernel, _, _ in subjects])
-        _require_known("dtype", dtypes, [dtype for _, _, dtype in subjects])
+        subjects = {target: _submit(pool, _describe, provider, target).result() for target in targets}
+        own = [subject for found in subjects.values() for subject in found]
+        _require_known("kernel", kernels, [kernel for kernel, _, _ in own])
+        _require_known("dtype", dtypes, [dtype for _, _, dtype in own])
         tasks = [
             (index, target)
-            for index, (kernel, _, dtype) in enumerate(subjects)
-            if (not kernels or kernel in kernels) and (not dtypes or dtype in dtypes)
-            for target in dict.fromkeys(targets)
+            for index in range(max(map(len, subjects.values()), default=0))
+            for target, found in subjects.items()  # whose tiles can tell variants apart that are one elsewhere
+            if index < len(found)
+            and (not kernels or found[index][0] in kernels)
+            and (not dtypes or found[index][2] in dtypes)
         ]
         rows: dict[tuple[int, str], Row] = {}
 
         def add(task: tuple[int, str], facts: dict[str, Any]) -> None:
-            kernel, variant, dtype = subjects[task[0]]
+            kernel, variant, dtype = subjects[task[1]][task[0]]
             rows[task] = Row(kernel, variant, dtype, task[1], **facts)
             if progress is not None:
                 progress(len(rows), len(tasks))
 
-        for task, facts in _compile_all(pool, provider, tasks, disassembled):
+        if known:
+            keys = {target: _submit(pool, _keys, provider, target).result() for target in subjects}
+            rows = {task: known[key] for task in tasks if (key := keys[task[1]][task[0]]) in known}
+        unknown = [task for task in tasks if task not in rows]
+        for task, facts in _compile_all(pool, provider, unknown, disassembled):
             add(task, facts)
     for task in [task for task in tasks if task not in rows]:  # a crashed compiler takes all processes with it
         with _pool(1) as pool:
@@ -172,6 +184,12 @@ def inspect(
                 dict(_compile_all(pool, provider, [task], disassembled)).get(task, {"error": "the compiler crashed"}),
             )
     return [rows[task] for task in tasks]
+
+
+def find_keys(targets: Sequence[str], *, provider: Provider = variants) -> set[str]:
+    """What decides how the variants compile for targets, see :attr:`Row.key`; nothing is compiled."""
+    with _pool(1) as pool:
+        return {key for target in targets for key in _submit(pool, _keys, provider, target).result()}
 
 
 def _require_known(what: str, names: Sequence[str], known: Iterable[str]) -> None:
@@ -218,8 +236,13 @@ def _describe(provider: Provider, target: str) -> list[tuple[str, str, str]]:
     return [(str(variant.kernel.__name__), variant.name, variant.dtype) for variant in _provided(provider, target)]
 
 
+def _keys(provider: Provider, target: str) -> list[str]:
+    return [compile_key(variant, TARGETS[target].gpu) for variant in _provided(provider, target)]
+
+
 def _compile(provider: Provider, index: int, target: str, disassembled: bool) -> dict[str, Any]:
+    variant, gpu = _provided(provider, target)[index], TARGETS[target].gpu
     try:
-        return compile_variant(_provided(provider, target)[index], TARGETS[target].gpu, disassembled=disassembled)
+        return {"key": compile_key(variant, gpu), **compile_variant(variant, gpu, disassembled=disassembled)}
     except RuntimeError as error:
         return {"error": str(error)}
