@@ -54,10 +54,16 @@ def facts_table(folder: Path, run: RunConfig, content: Mapping[str, Any]) -> Tab
     if run.extends is not None:
         facts["extends"] = f"{run.extends.folder}, whose tasks {', '.join(run.extends.tasks)} are as they were"
     if (folder / RUN_NAME).is_file():
-        shots = "all rows" if data.shots is None else f"{data.shots} rows a task"
+        shots, method = "all rows" if data.shots is None else f"{data.shots} rows a task", find_method(run.method)
+        if run.method == CROSSPT:
+            rates = ", ".join(f"{group} {rate:g}" for group, rate in training.learning_rates(prompts).items())
+        else:
+            rates = f"{training.learning_rate or method.defaults['learning_rate']:g}"
+        epochs = method.epochs(prompts, training)
         facts |= {
             "rows": f"{shots}, data seed {data.data_seed}",
-            "training": f"epochs {training.epochs}, batch size {training.batch_size}, seed {training.seed}",
+            "training": f"epochs {epochs}, batch size {training.batch_size}, seed {training.seed}",
+            "learning rates": rates,
         }
     if content["banks"]:
         encoder = "no encoder" if prompts.encoder == "none" else f"{prompts.encoder} encoder"

@@ -8,6 +8,7 @@ import pytest
 
 from crosspt.evaluation.answers import read_predictions
 from crosspt.tasks.values import same_text
+from tests.report.made_up import edit
 from tests.workspace import crosspt, mistake
 
 
@@ -26,9 +27,21 @@ def test_a_run_is_shown(run: str, request: pytest.FixtureRequest) -> None:
     shown = crosspt("show", folder).stdout
     for said in ("mrpc, rte", f"scheme {run[:4].upper() if run != 'per_target_run' else 'SLPN'}", "made by"):
         assert said in shown
+    given = results["config"]["training"]
+    assert f"epochs {given['epochs']}, batch size {given['batch_size']}, seed {given['seed']}" in shown
+    assert "learning rates" in shown
     for bank in results["analysis"]:
         for weights in bank["weights"]:
             assert all(f" {weight:.2f}" in shown for weight in weights)
+
+
+def test_what_a_run_was_trained_with_by_default(slpn_run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(slpn_run, tmp_path / "run")
+    with edit(folder / "run.json") as content:
+        content["training"] |= {"epochs": None, "private_learning_rate": 0.5}
+    shown = crosspt("show", folder).stdout
+    assert "epochs 30, batch size" in shown
+    assert "sources 0.15, privates 0.5, logits 0.1, encoder 0.15" in shown
 
 
 def test_answers_by_class(slpn_run: Path) -> None:
