@@ -186,10 +186,15 @@ def inspect(
     return [rows[task] for task in tasks]
 
 
-def find_keys(targets: Sequence[str], *, provider: Provider = variants) -> set[str]:
-    """What decides how the variants compile for targets, see :attr:`Row.key`; nothing is compiled."""
+def describe(targets: Sequence[str], *, provider: Provider = variants) -> list[Row]:
+    """What :func:`inspect` would compile for targets, one after the other: rows with names and keys alone."""
     with _pool(1) as pool:
-        return {key for target in targets for key in _submit(pool, _keys, provider, target).result()}
+        found = [(target, _submit(pool, _describe, provider, target), _submit(pool, _keys, provider, target)) for target in targets]
+        return [
+            Row(*subject, target, key=key)
+            for target, subjects, keys in found
+            for subject, key in zip(subjects.result(), keys.result(), strict=True)
+        ]
 
 
 def _require_known(what: str, names: Sequence[str], known: Iterable[str]) -> None:
