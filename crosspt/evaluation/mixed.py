@@ -122,13 +122,12 @@ def _rank(model: HasEncoder, ways: Sequence[Way], states: Any, mask: Tensor) -> 
     longest = max(way.labels.shape[1] for way in ways)
     pad = torch.nn.functional.pad
     labels = torch.cat([pad(way.labels, (0, longest - way.labels.shape[1]), value=IGNORED_LABEL) for way in ways])
-    family = model.family
-    if family.causal:  # which reads a row once for all its answers
-        labels = labels.unflatten(0, (len(ways), -1))
-    else:  # which reads a row for each answer anyway, so that one pass does for all rows
+    if model.family.causal:  # whose rows are read by as many answers each
+        labels, rows = labels.unflatten(0, (len(ways), -1)), None
+    else:
         rows = torch.arange(len(ways)).repeat_interleave(torch.tensor(counts)).to(mask.device)
-        states, mask, labels = family.select(states, rows), mask.index_select(0, rows), labels[:, None]
-    found = family.log_likelihoods(model.base_model, states, mask, labels).flatten()
+        labels = labels[:, None]
+    found = model.family.log_likelihoods(model.base_model, states, mask, labels, rows).flatten()
     replies = []
     for way, likelihoods in zip(ways, found.float().cpu().split(counts), strict=True):
         best = int(likelihoods.argmax())

@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -102,16 +104,39 @@ class EncoderDecoder(Family):
         }
         return type(states)(**parts)
 
-    def log_likelihoods(self, base_model: Any, states: Any, mask: Tensor, labels: Tensor) -> Tensor:
-        """By one pass of the decoder over B C rows."""
-        labels = labels.to(mask.device).expand(len(mask), -1, -1)
+    def log_likelihoods(
+        self, base_model: Any, states: Any, mask: Tensor, labels: Tensor, rows: Tensor | None = None
+    ) -> Tensor:
+        """By one pass of the decoder over B C rows, whose keys and values of the encoder are made once for each."""
+        rows = torch.arange(len(mask), device=mask.device) if rows is None else rows
+        labels = labels.to(mask.device).expand(len(rows), -1, -1)
         count = labels.shape[1]
-        _, expanded = base_model._expand_inputs_for_generation(  # as beams are, whatever the encoder's output holds
-            expand_size=count, is_encoder_decoder=True, encoder_outputs=states, attention_mask=mask
-        )
+        read = rows.repeat_interleave(count)
+        expanded = {"encoder_outputs": self.select(states, read), "attention_mask": mask.index_select(0, read)}
         decoder_input_ids = shift_right(base_model, labels.flatten(0, 1))
-        logits = base_model(**expanded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
+        with read_once(self.cross_projections(base_model), states.last_hidden_state, read):
+            logits = base_model(**expanded, decoder_input_ids=decoder_input_ids, use_cache=False).logits
         return sum_log_probabilities(logits.unflatten(0, (-1, count)), labels)
+
+    def cross_projections(self, base_model: Any) -> list[nn.Module]:
+        """The modules that the decoder's keys and values of the encoder's states come from."""
+        attentions = [getattr(layer, "encoder_attn", None) for layer in base_model.get_decoder().layers]
+        return [getattr(one, name) for one in attentions if one is not None for name in ("k_proj", "v_proj")]
+
+
+@contextmanager
+def read_once(projections: Sequence[nn.Module], states: Tensor, rows: Tensor) -> Iterator[None]:
+    """Linear projections of the rows (N,) of states (B, L, d) are made of the states, and their rows taken."""
+    handles = []
+    for module in projections if len(rows) > len(states) else ():
+        if isinstance(module, nn.Linear):  # of another, which may look at more than a row, nothing is known
+            handles.append(module.register_forward_pre_hook(lambda module, inputs: (states,)))
+            handles.append(module.register_forward_hook(lambda module, inputs, found: found.index_select(0, rows)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def shift_right(base_model: Any, labels: Tensor) -> Tensor:

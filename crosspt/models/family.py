@@ -106,7 +106,9 @@ class Family(ABC):
         """What :meth:`encode` would have made of these rows (n,) int64 of the batch."""
 
     @abstractmethod
-    def log_likelihoods(self, base_model: Any, states: Any, mask: Tensor, labels: Tensor) -> Tensor:
+    def log_likelihoods(
+        self, base_model: Any, states: Any, mask: Tensor, labels: Tensor, rows: Tensor | None = None
+    ) -> Tensor:
         """Log-likelihood of each of C answers to each of B rows, in one pass over B C.
 
         Args:
@@ -114,6 +116,8 @@ class Family(ABC):
             states: what :meth:`encode` made of the rows.
             mask: the attention mask that came with it.
             labels: (C, L') int64, token ids with the end token, padded with -100; or (B, C, L'), each row's own.
+            rows: (B,) int64, which of the rows of ``states`` each is, in any order and any number of times; by default
+                they are these.
 
         Returns:
             (B, C) float32 (float64 from a float64 model), the sums over the tokens that are not padding.

@@ -73,6 +73,30 @@ def test_rows_are_what_each_is_alone(model_type: str) -> None:
 
 
 @pytest.mark.parametrize("model_type", MODELS)
+@torch.no_grad()
+def test_keys_and_values_are_made_once_for_all_answers(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(model_type)
+    base, family = model.base_model, model.family
+    states, mask = model.encode(**batch())
+    rows, labels = torch.tensor([2, 0, 2, 1]), LABELS[[0, 1, 2, 0]][:, None]
+    wanted = family.log_likelihoods(base, states, mask, LABELS)
+    projections, seen = family.cross_projections(base), []
+    for module in projections:
+        forward = module.forward
+        monkeypatch.setattr(
+            module, "forward", lambda given, forward=forward: (seen.append(len(given)), forward(given))[1]
+        )
+    assert torch.equal(family.log_likelihoods(base, states, mask, LABELS), wanted)
+    chosen = family.log_likelihoods(base, states, mask, labels, rows)
+    torch.testing.assert_close(chosen[:, 0], wanted[rows, [0, 1, 2, 0]], rtol=1e-5, atol=1e-5)
+    assert seen == [len(mask)] * len(projections) * 2
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in projections)
+    with pytest.raises(IndexError):
+        family.log_likelihoods(base, states, mask, LABELS, rows + 7)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in projections)
+
+
+@pytest.mark.parametrize("model_type", MODELS)
 def test_gradients_are_those_of_rows_alone(model_type: str) -> None:
     model, plain, labels = make_model(model_type), make_plain(model_type), LABELS[[0, 1, 2, 0]]
     parameters = [value for value in model.parameters() if value.requires_grad]

@@ -128,8 +128,12 @@ class Causal(Family):
         }
         return replace(states, **parts)
 
-    def log_likelihoods(self, base_model: Any, states: PromptedText, mask: Tensor, labels: Tensor) -> Tensor:
+    def log_likelihoods(
+        self, base_model: Any, states: PromptedText, mask: Tensor, labels: Tensor, rows: Tensor | None = None
+    ) -> Tensor:
         """By one pass over the rows and one over the B C answers, which read the rows in the cache."""
+        if rows is not None:
+            states, mask = self.select(states, rows), mask.index_select(0, rows)
         labels = labels.to(mask.device).expand(len(mask), -1, -1)
         count, length = labels.shape[1:]
         read = states.in_sight(base_model, length).read(base_model, left=True)

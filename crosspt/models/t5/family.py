@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from crosspt.functional import Backend
@@ -34,6 +34,11 @@ class T5(EncoderDecoder):
         if "prefix" not in inputs:
             return encoded
         return PrefixedEncoderOutput(**encoded, prefix=inputs["prefix"], task_ids=inputs["task_ids"])
+
+    def cross_projections(self, base_model: Any) -> list[nn.Module]:
+        """The modules that the decoder's keys and values of the encoder's states come from."""
+        attentions = [block.layer[1].EncDecAttention for block in base_model.decoder.block]
+        return [module for attention in attentions for module in (attention.k, attention.v)]
 
     def prefix(self, base_model: Any, prompts: Tensor) -> Prefix:
         """The keys and values that prompts (T, m, d) leave in the layers.
