@@ -24,7 +24,7 @@ setup(
         "crosspt.report": ["paper.yaml", "page.html.j2", "page.css", "page.js"],
     },
     install_requires=[
-        "torch>=2.7",
+        "torch>=2.10",
         "triton>=3.5; platform_system == 'Linux'",
         "transformers>=5.17",
         "accelerate>=1.1",

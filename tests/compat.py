@@ -1,8 +1,8 @@
-"""Run the tests that depend on transformers and Triton under the oldest and the newest version of each.
+"""Run the tests that depend on transformers, Triton and PyTorch under the oldest and the newest version of each.
 
-``python -m tests.compat [transformers-oldest] [triton-newest] ...``: all by default. The pinned versions are those of
-``make test``. Another version lies in a folder in front of the environment's own, with no dependency but those that it
-needs older.
+``python -m tests.compat [transformers-oldest] [triton-newest] ...``: by default all but PyTorch's, of which each takes
+5 GB on the disk with the libraries of CUDA that come with it. The pinned versions are those of ``make test``. Another
+version lies in a folder in front of the environment's own, with no dependency but those that it needs older.
 """
 
 import os
@@ -18,7 +18,10 @@ VERSIONS = {  # the package, then what goes with it
     "transformers-newest": ["transformers==5.24.0"],
     "triton-oldest": ["triton==3.5.1", "numpy==2.2.6"],  # its interpreter takes no NumPy from 2.4 on
     "triton-newest": ["triton==3.9.0"],
+    "torch-oldest": ["torch==2.10.0", "numpy==2.2.6"],
+    "torch-newest": ["torch==2.14.1"],
 }
+WHOLE = ("torch",)  # packages that nothing runs without what they depend on: Triton of their own, and CUDA
 PYTEST = ["pytest", "--numprocesses", "auto", "--maxprocesses", "8", "-m", "not slow"]
 COMMANDS = {
     "transformers": [
@@ -37,6 +40,13 @@ COMMANDS = {
         ],
         ["crosspt.kernels.tools.combinations", "--cover", "2"],  # all of them are the pinned version's
     ],
+    "torch": [
+        [
+            *PYTEST,
+            *("tests/functional", "tests/models", "tests/prompts", "tests/training"),
+            *("tests/kernels/test_operators.py", "tests/kernels/test_attention_operators.py"),
+        ]
+    ],
 }
 
 
@@ -46,7 +56,8 @@ def install(packages: list[str]) -> Path:
     if not folder.exists():
         partial = folder.with_name("partial")
         shutil.rmtree(partial, ignore_errors=True)
-        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--target", str(partial)]
+        options = ["--quiet", "--disable-pip-version-check", "--target", str(partial)]
+        options += ["--no-deps"] * (not packages[0].startswith(WHOLE))
         subprocess.run([sys.executable, "-m", "pip", "install", *options, *packages], check=True)
         partial.rename(folder)
     return folder
@@ -59,7 +70,7 @@ def run_tests(name: str) -> int:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     asked = [sys.executable, "-c", f"import {package}; print({package}.__version__)"]
     found = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout.strip()
-    if found != wanted:
+    if found.partition("+")[0] != wanted:
         raise RuntimeError(f"compat: expected {package} {wanted} in front, got {found}")
     print(f"{package} {found}, the {name.partition('-')[2]}", flush=True)
     commands = [[sys.executable, "-m", *command] for command in COMMANDS[package]]
@@ -67,4 +78,5 @@ def run_tests(name: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(max(run_tests(name) for name in sys.argv[1:] or VERSIONS))
+    by_default = [name for name in VERSIONS if not name.startswith(WHOLE)]
+    sys.exit(max(run_tests(name) for name in sys.argv[1:] or by_default))

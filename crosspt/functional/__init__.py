@@ -95,7 +95,7 @@ def compose_prompts(
     check_mixture("compose_prompts", mixture)
     task_ids = check_rows("compose_prompts", mixture, task_ids)
     mixture = mixture.promoted()
-    weights = mixture.weights
+    weights = mixture.weights()
     suits = suits_composition(mixture, weights.dtype, compiled=torch.compiler.is_compiling())
     if not runs_triton("compose_prompts", backend, weights, suits):
         return torch_composition.compose_prompts(mixture, task_ids)
@@ -103,7 +103,7 @@ def compose_prompts(
         return operators.compose_prompts(*mixture)
     if task_ids is None:  # no prompt is a task's, so a row is like a task
         return operators.compose_prompts(*mixture._replace(alpha=weights, row_alpha=None))
-    no_tokens, no_table = task_ids.new_empty(len(task_ids), 0), weights.new_empty(0, mixture.prompts.shape[2])
+    no_tokens, no_table = task_ids.new_empty(len(task_ids), 0), weights.new_empty(0, mixture.prompts().shape[2])
     return operators.prompted_embedding(no_tokens, task_ids, no_table, *mixture)
 
 
@@ -195,13 +195,13 @@ def prompted_embedding(
         logits, sources, privates, weight, bias, alpha, row_alpha, added,
         temperature, mask, encode_sources, encode_privates,
     )  # fmt: skip
-    tensors = task_ids, table, *mixture.learned, mask
+    tensors = task_ids, table, *mixture.learned(), mask
     facts, suits = known.look_up(input_ids, tensors, temperature, encode_sources, encode_privates)
     if suits is None:
         given = input_ids, task_ids, mixture
         check_mixture("prompted_embedding", mixture)
         input_ids, task_ids = check_batch(
-            "prompted_embedding", input_ids, task_ids, table, mixture.tasks, mixture.prompts, row_alpha
+            "prompted_embedding", input_ids, task_ids, table, mixture.tasks(), mixture.prompts(), row_alpha
         )
         mixture = mixture.promoted()
         suits = suits_composition(mixture, table.dtype, compiled=torch.compiler.is_compiling())

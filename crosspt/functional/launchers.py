@@ -22,13 +22,13 @@ interpreted: bool = INTERPRETED.value
 
 def _compose_prompts(*mixture: Any) -> Tensor:
     x = Mixture(*mixture)
-    return compose_prompts(Composition.of(x, x.weights.dtype))
+    return compose_prompts(Composition.of(x, x.weights().dtype))
 
 
 def _compose_prompts_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     *mixture, needs = arguments
     x = Mixture(*mixture)
-    composition = Composition.of(x, x.weights.dtype)
+    composition = Composition.of(x, x.weights().dtype)
     return _asked(compose_prompts_backward(grad, composition, Needs(*needs)), mixture, needs)
 
 

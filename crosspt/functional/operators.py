@@ -16,7 +16,7 @@ from crosspt.kernels.mixture import NUM_LEARNED, Mixture
 
 def _like_prompts(*mixture: Any) -> Tensor:
     x = Mixture(*mixture)
-    return x.weights.new_empty((x.weights.shape[0], *x.prompts.shape[1:]))
+    return x.weights().new_empty((x.weights().shape[0], *x.prompts().shape[1:]))
 
 
 def _like_rows(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tensor, *_: Tensor | None) -> Tensor:
@@ -24,7 +24,7 @@ def _like_rows(prompts: Tensor, task_ids: Tensor, input_ids: Tensor, table: Tens
 
 
 def _like_prompted_rows(input_ids: Tensor, task_ids: Tensor, table: Tensor, *mixture: Any) -> Tensor:
-    return _like_rows(Mixture(*mixture).prompts, task_ids, input_ids, table)
+    return _like_rows(Mixture(*mixture).prompts(), task_ids, input_ids, table)
 
 
 def _like_sums(

@@ -57,12 +57,12 @@ def suits_composition(mixture: Mixture, table: torch.dtype, *, compiled: bool) -
         table: dtype of the token table, to which operands are rounded unless the mixture is of float64.
         compiled: whether torch.compile traces the call, whose fused operations are then what they are compared with.
     """
-    _, length, width = mixture.prompts.shape
+    _, length, width = mixture.prompts().shape
     sources = 0 if mixture.sources is None else mixture.sources.shape[0]
-    if table.itemsize < 4 and mixture.weights.dtype is not torch.float64:
+    if table.itemsize < 4 and mixture.weights().dtype is not torch.float64:
         return not compiled or sources <= MOST_COMPILED_SOURCES
     inner = sources if mixture.weight is None else sources + width
-    groups = mixture.tasks if mixture.row_alpha is None else TYPICAL_ROWS
+    groups = mixture.tasks() if mixture.row_alpha is None else TYPICAL_ROWS
     return not compiled and groups * length * width * inner <= MOST_WIDE_PRODUCTS
 
 

@@ -26,12 +26,12 @@ def compose_prompts(mixture: Mixture, rows: Tensor | None = None) -> Tensor:
     The mixture is promoted; with ``row_alpha`` it is composed for rows.
     """
     # Autocast would round the mixture to half precision before the encoder; prompts keep their own dtype.
-    with torch.autocast(mixture.weights.device.type, enabled=False):
+    with torch.autocast(mixture.weights().device.type, enabled=False):
         return _compose(mixture, rows)
 
 
 def _compose(mixture: Mixture, rows: Tensor | None) -> Tensor:
-    alpha = mixture.weights
+    alpha = mixture.weights()
     if mixture.logits is not None:
         alpha = mixing_weights(mixture.logits, mixture.temperature, mixture.mask)
     if rows is not None and mixture.row_alpha is None:
@@ -43,16 +43,16 @@ def _compose(mixture: Mixture, rows: Tensor | None) -> Tensor:
     if sources is not None:
         weights = alpha[:, : sources.shape[0]]
         mixed = torch.mm(weights, sources.flatten(1)).unflatten(1, sources.shape[1:])
-        (raw if mixture.raw_sources else encoded).append(mixed)
-        if mixture.raw_sources:
+        (raw if mixture.raw_sources() else encoded).append(mixed)
+        if mixture.raw_sources():
             raw_weights.append(weights.sum(dim=1))
     if privates is not None:
         weights = alpha[:, -1]
         mixed = weights[:, None, None] * (privates if rows is None else gather_prompts(privates, rows))
-        (raw if mixture.raw_privates else encoded).append(mixed)
-        if mixture.raw_privates:
+        (raw if mixture.raw_privates() else encoded).append(mixed)
+        if mixture.raw_privates():
             raw_weights.append(weights)
-    weight, bias = mixture.encoder
+    weight, bias = mixture.encoder()
     if weight is not None:
         prompts = F.linear(sum(raw[1:], raw[0]), weight)
         if bias is not None:
@@ -102,7 +102,7 @@ def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixtu
 
     The batch's rows alone are composed when there are fewer than tasks, or have weights of their own.
     """
-    if mixture.row_alpha is not None or task_ids.shape[0] < mixture.tasks:
+    if mixture.row_alpha is not None or task_ids.shape[0] < mixture.tasks():
         prompts = compose_prompts(mixture, task_ids)
         return torch.cat([prompts.to(table.dtype), F.embedding(input_ids, table)], dim=1)
     return prepend_prompts(compose_prompts(mixture), task_ids, input_ids, table)

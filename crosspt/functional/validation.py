@@ -97,7 +97,9 @@ def check_mask(operation: str, mask: Tensor, symbols: str, expected: tuple[int, 
 def check_weights(operation: str, logits: Tensor, temperature: float, mask: Tensor | None) -> None:
     """Raise unless the arguments of a temperature softmax with a candidate mask fit together."""
     check_floating(operation, "logits", logits, "(T, N)")
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float):
+    if isinstance(temperature, bool) or not isinstance(
+        temperature, (int, float)
+    ):  # PyTorch 2.10 traces no union of types
         raise TypeError(f"{operation}: temperature must be a number, got {type(temperature).__name__}")
     # A chained comparison, which also rejects NaN and which torch.compile can trace.
     if not 0 < temperature < math.inf:
@@ -125,7 +127,7 @@ def _check_given_weights(operation: str, mixture: Mixture) -> tuple[str, str]:
         listed = " and ".join(given) or "none"
         raise ValueError(f"{operation}: one of logits, alpha and row_alpha must be given, got {listed}")
     (name,) = given
-    shape = check_floating(operation, name, mixture.weights, named[name])
+    shape = check_floating(operation, name, mixture.weights(), named[name])
     if shape[1] == 0 or (shape[0] == 0 and mixture.row_alpha is None):
         raise ValueError(f"{operation}: {name} must have a task and a candidate, got shape {tuple(shape)}")
     if mixture.mask is not None or mixture.temperature != 1:
@@ -141,7 +143,7 @@ def check_mixture(operation: str, mixture: Mixture) -> None:
     """Raise unless the mixture's tensors fit together."""
     name, symbols = _check_given_weights(operation, mixture)
     _, sources, privates, weight, bias, _, _, added, *_ = mixture
-    candidates = mixture.weights.shape[1]
+    candidates = mixture.weights().shape[1]
     shared = None if sources is None else check_floating(operation, "sources", sources, "(n, m, d)")
     own = None if privates is None else check_floating(operation, "privates", privates, "(T, m, d)")
     prompts = own if shared is None else shared
@@ -151,17 +153,18 @@ def check_mixture(operation: str, mixture: Mixture) -> None:
     _, length, width = prompts
     if added is not None:
         check_floating(operation, "added", added, "(T, m, d)")
-    tasks = mixture.tasks
+    tasks = mixture.tasks()
     if length == 0 or width == 0:
         raise ValueError(f"{operation}: prompts must have m >= 1 and d >= 1, got m = {length}, d = {width}")
     if privates is not None and own != (tasks, length, width):
         raise _wrong_shape(operation, "privates", privates, "(T, m, d)", (tasks, length, width))
     if added is not None and added.shape != (tasks, length, width):
         raise _wrong_shape(operation, "added", added, "(T, m, d)", (tasks, length, width))
-    if candidates != count + (own is not None):
+    wanted = count if own is None else count + 1
+    if candidates != wanted:
         raise ValueError(
-            f"{operation}: {name} must have shape {symbols} with N = {count + (own is not None)} candidates "
-            f"({count} sources{'' if own is None else ' and a private prompt'}), got {tuple(mixture.weights.shape)}"
+            f"{operation}: {name} must have shape {symbols} with N = {wanted} candidates "
+            f"({count} sources{'' if own is None else ' and a private prompt'}), got {tuple(mixture.weights().shape)}"
         )
     if weight is not None:
         check_floating(operation, "weight", weight, "(d, d)", (width, width))
@@ -188,11 +191,11 @@ def check_rows(operation: str, mixture: Mixture, task_ids: Tensor | None) -> Ten
         if task_ids is not None:
             raise ValueError(f"{operation}: task_ids go with row_alpha, got task_ids without it")
         return None
-    if mixture.of_tasks is None and task_ids is None:
+    if mixture.of_tasks() is None and task_ids is None:
         return None
     if task_ids is None:
         raise ValueError(f"{operation}: row_alpha needs task_ids beside private or added prompts, got task_ids=None")
-    task_ids = check_ids(operation, "task_ids", task_ids, "(B,)", mixture.tasks, batch=mixture.row_alpha.shape[0])
+    task_ids = check_ids(operation, "task_ids", task_ids, "(B,)", mixture.tasks(), batch=mixture.row_alpha.shape[0])
     check_devices(operation, row_alpha=mixture.row_alpha, task_ids=task_ids)
     return task_ids
 

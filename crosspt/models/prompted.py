@@ -162,7 +162,7 @@ class PromptedModel(nn.Module, ABC):
         inputs = self._inputs(input_ids, attention_mask, task_ids)
         limit = self.family.positions(self.base_model)
         length, prefix = input_ids.shape[1], inputs.get("prefix")
-        rows = inputs["attention_mask"].shape[1] + (0 if prefix is None else prefix.length)
+        rows = inputs["attention_mask"].shape[1] + (0 if prefix is None else prefix.length())
         if limit is not None and rows > limit:
             raise ValueError(
                 f"{type(self).__name__}: prompt and text must fit the {limit} positions of a "

@@ -165,10 +165,10 @@ def compose_encode(
         table: (V, d); or None.
     """
     x = mixture
-    batch, tokens = (x.tasks, 0) if input_ids is None else input_ids.shape
+    batch, tokens = (x.tasks(), 0) if input_ids is None else input_ids.shape
     groups = x.groups(batch)
-    raw = x.raw_sources or x.raw_privates
-    encoded = (x.sources is not None and not x.raw_sources) or (x.privates is not None and not x.raw_privates)
+    raw = x.raw_sources() or x.raw_privates()
+    encoded = (x.sources is not None and not x.raw_sources()) or (x.privates is not None and not x.raw_privates())
     found = compose_mixture(
         x, groups, task_ids, mixed=raw, rest=encoded, terms=x.bias is not None, weight=x.weight is not None
     )
@@ -180,7 +180,7 @@ def compose_encode(
     launch(
         compose_encode_kernel, (programs,), out,
         out, *found, x.bias, x.added, task_ids, None if input_ids is None else input_ids.contiguous(), table,
-        batch, tokens, x.tasks, x.length, x.width, *vocabulary,
+        batch, tokens, x.tasks(), x.length, x.width, *vocabulary,
         x.by_row, *tiles[:3], accumulator, x.precision, copy.BR, copy.BC,
         num_warps=tiles.num_warps, num_stages=tiles.num_stages,
     )  # fmt: skip

@@ -219,7 +219,7 @@ def compose_encode_backward(
             compose_encode_backward_kernel, (programs,), grad,
             *gradients, grad, found.mixed if dweight else None, found.terms if dbias else None,
             found.weight if dmixed else None, task_ids,
-            x.tasks if task_ids is None else groups, x.tasks, x.length, x.width, splits, *grad.stride(),
+            x.tasks() if task_ids is None else groups, x.tasks(), x.length, x.width, splits, *grad.stride(),
             *tiles[:3], tl.float64 if double else tl.float32, x.precision,
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip

@@ -162,19 +162,19 @@ def compose_mixture(
         weight: whether the encoder is, in the operands' dtype.
     """
     x = mixture
-    tiles = mixture_tiles(x.width, x.num_sources, x.weights.dtype, tile_class(x.weights.device), x.by_row)
+    tiles = mixture_tiles(x.width, x.num_sources, x.weights().dtype, tile_class(x.weights().device), x.by_row)
     accumulator = torch.float64 if x.operand is torch.float64 else torch.float32
     columns = -(-x.width // tiles.BN)
 
     def scratch(asked: bool, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
-        return x.weights.new_empty(shape, dtype=dtype) if asked else None
+        return x.weights().new_empty(shape, dtype=dtype) if asked else None
 
     prompts = (groups, x.length, x.width)
     found = Mixed(
         scratch(mixed, prompts, x.operand),
         scratch(rest, prompts, accumulator),
         scratch(terms, (3, groups), accumulator),
-        scratch(weight and x.weights.dtype != x.operand, (x.width, x.width), x.operand),
+        scratch(weight and x.weights().dtype != x.operand, (x.width, x.width), x.operand),
     )
     programs = 0
     if mixed or rest or terms:
@@ -183,11 +183,11 @@ def compose_mixture(
         programs += -(-x.width // tiles.BG) * columns
     if programs:
         launch(
-            compose_mixture_kernel, (programs,), x.weights,
+            compose_mixture_kernel, (programs,), x.weights(),
             *found, x.logits, x.alpha, x.row_alpha, x.sources, x.privates,
             None if found.weight is None else x.weight, x.mask, task_ids, x.inv_tau,
-            x.tasks if task_ids is None else task_ids.shape[0], x.tasks, x.num_sources, x.length, x.width,
-            x.raw_sources, x.raw_privates, *tiles[:3], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
+            x.tasks() if task_ids is None else task_ids.shape[0], x.tasks(), x.num_sources, x.length, x.width,
+            x.raw_sources(), x.raw_privates(), *tiles[:3], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip
     return found if found.weight is not None or not weight else found._replace(weight=x.weight)

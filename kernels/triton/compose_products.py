@@ -251,7 +251,7 @@ def compose_products(
     patches = -(-x.length // tiles.BI) * -(-x.width // tiles.BN)
     accumulator = torch.float64 if x.operand is torch.float64 else torch.float32
     dmixed = grad.new_empty((groups, x.length, x.width), dtype=accumulator) if mixed else None
-    shares = grad.new_empty((patches, groups, x.weights.shape[1]), dtype=accumulator) if dots else None
+    shares = grad.new_empty((patches, groups, x.weights().shape[1]), dtype=accumulator) if dots else None
     programs = 0
     if mixed or dots:
         programs += -(-groups // tiles.BG) * patches
@@ -262,8 +262,8 @@ def compose_products(
             compose_products_kernel, (programs,), grad,
             dmixed, shares, dweight, dbias, grad,
             x.logits, x.alpha, x.row_alpha, x.sources, x.privates, x.weight, x.bias, x.mask, task_ids, x.inv_tau,
-            x.tasks if task_ids is None else groups, x.tasks, x.num_sources, x.length, x.width, *grad.stride(),
-            x.raw_sources, x.raw_privates, *tiles[:9], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
+            x.tasks() if task_ids is None else groups, x.tasks(), x.num_sources, x.length, x.width, *grad.stride(),
+            x.raw_sources(), x.raw_privates(), *tiles[:9], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip
     return dmixed, shares

@@ -138,16 +138,16 @@ def compose_prompts_kernel(
 def compose_prompts(mixture: Composition) -> Tensor:
     """P (T, m, d) in the dtype of the mixture's tensors."""
     x = mixture
-    out = torch.empty((x.tasks, x.length, x.width), dtype=x.weights.dtype, device=x.weights.device)
+    out = torch.empty((x.tasks(), x.length, x.width), dtype=x.weights().dtype, device=x.weights().device)
     if mixed_once(x.length, x.num_sources, x.operand):
         compose_encode(out, x, None, None, None)
         return out
     tiles = compose_tiles(x.length, x.width, x.num_sources, x.operand, tile_class(out.device))
-    grid = (x.programs(x.tasks, tiles),)
+    grid = (x.programs(x.tasks(), tiles),)
     launch(
         compose_prompts_kernel, grid, out,
         out, x.logits, x.alpha, x.sources, x.privates, x.weight, x.bias, x.added, x.mask, x.inv_tau,
-        x.tasks, x.num_sources, x.length, x.width, x.raw_sources, x.raw_privates,
+        x.tasks(), x.num_sources, x.length, x.width, x.raw_sources(), x.raw_privates(),
         *tiles[:5], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
         num_warps=tiles.num_warps, num_stages=tiles.num_stages,
     )  # fmt: skip

@@ -71,13 +71,13 @@ def compose_prompts_backward(
     dweight = like(needs.weight, x.weight)
     dbias = like(needs.bias, x.bias)
     gradients = Gradients(dlogits, dsources, dprivates, dweight, dbias, dalpha, drow_alpha, dadded)
-    needs_mixed = (dsources is not None and x.raw_sources) or (dprivates is not None and x.raw_privates)
+    needs_mixed = (dsources is not None and x.raw_sources()) or (dprivates is not None and x.raw_privates())
     if not mixed_once(x.length, x.num_sources, x.operand):
         dots = dmixing is not None
         dmixed, shares = compose_products(grad, x, task_ids, dweight, dbias, mixed=needs_mixed, dots=dots)
         compose_spread(grad, x, task_ids, dmixing, dsources, dprivates, dadded, dmixed, shares)
         return gradients
-    needs_mixed |= dmixing is not None and (x.raw_sources or x.raw_privates)
+    needs_mixed |= dmixing is not None and (x.raw_sources() or x.raw_privates())
     needs_terms = dbias is not None or (not x.given and (dsources is not None or dprivates is not None))
     found = compose_mixture(
         x, grad.shape[0], task_ids, mixed=dweight is not None, rest=False, terms=needs_terms, weight=needs_mixed

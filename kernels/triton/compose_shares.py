@@ -213,23 +213,23 @@ def compose_shares(
     if dsources is not None:
         programs += blocks * patches
     if dprivates is not None:
-        programs += -(-x.tasks // tiles.BJ) * patches
+        programs += -(-x.tasks() // tiles.BJ) * patches
     if dadded is not None:
-        programs += -(-x.tasks // tiles.BJ) * patches
+        programs += -(-x.tasks() // tiles.BJ) * patches
     shares = None
     if dots:
         accumulator = torch.float64 if x.operand is torch.float64 else torch.float32
-        shares = grad.new_empty((splits, groups, x.weights.shape[1]), dtype=accumulator)
+        shares = grad.new_empty((splits, groups, x.weights().shape[1]), dtype=accumulator)
         programs += group_blocks * splits * (blocks + (x.privates is not None))
     if programs:
-        half_raw = x.sources is not None and x.privates is not None and x.raw_sources != x.raw_privates
+        half_raw = x.sources is not None and x.privates is not None and x.raw_sources() != x.raw_privates()
         biased = dots and (half_raw or x.given)
         launch(
             compose_shares_kernel, (programs,), grad,
             dsources, dprivates, dadded, shares, grad, dmixed, terms, x.logits, x.alpha, x.row_alpha,
             x.sources if dots else None, x.privates if dots else None, x.bias if biased else None,
-            x.mask, task_ids, x.inv_tau, x.tasks if task_ids is None else groups, x.tasks, x.num_sources,
-            x.length, x.width, splits, *grad.stride(), x.privates is not None, x.raw_sources, x.raw_privates,
+            x.mask, task_ids, x.inv_tau, x.tasks() if task_ids is None else groups, x.tasks(), x.num_sources,
+            x.length, x.width, splits, *grad.stride(), x.privates is not None, x.raw_sources(), x.raw_privates(),
             *tiles[:3], x.operand_type, x.precision, num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip
     return shares

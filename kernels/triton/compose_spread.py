@@ -234,19 +234,19 @@ def compose_spread(
     if dsources is not None:
         programs += -(-x.num_sources // tiles.BJ) * plane
     if dprivates is not None:
-        programs += -(-x.tasks // tiles.BJ) * plane
+        programs += -(-x.tasks() // tiles.BJ) * plane
     if dadded is not None:
-        programs += -(-x.tasks // tiles.BJ) * plane
+        programs += -(-x.tasks() // tiles.BJ) * plane
     if dlogits is not None:
         programs += dlogits.shape[0]
     if programs:
-        from_sources = dmixed if x.raw_sources and dmixed is not None else grad
-        from_privates = dmixed if x.raw_privates and dmixed is not None else grad
+        from_sources = dmixed if x.raw_sources() and dmixed is not None else grad
+        from_privates = dmixed if x.raw_privates() and dmixed is not None else grad
         launch(
             compose_spread_kernel, (programs,), grad,
             dsources, dprivates, dadded, dlogits, dots, from_sources, from_privates, None if dadded is None else grad,
             x.logits, x.alpha, x.row_alpha, x.mask, task_ids, x.inv_tau,
-            x.tasks if task_ids is None else grad.shape[0], x.tasks, x.num_sources, x.length, x.width,
+            x.tasks() if task_ids is None else grad.shape[0], x.tasks(), x.num_sources, x.length, x.width,
             0 if dots is None else dots.shape[0], *from_sources.stride(), *from_privates.stride(),
             *((None,) * 3 if dadded is None else grad.stride()),
             x.privates is not None, *tiles[:5], x.operand_type, x.precision, num_warps=tiles.num_warps,

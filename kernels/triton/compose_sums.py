@@ -111,10 +111,10 @@ def compose_sums(
     if programs:
         splits = next((len(parts) for parts in (dweights, dbiases) if parts is not None), 0)
         launch(
-            compose_sums_kernel, (programs,), x.weights,
+            compose_sums_kernel, (programs,), x.weights(),
             dlogits, dweight, dbias, shares, dweights, dbiases,
             x.logits, x.alpha, x.row_alpha, x.mask, task_ids, x.inv_tau,
-            x.tasks if task_ids is None else task_ids.shape[0], x.tasks, x.num_sources, x.width,
+            x.tasks() if task_ids is None else task_ids.shape[0], x.tasks(), x.num_sources, x.width,
             0 if shares is None else shares.shape[0], splits, x.privates is not None,
             *tiles[:4], num_warps=tiles.num_warps,
         )  # fmt: skip

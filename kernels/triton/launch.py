@@ -47,7 +47,7 @@ class Composition(Mixture):
         sources = mixture.sources
         if sources is not None and sources.shape[0] == 0:
             sources, mixture = None, mixture._replace(sources=None)
-        weight, bias = mixture.encoder
+        weight, bias = mixture.encoder()
         x = cls(
             _dense(mixture.logits),
             _dense(sources),
@@ -63,9 +63,9 @@ class Composition(Mixture):
             mixture.encode_privates,
         )
         x.num_sources = 0 if sources is None else sources.shape[0]
-        _, x.length, x.width = x.prompts.shape
+        _, x.length, x.width = x.prompts().shape
         x.inv_tau = 1.0 / mixture.temperature
-        x.operand = torch.float64 if x.weights.dtype is torch.float64 else table
+        x.operand = torch.float64 if x.weights().dtype is torch.float64 else table
         x.precision = precision(x.operand)
         return x
 
@@ -81,7 +81,7 @@ class Composition(Mixture):
 
     def groups(self, batch: int) -> int:
         """G: the prompts to compose for a batch, a task's or a row's each."""
-        return batch if self.by_row else min(batch, self.tasks)
+        return batch if self.by_row else min(batch, self.tasks())
 
     @property
     def operand_type(self) -> tl.dtype:

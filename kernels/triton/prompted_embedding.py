@@ -118,8 +118,8 @@ def prompted_embedding(input_ids: Tensor, task_ids: Tensor, table: Tensor, mixtu
         prompted_embedding_kernel, grid, out,
         out, input_ids.contiguous(), task_ids.contiguous(), table,
         x.logits, x.alpha, x.row_alpha, x.sources, x.privates, x.weight, x.bias, x.added, x.mask, x.inv_tau,
-        batch, tokens, x.tasks, x.num_sources, x.length, x.width, table.shape[0], *table.stride(),
-        x.raw_sources, x.raw_privates, *tiles[:5], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
+        batch, tokens, x.tasks(), x.num_sources, x.length, x.width, table.shape[0], *table.stride(),
+        x.raw_sources(), x.raw_privates(), *tiles[:5], x.num_sources <= tiles.BJ, x.operand_type, x.precision,
         copy.BR, copy.BC, num_warps=tiles.num_warps, num_stages=tiles.num_stages,
     )  # fmt: skip
     return out
@@ -131,10 +131,10 @@ def prompted_embedding_backward(grad: Tensor, task_ids: Tensor, mixture: Composi
     With fewer batch rows than tasks, or weights of the rows' own, dX itself is the gradient of the rows' prompts and
     nothing is summed beforehand.
     """
-    if mixture.by_row or task_ids.shape[0] < mixture.tasks:
+    if mixture.by_row or task_ids.shape[0] < mixture.tasks():
         return compose_prompts_backward(grad, mixture, needs, task_ids.contiguous())
     accumulator = torch.float64 if mixture.operand is torch.float64 else torch.float32
     if mixed_once(mixture.length, mixture.num_sources, mixture.operand):
         accumulator = mixture.operand  # what the products would round it to
-    (summed,) = sum_task_rows(grad, task_ids, mixture.tasks, mixture.length, accumulator)
+    (summed,) = sum_task_rows(grad, task_ids, mixture.tasks(), mixture.length, accumulator)
     return compose_prompts_backward(summed, mixture, needs)

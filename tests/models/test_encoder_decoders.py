@@ -1,6 +1,7 @@
 """Encoder-decoders beside T5 and mT5: each row is what plain transformers give for it alone, its prompt in front."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -76,16 +77,19 @@ def test_rows_are_what_each_is_alone(model_type: str) -> None:
 @torch.no_grad()
 def test_keys_and_values_are_made_once_for_all_answers(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model(model_type)
-    base, family = model.base_model, model.family
+    base = model.base_model
+    family: Any = model.family
     states, mask = model.encode(**batch())
     rows, labels = torch.tensor([2, 0, 2, 1]), LABELS[[0, 1, 2, 0]][:, None]
     wanted = family.log_likelihoods(base, states, mask, LABELS)
     projections, seen = family.cross_projections(base), []
+
+    def count(given: Tensor, forward: Any) -> Tensor:
+        seen.append(len(given))
+        return forward(given)
+
     for module in projections:
-        forward = module.forward
-        monkeypatch.setattr(
-            module, "forward", lambda given, forward=forward: (seen.append(len(given)), forward(given))[1]
-        )
+        monkeypatch.setattr(module, "forward", partial(count, forward=module.forward))
     assert torch.equal(family.log_likelihoods(base, states, mask, LABELS), wanted)
     chosen = family.log_likelihoods(base, states, mask, labels, rows)
     torch.testing.assert_close(chosen[:, 0], wanted[rows, [0, 1, 2, 0]], rtol=1e-5, atol=1e-5)

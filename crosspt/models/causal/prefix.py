@@ -25,7 +25,6 @@ class CausalPrefix(NamedTuple):
     layers: tuple[tuple[Tensor, Tensor], ...] | None
     logits: Any
 
-    @property
     def length(self) -> int:
         """Number m of prompt tokens."""
         return self.prompts.shape[1]

@@ -45,7 +45,7 @@ class PromptedText:
         """
         if self.prefix is None:
             return self
-        needed = self.prefix.length + self.attention_mask.shape[1] + new
+        needed = self.prefix.length() + self.attention_mask.shape[1] + new
         fits = needed <= (smallest_window(base_model) or math.inf)
         return self if fits and self.prefix.layers is not None else self.as_rows(base_model)
 
@@ -64,7 +64,7 @@ class PromptedText:
         positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
         if self.prefix is None:
             return {name: rows, "attention_mask": mask, "position_ids": positions}
-        length = self.prefix.length
+        length = self.prefix.length()
         return {
             name: rows,
             "attention_mask": nn.functional.pad(mask, (length, 0), value=1),

@@ -97,7 +97,7 @@ def attention_forward(
     prefix_key, prefix_value = (None, None) if prefix is None or causal else prefix.of(module)
     queries, keys = query.shape[2], key.shape[2]
     if prefix is not None and isinstance(module, UMT5Attention) and not module.is_decoder:  # it knows of no prefix
-        position_bias = module.compute_bias(queries, prefix.length + keys, query.device, prefix.length)
+        position_bias = module.compute_bias(queries, prefix.length() + keys, query.device, prefix.length())
     bias = None if module.is_decoder and not causal else _vector(position_bias)
     mask = attention_mask
     past: int | Tensor = keys - queries
@@ -175,7 +175,7 @@ class HandVector:
                 keys, _ = value.get_mask_sizes(queries, module.layer_idx)
         prefix = kwargs.get("prefix")
         if prefix is not None and not module.is_decoder:
-            past, keys = prefix.length, prefix.length + keys
+            past, keys = prefix.length(), prefix.length() + keys
         return args, {**kwargs, "position_bias": relative_bias(module, queries, keys, hidden.device, past)}
 
     def _is_early(self) -> bool:
@@ -196,7 +196,7 @@ def _hand_vectors_to(module: nn.Module) -> None:
 
 def _check(module: Any, mask: Tensor | None, kwargs: dict[str, Any]) -> None:
     """Raise unless the operation can do what is asked for."""
-    if not isinstance(module, T5Attention | MT5Attention | UMT5Attention):
+    if not isinstance(module, (T5Attention, MT5Attention, UMT5Attention)):  # PyTorch 2.10 traces no union of types
         raise TypeError(
             f"attn_implementation crosspt: expected the attention of a T5, mT5 or UMT5, got {type(module).__name__}"
         )

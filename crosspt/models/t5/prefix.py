@@ -32,9 +32,8 @@ class Prefix(NamedTuple):
     encoder: tuple[KeysAndValues, ...]
     cross: tuple[KeysAndValues, ...]
 
-    @property
     def length(self) -> int:
-        """Number m of prompt tokens."""
+        """Number m of prompt tokens; no property, see :class:`crosspt.kernels.mixture.Mixture`."""
         return self.encoder[0].keys.shape[2]
 
     @property

@@ -119,7 +119,7 @@ def _launched(dtypes: Sequence[torch.dtype], widths: Sequence[int]) -> Iterator[
                 yield from compiled(prompted_embedding, _ids(rows, L), _ids(rows), embedding, inputs)
             if mixture.row_alpha is None:
                 yield from compiled(compose_prompts, inputs)
-            for asked in product(*(BOTH if operand is not None else (False,) for operand in mixture.learned)):
+            for asked in product(*(BOTH if operand is not None else (False,) for operand in mixture.learned())):
                 for rows, task_ids in ((T, None), (T - 1, _ids(T - 1)))[mixture.row_alpha is not None :]:
                     grad = without_storage(rows, inputs.length + L, WIDTH, dtype=inputs.operand)
                     yield from compiled(compose_prompts_backward, grad, inputs, Needs(*asked), task_ids)

@@ -189,11 +189,14 @@ def inspect(
 def describe(targets: Sequence[str], *, provider: Provider = variants) -> list[Row]:
     """What :func:`inspect` would compile for targets, one after the other: rows with names and keys alone."""
     with _pool(1) as pool:
-        found = [(target, _submit(pool, _describe, provider, target), _submit(pool, _keys, provider, target)) for target in targets]
+        found = [
+            (target, _submit(pool, _describe, provider, target), _submit(pool, _keys, provider, target))
+            for target in targets
+        ]
         return [
-            Row(*subject, target, key=key)
+            Row(kernel, variant, dtype, target, key=key)
             for target, subjects, keys in found
-            for subject, key in zip(subjects.result(), keys.result(), strict=True)
+            for (kernel, variant, dtype), key in zip(subjects.result(), keys.result(), strict=True)
         ]
 
 

@@ -202,7 +202,7 @@ def _mixture(
 
 
 def _prompted(mixture: Composition, dtype: torch.dtype | None = None) -> None:
-    table = without_storage(VOCABULARY, WIDTH, dtype=dtype or mixture.weights.dtype)
+    table = without_storage(VOCABULARY, WIDTH, dtype=dtype or mixture.weights().dtype)
     prompted_embedding(_ids(B, L), _ids(B), table, mixture)
 
 
