@@ -93,19 +93,14 @@ class Composition(Mixture):
         return -(-groups // tiles.BG) * -(-self.length // tiles.BI) * -(-self.width // tiles.BN)
 
 
-def _tf32_allowed() -> bool:
-    # Newer torch refuses to read the older switch once the newer one was set; the newer one reflects both.
-    return _read_switch("fp32_precision") == "tf32" if _HAS_FP32_PRECISION else _read_switch("allow_tf32")
-
-
 _read_switch = torch.backends.cuda.matmul.__getattr__
 """Reads what an attribute does, without the ordinary lookup before it, which fails and takes longer."""
-_HAS_FP32_PRECISION = hasattr(torch.backends.cuda.matmul, "fp32_precision")
 
 
 def precision(operand: torch.dtype) -> str:
     """How a matrix product multiplies float32 operands: exactly, unless torch's own switch is on."""
-    return "tf32" if operand is torch.float32 and _tf32_allowed() else "ieee"
+    # The older switch, allow_tf32, shows in this one and cannot be read once this one was set.
+    return "tf32" if operand is torch.float32 and _read_switch("fp32_precision") == "tf32" else "ieee"
 
 
 def _dense(tensor: Tensor | None) -> Tensor | None:
