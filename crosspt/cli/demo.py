@@ -35,6 +35,7 @@ class Scene:
         without: what the model is shown as without a prompt, and whether with the task's text prefix.
         title: of the table.
         settings: of the runs.
+        threads: that PyTorch computes in; by default as many as it takes.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Scene:
     without: dict[str, bool]
     title: str
     settings: dict[str, Any]
+    threads: int | None = None
 
 
 SMALL = Scene(
@@ -52,6 +54,7 @@ SMALL = Scene(
     without={"bare": False, "prefix": True},
     title="embedded suite and T5, 32 shots, no prefix; percent",
     settings={"shots": 32},
+    threads=1,  # a small model gains nothing from more, and more stall on a busy machine
 )
 REAL = Scene(
     model=SMOLLM2,
@@ -132,7 +135,8 @@ def demo(
     from crosspt.runs.settings import make_run
     from crosspt.runs.train import train
 
-    torch.set_num_threads(1)  # a small model gains nothing from more, and more stall on a busy machine
+    if scene.threads is not None:
+        torch.set_num_threads(scene.threads)
     names = list(SUITES[scene.suite])
     tasks = [get_task(name) for name in names]
     data = pick(DataConfig, {**scene.settings, "data_seed": seed})
