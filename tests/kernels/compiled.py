@@ -1,23 +1,28 @@
-"""What kernels come to on all GPUs but one, as a table: ``python -m tests.kernels.compiled`` compiles what it lacks.
+"""What compiles, as two tables: ``python -m tests.kernels.compiled`` compiles what they lack, and writes them.
 
-A row is found by what decides it: the kernel's sources, its arguments, tile, GPU and Triton. Where one of these changes
-a test asks for the table anew, whose new rows take about a second and a half each; it compiles a sample of the others.
+One says what the kernels come to on all GPUs but one, the other names what ``tests.kernels.launched`` launches. A row
+is found by what decides it: the kernel's sources, its arguments, tile, GPU and Triton. Where one of these changes a
+test asks for the tables anew, whose new rows take about a second each; it compiles a sample of the others.
 """
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from crosspt.kernels.tools.inspection import TARGETS, Row, inspect
+from tests.kernels.launched import LAUNCHED, SAMPLE, WHOLE
 
+ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("compiled.csv")
 COMPILED = "sm_90"
 """The target whose rows are always compiled, and disassembled."""
 OTHERS = tuple(target for target in TARGETS if target != COMPILED)
 COLUMNS = ["kernel", "variant", "dtype", "target", "registers", "stack_bytes", "local_bytes", "shared_bytes", "key"]
-SAMPLE = 16
-"""Of so many rows of the table one is compiled again."""
 
 
 def read_known(*, sampled: bool = True) -> dict[str, Row]:
@@ -26,8 +31,19 @@ def read_known(*, sampled: bool = True) -> dict[str, Row]:
     return {row.key: row for row in rows if not sampled or int(row.key, 16) % SAMPLE}
 
 
+def launch_for(target: str) -> dict[str, Any]:
+    """What ``tests.kernels.launched`` says of a target, in a process that does not interpret."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "tests.kernels.launched", target]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def main() -> None:
-    """Compile what the table lacks, and write it."""
+    """Compile what the tables lack, and write them."""
     known = read_known(sampled=False) if TABLE.is_file() else {}
     rows = inspect(
         OTHERS,
@@ -37,6 +53,9 @@ def main() -> None:
     )
     pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS).to_csv(TABLE, index=False)
     print(f"{len(rows)} rows, {sum(row.key not in known for row in rows)} of them new")
+    found = [(target, kernel, key) for target in WHOLE for key, kernel in launch_for(target)["keys"].items()]
+    pd.DataFrame(sorted(found), columns=["target", "kernel", "key"]).to_csv(LAUNCHED, index=False)
+    print(f"{len(found)} kernels that steps launch")
 
 
 if __name__ == "__main__":

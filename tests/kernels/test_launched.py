@@ -1,25 +1,18 @@
 """Nothing uncompiled is ever launched: whole steps through the real compiler, for GPUs that are not there."""
 
-import json
 import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from collections import Counter
 
+import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.kernels.compiled import ROOT, launch_for
+from tests.kernels.launched import LAUNCHED, WHOLE
+
 MOST_COMPILATIONS = 165
 """Of all kernels together, for every step of ``tests.kernels.launched``; each takes a second or two, once."""
-
-
-def compile_for(target: str) -> dict[str, Any]:
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "tests.kernels.launched", target]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.slow
@@ -34,12 +27,14 @@ def test_every_combination_of_arguments_has_types_that_meet() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("target", ["cuda:80", "cuda:90", "cuda:100", "hip:gfx942"])
+@pytest.mark.parametrize("target", WHOLE)
 def test_whatever_a_step_launches_compiles(target: str) -> None:
-    found = compile_for(target)
-    steps, compilations = found["steps"], found["compilations"]
-    print(target, compilations)
-    assert sum(compilations.values()) <= MOST_COMPILATIONS
+    found = launch_for(target)
+    steps, keys = found["steps"], found["keys"]
+    print(target, Counter(keys.values()))
+    assert len(keys) <= MOST_COMPILATIONS
+    table = pd.read_csv(LAUNCHED, dtype=str)
+    assert keys.keys() == {*table.key[table.target == target]}, "python -m tests.kernels.compiled writes the table anew"
     assert all(steps.values())
     assert steps["embed SLPN float32"]["prompted_embedding_kernel"] >= 1
     assert steps["embed long prompts float32"]["prompted_embedding_kernel"] >= 1
