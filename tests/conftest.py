@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: small T5s with random weights, and mixtures in every variant."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,6 +58,13 @@ def fast_interpreter() -> Iterator[None]:
 
     with patch_language_once():
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_collections() -> None:
+    """Every training asks for a collection of garbage: it leaves out what lives before a module's tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
