@@ -50,13 +50,13 @@ def make_t5(version: str = "1.0", seed: int = 0, **settings: Any) -> T5ForCondit
 
 @pytest.fixture(scope="session", autouse=True)
 def fast_interpreter() -> Iterator[None]:
-    """The interpreter without its slowest habit; nothing on a GPU."""
+    """The interpreter without its slowest habits; nothing on a GPU."""
     if torch.cuda.is_available():
         yield
         return
-    from crosspt.kernels.tools.interpreter import patch_language_once
+    from crosspt.kernels.tools.interpreter import fast_launches
 
-    with patch_language_once():
+    with fast_launches():
         yield
 
 

@@ -8,8 +8,8 @@ import triton.language as tl
 
 from crosspt.kernels.tools.interpreter import (
     count_launches,
+    fast_launches,
     nan_masked_lanes,
-    patch_language_once,
     poisoned_empty,
     program_order,
     round_to_nearest_bfloat16,
@@ -331,7 +331,7 @@ def test_launches_and_fills_are_counted_also_inside_operators(poisoned):
 
 def test_the_language_is_patched_once_a_launch_and_restored_after_it():
     load, src = tl.load, torch.randn(3, 7)
-    with patch_language_once():
+    with fast_launches():
         for _ in range(2):
             torch.testing.assert_close(copied(src, torch.empty(3, 7)), src)
             out = torch.empty(2)
