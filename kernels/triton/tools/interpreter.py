@@ -146,7 +146,7 @@ def fast_launches() -> Iterator[None]:
     patch, call = interpreter._patch_lang, interpreter.GridExecutor.__call__
     builder = interpreter.interpreter_builder
     find_scalar = cache(interpreter._get_np_dtype)  # which builds its table anew for every tensor
-    patched: dict[frozenset[str], type] = {}  # what undoes the patches of these modules
+    patched: dict[frozenset[str], type] = {}  # what undoes the patches of these modules; Triton 3.5 undoes none
 
     def patch_lang(function: Any) -> Any:
         names = _languages(function)
