@@ -36,6 +36,7 @@ def test_without_a_gpu_a_line_says_what_it_needs() -> None:
 
 @absent
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_parts_compile_for_a_gpu_that_is_absent(tmp_path: Path) -> None:
     path = tmp_path / "on_gpu.json"
     done = command("--target", "cuda:90", "--output", str(path), "--only", "suites", "kernels", "steps")
