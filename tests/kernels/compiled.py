@@ -1,14 +1,15 @@
 """What compiles, as two tables: ``python -m tests.kernels.compiled`` compiles what they lack, and writes them.
 
-One says what the kernels come to on all GPUs but one, the other names what ``tests.kernels.launched`` launches. A row
-is found by what decides it: the kernel's sources, its arguments, tile, GPU and Triton. Where one of these changes a
-test asks for the tables anew, whose new rows take about a second each; it compiles a sample of the others.
+One says what the kernels come to on every GPU, the other names what ``tests.kernels.launched`` launches. A row is
+found by what decides it: the kernel's sources, its arguments, tile, GPU and Triton. Where one of these changes a test
+asks for the tables anew, whose new rows take about a second each; it compiles a sample of the others.
 """
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,31 @@ from tests.kernels.launched import LAUNCHED, SAMPLE, WHOLE
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("compiled.csv")
-COMPILED = "sm_90"
-"""The target whose rows are always compiled, and disassembled."""
-OTHERS = tuple(target for target in TARGETS if target != COMPILED)
-COLUMNS = ["kernel", "variant", "dtype", "target", "registers", "stack_bytes", "local_bytes", "shared_bytes", "key"]
+DISASSEMBLED = "sm_90"
+"""The target whose binaries are read: the widths of what they load and store, and their matrix instructions."""
+COLUMNS = [
+    *("kernel", "variant", "dtype", "target", "registers", "stack_bytes", "local_bytes", "shared_bytes"),
+    *("load_bits", "store_bits", "matrix_instructions", "key"),
+]
 
 
 def read_known(*, sampled: bool = True) -> dict[str, Row]:
     """The rows of the table by their keys, but for the sample."""
-    rows = [Row(**row) for row in pd.read_csv(TABLE, keep_default_na=False).to_dict("records")]
+    found = pd.read_csv(TABLE, keep_default_na=False).to_dict("records")
+    rows = [Row(**{**row, "matrix_instructions": tuple(row["matrix_instructions"].split())}) for row in found]
     return {row.key: row for row in rows if not sampled or int(row.key, 16) % SAMPLE}
+
+
+def compile_unknown(known: Mapping[str, Row], **options: Any) -> list[Row]:
+    """The rows of every target, of which those that are not known are compiled."""
+    others = [target for target in TARGETS if target != DISASSEMBLED]
+    rows = inspect([DISASSEMBLED], known=known, **options)
+    return rows + inspect(others, disassembled=False, known=known, **options)
+
+
+def write(row: Row) -> list[Any]:
+    """A row as the table holds it."""
+    return [" ".join(value) if isinstance(value := getattr(row, name), tuple) else value for name in COLUMNS]
 
 
 def launch_for(target: str) -> dict[str, Any]:
@@ -45,13 +61,8 @@ def launch_for(target: str) -> dict[str, Any]:
 def main() -> None:
     """Compile what the tables lack, and write them."""
     known = read_known(sampled=False) if TABLE.is_file() else {}
-    rows = inspect(
-        OTHERS,
-        disassembled=False,
-        known=known,
-        progress=lambda done, total: print(f"{done} of {total}", end="\r", flush=True),
-    )
-    pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS).to_csv(TABLE, index=False)
+    rows = compile_unknown(known, progress=lambda done, total: print(f"{done} of {total}", end="\r", flush=True))
+    pd.DataFrame(map(write, rows), columns=COLUMNS).to_csv(TABLE, index=False)
     print(f"{len(rows)} rows, {sum(row.key not in known for row in rows)} of them new")
     found = [(target, kernel, key) for target in WHOLE for key, kernel in launch_for(target)["keys"].items()]
     pd.DataFrame(sorted(found), columns=["target", "kernel", "key"]).to_csv(LAUNCHED, index=False)
