@@ -1,14 +1,12 @@
 """Nothing uncompiled is ever launched: whole steps through the real compiler, for GPUs that are not there."""
 
-import os
-import subprocess
-import sys
+import json
 from collections import Counter
 
 import pandas as pd
 import pytest
 
-from tests.kernels.compiled import ROOT, launch_for
+from tests.kernels.compiled import COMBINED, STEPS, run
 from tests.kernels.launched import LAUNCHED, WHOLE
 
 MOST_COMPILATIONS = 165
@@ -18,18 +16,16 @@ MOST_COMPILATIONS = 165
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_combination_of_arguments_has_types_that_meet() -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "crosspt.kernels.tools.combinations"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert int(done.stdout.split()[2]) > 2500, done.stdout
+    found = run("tests.kernels.combined")
+    assert found["combinations"] > 2500
+    assert found == json.loads(COMBINED.read_text()), "python -m tests.kernels.compiled checks all of them"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("target", WHOLE)
 def test_whatever_a_step_launches_compiles(target: str) -> None:
-    found = launch_for(target)
+    found = run(STEPS, target)
     steps, keys = found["steps"], found["keys"]
     print(target, Counter(keys.values()))
     assert len(keys) <= MOST_COMPILATIONS
