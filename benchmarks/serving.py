@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
+from transformers.utils import logging
 
 from benchmarks.models import T5_SIZES
 from benchmarks.serving_client import Load, ask, exchange, post
@@ -51,6 +52,7 @@ TOLERANCE = 1e-4
 
 def make_tasks(shape: str, prompted: bool) -> dict[str, AnsweringTask]:
     """The embedded suite's tasks over a T5, with or without prompts; the same ones in every process."""
+    logging.disable_progress_bar()  # of weights that are loaded, once for each server
     base_model, tokenizer = load_model(EMBEDDED)
     torch.manual_seed(0)
     if shape == SMALL:
@@ -181,9 +183,11 @@ def endure(requests: int, fuzz: int, threads: int) -> dict[str, int]:
                 other = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "benchmarks.serving_client", str(port), str(bodies)
                 )
-                await asyncio.sleep(5)
-                other.kill()
-                await other.wait()
+                try:
+                    await asyncio.sleep(5)
+                finally:
+                    other.kill()
+                    await other.wait()
                 killed += 1
                 await asyncio.sleep(15)
 
@@ -191,6 +195,8 @@ def endure(requests: int, fuzz: int, threads: int) -> dict[str, int]:
             killing = asyncio.create_task(kill())
             load = await ask(port, asked.bodies, asked.check, CLIENTS, requests=requests)
             killing.cancel()
+            with suppress(asyncio.CancelledError):
+                await killing
             return load
 
         load = asyncio.run(all_of())
