@@ -1,6 +1,7 @@
 """Damaged settings, JSON, prompts, answers and checkpoints: what is in them, or one line that names the file."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,6 +256,16 @@ def test_values(reading: tuple[Reading, bytes], data: st.DataObject) -> None:
     file, content = reading
     file.path.write_bytes(data.draw(json_damages(json.loads(content))))
     read(file.path, file.load)
+
+
+@pytest.mark.parametrize("name", [[], {}, None, 3])
+def test_cells_without_a_name(name: object, tmp_path: Path) -> None:
+    file = grid_file(tmp_path)
+    content = json.loads(file.path.read_text())
+    content["cells"][0]["cell"] = name
+    file.path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"cells that are none of this experiment: {re.escape(str(name))}"):
+        file.load()
 
 
 @pytest.fixture(scope="module")

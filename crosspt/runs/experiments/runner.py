@@ -130,7 +130,7 @@ def check_folder(grid: Grid, folder: Path) -> None:
 
 def _check_cells(grid: Grid, folder: Path, content: Mapping[str, Any]) -> None:
     """Raise ValueError unless every run that is there is one of the grid: nothing of it would be done again."""
-    names = {cell.name for cell in grid.cells}
+    names = [cell.name for cell in grid.cells]  # what a damaged file holds in place of one need not be hashable
     others = [str(cell.get("cell")) for cell in content["cells"] if cell.get("cell") not in names]
     if others:
         raise ValueError(f"{folder} holds cells that are none of this experiment: {', '.join(others)}")
