@@ -18,6 +18,7 @@ from crosspt.models.family import Family, find_family
 from crosspt.tasks.answers import Answer, encode_answers
 from crosspt.tasks.collation import IGNORED_LABEL, PromptCollator, encode_inputs
 from crosspt.tasks.rows import TaskRows
+from crosspt.tasks.scale import scale_texts
 from crosspt.tasks.task import Task
 from crosspt.training.progress import Steps
 
@@ -160,7 +161,7 @@ def own_batches(lengths: Sequence[int], compute: Compute, description: str) -> I
 
 def possible_answers(task: Task, words: Sequence[str]) -> list[str]:
     """Every text that may be ranked: the label words, or the scores at the steps of their scale; none for free text."""
-    return task.score_texts if task.regression else list(words)
+    return scale_texts(task.scale) if task.regression else list(words)
 
 
 def make_decoder(decode: Decode, model: HasEncoder, tokenizer: Any, task: Task, words: Sequence[str]) -> Decoder:

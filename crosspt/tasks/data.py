@@ -134,7 +134,7 @@ def load_train_and_dev(
 def load_test(
     task: Task, data_dir: str | Path | None = None, *, rows: int = 300, data_seed: int = 0
 ) -> datasets.Dataset:
-    """Loads the rows to report on: drawn from the test split where all its labels are public, else from validation.
+    """Loads the rows to report on: drawn from the test split, or from validation where its labels are withheld.
 
     Args:
         task: the task.
@@ -206,9 +206,9 @@ def _load_public_test(task: Task, data_dir: str | Path | None) -> datasets.Datas
 
 
 def _has_hidden_labels(task: Task, parts: list[Part]) -> bool:
-    """Tells whether labels are withheld; of free text all must be, as a single one may just be missing."""
+    """Tells whether labels are withheld, which all are then: one among others that are there is an error."""
     hidden = [task.is_hidden(label) for part in parts for label in part.labels or ()]
-    return bool(hidden) and all(hidden) if task.free_text else any(hidden)
+    return bool(hidden) and all(hidden)
 
 
 def _join(task: Task, parts: list[Part]) -> datasets.Dataset:

@@ -1,6 +1,7 @@
 """The tasks of the paper's group 2; MRPC, its seventh, is the one of GLUE."""
 
-from crosspt.tasks.task import SCORE_RANGE, Task
+from crosspt.tasks.scale import SCORE_RANGE
+from crosspt.tasks.task import Task
 
 SCITAIL = Task(
     name="scitail",

@@ -7,10 +7,10 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from crosspt.tasks.scale import MOST_STEPS, SCORE_RANGE, Scale, is_scale, nearest_text
 from crosspt.tasks.values import as_number, as_text, as_texts, is_missing, show
 
 LABEL_SETS = ("natural", "synthetic", "numeric")
@@ -19,9 +19,6 @@ CLASS_METRICS = ("accuracy", "f1", "macro_f1", "matthews")
 SCORE_METRICS = ("pearson", "spearman")
 TEXT_METRICS = ("exact_match", "token_f1", "rouge1", "rouge2", "rougeL")
 BALANCED = "balanced"
-SCORE_RANGE = (0.0, 5.0)
-"""The similarity scores of STS-B, which a model answers in fifths."""
-MOST_STEPS = 100  # of a scale of scores, each of which is an answer
 
 
 def task_letter(index: int) -> str:
@@ -83,7 +80,7 @@ class Task:
     bin_edges: tuple[float, ...] = ()
     metrics: tuple[str, ...] = ("accuracy",)
     regression: bool = False
-    scale: tuple[float, float, float] = (*SCORE_RANGE, 0.2)
+    scale: Scale = (*SCORE_RANGE, 0.2)
     free_text: bool = False
     max_target_length: int = 64
     class_weights: Mapping[str, float] | str | None = field(default=None, hash=False)
@@ -153,7 +150,12 @@ class Task:
         if self.regression:
             if self.labels or self.label_values or self.bin_edges:
                 raise self._error("a regression task has no labels, label_values or bin_edges", self.labels)
-            self._check_scale()
+            if not is_scale(self.scale):
+                raise self._error(
+                    f"a scale must be the least score, the largest and a step that 1 to {MOST_STEPS} of lead from one "
+                    "to the other",
+                    self.scale,
+                )
             return
         if len(self.labels) < 2 or not _distinct_text(self.labels):
             raise self._error("labels must be two or more distinct words", self.labels)
@@ -170,28 +172,6 @@ class Task:
             raise self._error(
                 f"label_values must be {len(self.labels)} distinct values, all int or all str", self.label_values
             )
-
-    def _check_scale(self) -> None:
-        low, high, step = self.scale if len(self.scale) == 3 else (0.0, 0.0, 0.0)
-        finite = all(math.isfinite(number) for number in self.scale)
-        steps = (high - low) / step if finite and step > 0 else 0.0
-        if not (0.5 < steps <= MOST_STEPS + 0.5 and abs(steps - round(steps)) < 1e-6):
-            raise self._error(
-                f"a scale must be the least score, the largest and a step that 1 to {MOST_STEPS} of lead from one to "
-                "the other",
-                self.scale,
-            )
-
-    @property
-    def score_texts(self) -> list[str]:
-        """Every score that can be answered, as text with as many decimals as the scale has ("3.8")."""
-        low, high, step = self.scale
-        return [self._score_text(number) for number in range(round((high - low) / step) + 1)]
-
-    def _score_text(self, steps: int) -> str:
-        low, _, step = self.scale
-        decimals = max(0, *(-int(Decimal(str(part)).normalize().as_tuple().exponent) for part in (low, step)))
-        return f"{low + steps * step:.{decimals}f}"
 
     def _error(self, expected: str, got: object) -> ValueError:
         return ValueError(f"task {self.name!r}: {expected}, got {show(got)}")
@@ -285,9 +265,11 @@ class Task:
         return self.label_values[int(target)] if self.label_values else self._score(value)
 
     def is_hidden(self, value: Any) -> bool:
-        """Tells whether a label is withheld: -1, as the hub marks it, or missing; of free text only what is missing."""
+        """Tells whether a label is withheld: missing, or -1, as the hub marks it, where that is none of the task's."""
         if self.free_text:
             return is_missing(value) or value == []
+        if self.regression:
+            return is_missing(value) or as_number(value) == -1 < self.scale[0]
         return (is_missing(value) or as_number(value) == -1) and self._find_label(value) is None
 
     def target_text(self, row: Mapping[str, Any], words: Sequence[str]) -> str:
@@ -304,8 +286,7 @@ class Task:
             return self.references(self._value(row, self.label_column))[0]
         target = self.target(self._value(row, self.label_column))
         if self.regression:
-            low, _, step = self.scale
-            return self._score_text(round((target - low) * (1 / step)))
+            return nearest_text(self.scale, target)
         if len(words) != len(self.labels):
             raise self._error(f"words must be {len(self.labels)}, one for each class", tuple(words))
         return words[int(target)]

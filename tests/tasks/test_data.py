@@ -179,9 +179,24 @@ def test_a_header_alone_is_empty(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("label", [-1, None, ""])
 def test_hidden_test_labels(tmp_path: Path, write_rows: Writer, label: object) -> None:
-    write_rows("pair/test.jsonl", [*pairs(1), {"left": "a", "right": "b", "label": label}])
+    write_rows("pair/test.jsonl", [{"left": "a", "right": "b", "label": label}] * 2)
     with pytest.raises(ValueError, match=r"test\.jsonl: task 'pair' has hidden labels in its test split"):
         load_split(PAIR, "test", tmp_path)
+
+
+@pytest.mark.parametrize("label", [-1, None, ""])
+def test_a_label_that_is_missing_among_others(tmp_path: Path, write_rows: Writer, label: object) -> None:
+    write_rows("pair/validation.jsonl", pairs(4))  # which would stand in for hidden ones
+    write_rows("pair/test.jsonl", [*pairs(3), {"left": "a", "right": "b", "label": label}])
+    with pytest.raises(ValueError, match=r"test\.jsonl: row 4: task 'pair': a label must be one of 0, 1, got"):
+        load_test(PAIR, tmp_path)
+
+
+def test_a_score_of_minus_one_is_hidden_only_outside_the_scale(tmp_path: Path, write_rows: Writer) -> None:
+    write_rows("mine/test.jsonl", [{"text": "a", "label": -1}] * 2)
+    with pytest.raises(ValueError, match="hidden labels"):
+        load_split(SCORE, "test", tmp_path)
+    assert load_split(replace(SCORE, scale=(-1.0, 1.0, 0.5)), "test", tmp_path)["label"][:] == [-1.0, -1.0]
 
 
 def test_places_that_do_not_exist(tmp_path: Path, write_rows: Writer) -> None:
@@ -264,7 +279,7 @@ def test_shots_are_balanced_over_the_classes_of_binned_scores(tmp_path: Path, wr
 
 
 def test_validation_stands_in_for_hidden_test_labels(tmp_path: Path, write_rows: Writer) -> None:
-    write_rows("pair/test.jsonl", [*pairs(3), *hidden(1)])
+    write_rows("pair/test.jsonl", hidden(3))
     write_rows("pair/validation.jsonl", pairs(2))
     assert len(load_test(PAIR, tmp_path)) == 2
 

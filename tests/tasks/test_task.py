@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from crosspt.tasks.scale import scale_texts
 from crosspt.tasks.task import LABEL_SETS, Task, task_letter
 
 PAIR = Task(name="pair", fields=("left", "right"), labels=("no", "yes"))
@@ -182,7 +183,7 @@ def test_contradictions(changes: dict[str, Any], message: str) -> None:
 )
 def test_scores_of_a_scale(scale: Any, texts: list[str], targets: dict[Any, str]) -> None:
     task = Task("scored", ("text",), metrics=("pearson",), regression=True, scale=scale)
-    assert task.score_texts == texts
+    assert scale_texts(task.scale) == texts
     assert {value: task.target_text({"label": value}, ()) for value in targets} == targets
     low, high, _ = scale
     for value in (low - 0.1, high + 0.1, "many"):

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from crosspt.tasks.registry import get_task
+from crosspt.tasks.scale import scale_texts
 from crosspt.tasks.task_file import copy_task_file, is_task_file, load_task_file
 
 GOOD = """
@@ -48,7 +49,7 @@ def test_scores(tmp_path: Path) -> None:
     text = "name: stars\nfields: [text]\nscale: [1, 5, 0.5]\ndata_files: {train: a.csv, test: b.csv}\n"
     task = load_task_file(write(tmp_path, text))
     assert (task.regression, task.labels, task.metrics) == (True, (), ("pearson", "spearman"))
-    assert task.score_texts == ["1.0", "1.5", "2.0", "2.5", "3.0", "3.5", "4.0", "4.5", "5.0"]
+    assert scale_texts(task.scale) == ["1.0", "1.5", "2.0", "2.5", "3.0", "3.5", "4.0", "4.5", "5.0"]
     assert load_task_file(write(tmp_path, text + "metrics: [spearman]\n")).metrics == ("spearman",)
 
 
