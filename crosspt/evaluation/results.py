@@ -49,7 +49,7 @@ def package_versions() -> dict[str, str | None]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = None
-    return versions
+    return versions | {"torch": str(torch.__version__)}  # with its build (+cpu, +cu130), which metadata may leave out
 
 
 def environment() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from crosspt.config.files import write_json
 from crosspt.evaluation.metrics import Scores
@@ -42,6 +43,11 @@ def test_results_are_json() -> None:
     assert content["seconds"] == {"train": 1.235}
     assert content["versions"] == package_versions()
     assert content["environment"]["cpu_count"] >= 1
+
+
+def test_the_version_of_torch_names_its_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cu130")  # a wheel's metadata may say 2.13.0
+    assert package_versions()["torch"] == "2.13.0+cu130"
 
 
 def make_content() -> dict[str, Any]:
