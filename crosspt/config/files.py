@@ -14,6 +14,7 @@ import yaml
 
 SCHEMA = 1  # of every JSON object that is written
 MOST_LEVELS = 100  # of JSON and YAML that is read
+TOO_DEEP = f"it is nested deeper than {MOST_LEVELS} levels"
 
 
 class NotJSONError(ValueError):
@@ -76,7 +77,9 @@ def decode_json(content: bytes | str, origin: object) -> Any:
         _check_values(values)
     except UnicodeDecodeError as error:
         raise NotJSONError(f"{origin} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise NotJSONError(f"{origin} is not JSON: {TOO_DEEP}") from None
+    except ValueError as error:
         raise NotJSONError(f"{origin} is not JSON: {error}") from None
     return values
 
@@ -133,7 +136,7 @@ def _check_values(values: Any) -> None:
                 inner.update({id(part): part for part in value})
         level = list(inner.values())
     if level:
-        raise ValueError(f"it is nested deeper than {MOST_LEVELS} levels")
+        raise ValueError(TOO_DEEP)
 
 
 def check_writable(folder: Path) -> None:

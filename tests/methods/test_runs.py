@@ -1,7 +1,6 @@
 """Every method through train, resume, evaluate and predict; a new one through an experiment as well."""
 
 import json
-import multiprocessing
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from crosspt.runs.experiments import pool
 from crosspt.runs.experiments.estimate import estimate_seconds
 from crosspt.runs.experiments.read import read_experiment
 from crosspt.training.trainer import PromptTrainer
-from tests.methods.toy import LINE
+from tests.methods.toy import LINE, start_worker
 from tests.runs.experiments.support import run as run_grid
 from tests.runs.experiments.support import tiny_grid
 from tests.training.killed import die_at_call, in_a_process
@@ -234,7 +233,7 @@ def test_a_new_method_is_trained_selected_evaluated_and_asked(workspace: Workspa
 
 @pytest.mark.usefixtures("toy")
 def test_a_new_method_in_an_experiment(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_clean_processes", lambda: multiprocessing.get_context("fork"))  # which know the toy
+    monkeypatch.setattr(pool, "start_worker", start_worker)  # of a process that knows the toy
     grid = tiny_grid(workspace, ("P", "SLPN"), method=["crosspt", "toy"], epochs=2, prompt_length=10)
     assert [cell.name for cell in grid.cells] == ["P-seed0", "toy-seed0", "SLPN-seed0"]
     assert [cell.run.training.learning_rate for cell in grid.cells] == [None, 0.5, None]

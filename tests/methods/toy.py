@@ -5,10 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from crosspt.methods import METHODS
 from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, own_copy
 from crosspt.methods.method import baseline
+from crosspt.runs.experiments import worker
 
 LINE = {"toy": "tests.methods.toy:Toy"}
+
+
+def start_worker(gpu: str | None) -> None:
+    """Prepare a process of a grid that has the method."""
+    METHODS.update(LINE)
+    worker.start_worker(gpu)
 
 
 class Shifted(AdaptedT5):

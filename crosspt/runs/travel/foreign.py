@@ -20,6 +20,7 @@ OFFSETS = ("prompt_encoder.lora_embedding_A", "prompt_encoder.lora_embedding_B")
 ATTEMPT = "prefix_embeddings"
 SINGLE = ("PROMPT_TUNING", "P_TUNING", DEPT)
 MULTITASK = "MULTITASK_PROMPT_TUNING"
+DECODER_ROWS = "the rows for the decoder, which PEFT never uses, are"
 
 
 @dataclass(frozen=True)
@@ -102,37 +103,43 @@ def _read_adapter(folder: Path) -> Foreign:
         raise ValueError(f"{config_file}: num_transformer_submodules must be 1 or 2, got {submodules}")
     left_out = ""
     if kind == MULTITASK:
-        prompts = _multitask(path, tensors, submodules)
+        if submodules != 1:
+            raise ValueError(f"{config_file}: multitask prompts must be of 1 submodule, got 2: the decoder has one too")
+        prompts = _multitask(path, tensors)
     else:
-        prompts, left_out = _single(path, tensors, submodules, dept=kind == DEPT)
+        prompts, left_out = _single(path, tensors, dept=kind == DEPT)
+        if submodules == 2:
+            prompts, left_out = _encoder_rows(path, config_file, prompts), left_out or DECODER_ROWS
     m = config["num_virtual_tokens"]
     if m not in (None, prompts.shape[1]):
-        raise ValueError(f"{path}: prompts must have num_virtual_tokens = {m} rows, got {prompts.shape[1]}")
+        raise ValueError(
+            f"{path}: prompts must have as many rows as num_virtual_tokens of {config_file}, {m}, "
+            f"got {prompts.shape[1]}"
+        )
     return Foreign(path, prompts, folder.resolve().name, config["base_model_name_or_path"], left_out, origin)
 
 
-def _single(path: Path, tensors: dict[str, Tensor], submodules: int, *, dept: bool) -> tuple[Tensor, str]:
+def _single(path: Path, tensors: dict[str, Tensor], *, dept: bool) -> tuple[Tensor, str]:
     """One prompt (1, m, d), and in words what is left out."""
     left_out = ""
     if dept and tensors.keys() & set(OFFSETS):
         left_out = "the offsets of the text's tokens are"
         tensors = {key: tensor for key, tensor in tensors.items() if key not in OFFSETS}
-    prompt = _only(path, tensors, {EMBEDDINGS: 2})[EMBEDDINGS]
-    if submodules == 2:
-        # PEFT makes rows for the decoder too, and puts only the first half in front of the encoder's input.
-        if len(prompt) % 2:
-            raise ValueError(f"{path}: {EMBEDDINGS} must hold as many rows for each of 2 submodules, got {len(prompt)}")
-        prompt, left_out = (
-            prompt[: len(prompt) // 2],
-            left_out or "the rows for the decoder, which PEFT never uses, are",
+    return _only(path, tensors, {EMBEDDINGS: 2})[EMBEDDINGS][None], left_out
+
+
+def _encoder_rows(path: Path, config_file: Path, prompts: Tensor) -> Tensor:
+    """The first half of the rows: PEFT makes some for the decoder too, and puts only these in front of the input."""
+    rows = prompts.shape[1]
+    if rows % 2:
+        raise ValueError(
+            f"{path}: {EMBEDDINGS} must hold as many rows for each of the 2 submodules of {config_file}, got {rows}"
         )
-    return prompt[None], left_out
+    return prompts[:, : rows // 2]
 
 
-def _multitask(path: Path, tensors: dict[str, Tensor], submodules: int) -> Tensor:
+def _multitask(path: Path, tensors: dict[str, Tensor]) -> Tensor:
     """``P_t = P * (C_t R_t)``, elementwise (T, m, d), computed as PEFT does."""
-    if submodules != 1:
-        raise ValueError(f"{path}: multitask prompts must be of 1 submodule, got {submodules}: the decoder has one too")
     tensors = _only(path, tensors, {EMBEDDINGS: 2, COLUMNS: 3, ROWS: 3})
     shared, columns, rows = (tensors[name] for name in (EMBEDDINGS, COLUMNS, ROWS))
     (m, d), (tasks, length, rank) = shared.shape, columns.shape

@@ -77,12 +77,16 @@ REFUSALS: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "another length": (
         lambda f: save_adapter(f / "a", {**SINGLE, "num_virtual_tokens": 4}),
-        "{f}/a/adapter_model.safetensors: prompts must have num_virtual_tokens = 4 rows, got 3",
+        "{f}/a/adapter_model.safetensors: prompts must have as many rows as num_virtual_tokens of "
+        "{f}/a/adapter_config.json, 4, got 3",
     ),
-    "half a row": (lambda f: save_adapter(f / "a", {}), "as many rows for each of 2 submodules, got 3"),
+    "half a row": (
+        lambda f: save_adapter(f / "a", {}),
+        "for each of the 2 submodules of {f}/a/adapter_config.json, got 3",
+    ),
     "multitask in the decoder": (
         lambda f: save_adapter(f / "a", {"peft_type": "MULTITASK_PROMPT_TUNING"}),
-        "multitask prompts must be of 1 submodule, got 2: the decoder has one too",
+        "{f}/a/adapter_config.json: multitask prompts must be of 1 submodule, got 2: the decoder has one too",
     ),
     "multitask shapes": (
         lambda f: save_adapter(
