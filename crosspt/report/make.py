@@ -49,7 +49,7 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], list[Table]
         summary.experiment.warnings.append(f"{seeds} seed{'s' * (seeds != 1)} with a finished cell: {few}")
     best, verdicts, paper = judge_best(summary), check_statements(summary), load_paper()
     tables = make_tables(summary, verdicts)
-    notes = dict.fromkeys(note for table in tables for row in table.entries for entry in row for note in entry.notes)
+    notes = dict.fromkeys(note for table in tables for note in table.notes)
     numbers = {note: number for number, note in enumerate(notes, start=1)}
     names, figures = [PAGE_NAME], []
     for drawn in draw_figures(summary):
@@ -59,7 +59,7 @@ def make_report(folder: Path, output: Path) -> tuple[dict[str, Any], list[Table]
         figures.append({**drawn._asdict(), "source": _link("image/svg+xml", svg)})
         names += paths
     for table in tables:
-        for suffix, text in (("csv", table.csv()), ("md", table.markdown(numbers, paper["notes"]))):
+        for suffix, text in (("csv", table.csv()), ("md", table.markdown(paper["notes"]))):
             names.append(f"tables/{table.name}.{suffix}")
             write_atomically(output / names[-1], text.encode())
     loader = PackageLoader("crosspt.report", "")

@@ -134,15 +134,24 @@ class Table(NamedTuple):
                     columns[f"{heading} {field.replace('_', ' ')}"] = numbers
         return pd.DataFrame(columns, dtype=object).to_csv(index=False, lineterminator="\n")
 
-    def markdown(self, numbers: Mapping[str, int], texts: Mapping[str, str]) -> str:
-        """A table of GitHub's Markdown with its footnotes below; notes have the page's numbers."""
+    @property
+    def notes(self) -> list[str]:
+        """The names of its footnotes, in order."""
+        return list(dict.fromkeys(note for entries in self.entries for entry in entries for note in entry.notes))
+
+    def markdown(self, texts: Mapping[str, str]) -> str:
+        """A table of GitHub's Markdown with its footnotes below, from 1: lists of Markdown begin with that.
+
+        Args:
+            texts: of footnotes by name.
+        """
+        numbers = {note: number for number, note in enumerate(self.notes, start=1)}
         lines = [list(self.numeric), ["---:" if numeric else "---" for numeric in self.numeric.values()]]
         for entries in self.entries:
             marks = ["".join(f" [{numbers[note]}]" for note in entry.notes) for entry in entries]
             lines.append([entry.with_paper + mark for entry, mark in zip(entries, marks, strict=True)])
-        used = {note for entries in self.entries for entry in entries for note in entry.notes}
         text = "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
-        notes = "".join(f"\n{number}. {texts[note]}" for note, number in numbers.items() if note in used)
+        notes = "".join(f"\n{number}. {texts[note]}" for note, number in numbers.items())
         return f"**{_plain(self.title)}**\n\n{text}\n" + (f"{notes}\n" if notes else "")
 
 

@@ -60,7 +60,7 @@ def test_where_no_seed_has_every_task_means_are_over_the_others(folder: Path) ->
     summary = summarize(read_experiment(folder))
     assert summary.conditions[0].spreads.at[MEAN, "mean"] == 60.0
     assert summary.experiment.warnings == ["cells/SLP-seed2: no value for syn_rte; its mean is over the other tasks"]
-    assert "| SLP | 1 of 3 | 60.0 (1 of 2 tasks) |" in make_tables(summary, [])[0].markdown({}, {})
+    assert "| SLP | 1 of 3 | 60.0 (1 of 2 tasks) |" in make_tables(summary, [])[0].markdown({})
 
 
 def test_tables_hold_every_number_in_full(folder: Path) -> None:
@@ -77,7 +77,7 @@ def test_tables_hold_every_number_in_full(folder: Path) -> None:
         ("accuracy *", "rank"),
         ("f1", "rank"),
     }
-    assert "| SLP | 3 of 3 | 78.8 ± 1.8 |" in tables["means"].markdown({}, {})
+    assert "| SLP | 3 of 3 | 78.8 ± 1.8 |" in tables["means"].markdown({})
 
 
 def test_banks_of_single_targets_count_together(folder: Path) -> None:
@@ -136,7 +136,7 @@ def test_every_pair_has_its_difference(folder: Path) -> None:
     assert entry.value == pytest.approx(means["P", 32] - means["SLP", 16])
     assert entry.low < entry.value < entry.high
     assert "difference low,difference high" in table.csv()
-    assert f"{entry.value:.1f} [{entry.low:.1f}, {entry.high:.1f}]" in table.markdown({}, {})
+    assert f"{entry.value:.1f} [{entry.low:.1f}, {entry.high:.1f}]" in table.markdown({})
 
 
 def test_tuning_is_what_training_settings_vary(tmp_path: Path) -> None:

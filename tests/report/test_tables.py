@@ -111,3 +111,10 @@ def test_a_wide_table_goes_on_below_and_loses_no_number(width: int) -> None:
             found = [line for line in lines if line.startswith(f"{row['scheme']} ") and entry.with_paper in line]
             assert len(found) == 1, "a number stands in one piece, in a line that begins with the keys"
     assert "words" in "".join(lines)
+
+
+def test_footnotes_of_markdown_are_numbered_from_one_in_their_order() -> None:
+    rows = [{"task": Entry("cola", notes=["b"]), "value": Entry(1.0, notes=["a", "b"])}]
+    text = Table("any", "Values", rows).markdown({"a": "first of the texts", "b": "second", "c": "unused"})
+    assert "| cola [1] | 1.0 [2] [1] |" in text
+    assert text.endswith("\n\n1. second\n2. first of the texts\n")
