@@ -56,7 +56,14 @@ def own_copy(base_model: T5ForConditionalGeneration, learns: Callable[[str], boo
     Args:
         base_model: a frozen T5, which is left as it is.
         learns: whether a parameter of that name is copied, to be trained.
+
+    Raises:
+        ValueError: its weights are quantized: copies would share what their layers take over from each other.
     """
+    if getattr(base_model, "is_quantized", False):
+        raise ValueError(
+            "this method works on a copy of the T5, which must not be quantized; method crosspt takes one that is"
+        )
     memo: dict[int, Any] = {}
     for name, parameter in base_model.named_parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().clone()) if learns(name) else parameter

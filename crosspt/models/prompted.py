@@ -27,6 +27,8 @@ class PromptedModel(nn.Module, ABC):
 
     # The Trainer would otherwise take **kwargs as a sign that the loss is normalised over accumulation steps.
     accepts_loss_kwargs = False
+    # It would refuse a language model whose own weights are quantized; here none of these learns.
+    is_quantized = False
 
     def __init__(self, base_model: Any, config: CrossPTConfig, backend: Backend = "auto"):
         super().__init__()
@@ -188,9 +190,11 @@ class PromptedModel(nn.Module, ABC):
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def count_parameters(self) -> tuple[int, int]:
-        """Number of trainable and of all parameters, the shared token table counted once."""
-        parameters = list(self.parameters())
-        return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+        """Number of trainable and of all parameters, the shared token table counted once, 4-bit ones each."""
+        of_model = {id(parameter) for parameter in self.base_model.parameters()}
+        own = sum(p.numel() for p in self.parameters() if id(p) not in of_model)
+        trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        return trainable, own + self.base_model.num_parameters()
 
     def print_trainable_parameters(self) -> None:
         """Print the number and share of trainable parameters."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
+from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
@@ -167,6 +168,16 @@ class PromptTrainer(Trainer):
                 "float32"
             )
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, *arguments: Any, **options: Any) -> Tensor:
+        """A step of the Trainer's. One that leaves no gradient stops the run: it would end with what it began with."""
+        loss = super().training_step(*arguments, **options)
+        if all(parameter.grad is None for group in self.groups for parameter in group["params"]):
+            raise RuntimeError(
+                f"training: no gradient has reached what learns in step {self.state.global_step + 1}; a layer of the "
+                "language model hands none back, as 4-bit ones of bitsandbytes on a CPU once they have answered"
+            )
+        return loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The scores on the development rows; the step is one whose checkpoint is written."""

@@ -89,6 +89,25 @@ def test_repeated_runs_are_equal_bit_for_bit(tmp_path: Path) -> None:
     assert not torch.equal(first["privates"], other["privates"])
 
 
+class Silent(torch.autograd.Function):
+    """Hands a tensor on, and no gradient back."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden.view_as(hidden)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> None:
+        return None
+
+
+def test_prompts_that_no_gradient_reaches_are_no_result(tmp_path: Path) -> None:
+    t5 = make_t5()
+    t5.encoder.final_layer_norm.register_forward_hook(lambda module, inputs, output: Silent.apply(output))
+    with pytest.raises(RuntimeError, match="training: no gradient has reached what learns in step 1; a layer of the"):
+        make_trainer(tmp_path, t5=t5).train()
+
+
 def test_bfloat16_training_keeps_prompts_in_float32(tmp_path: Path) -> None:
     plain = prompts_after(tmp_path / "a")
     half = prompts_after(tmp_path / "b", bf16=True)
