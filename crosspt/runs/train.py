@@ -35,7 +35,7 @@ from crosspt.storage import load_source_prompts
 from crosspt.tasks.collation import PromptCollator, encode_rows
 from crosspt.tasks.rows import TaskRows, load_rows
 from crosspt.tasks.task import Task
-from crosspt.training.processes import from_first, join_processes
+from crosspt.training.processes import check_launcher, from_first, join_processes
 from crosspt.training.reporting import check_reporting
 from crosspt.training.stages import run_job
 
@@ -135,6 +135,7 @@ def _row_of_each_label(task: Task, rows: datasets.Dataset) -> datasets.Dataset:
 
 def prepare(run: RunConfig) -> Preparation:
     """Load the model and the rows and plan the jobs; every setting that does not fit raises here."""
+    check_launcher(run.training.bf16)
     find_method(run.method).check(run)
     base_model, tokenizer = load_model(run.model)
     given = load_source_prompts(run.source_prompts, width(base_model))

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+ENGINES = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")
+"""What accelerate launch may ask for that shards a model: prompts are saved and resumed whole."""
 PATIENCE = timedelta(hours=2)  # of a process that waits for another, which may load a model or encode rows meanwhile
 
 
@@ -24,8 +26,14 @@ def join_processes(device: str) -> int:
         Their number, this one among them: 1 where it was started alone.
 
     Raises:
-        ValueError: there are more of them on this machine than GPUs.
+        ValueError: there are more of them on this machine than GPUs, or they were started to shard a model.
     """
+    for engine in ENGINES:
+        if parse_flag_from_env(f"ACCELERATE_USE_{engine}"):
+            raise ValueError(
+                f"accelerate launch asks for {engine}, by its flags or its configuration file; prompts take "
+                "--multi_gpu, or torchrun"
+            )
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if device == "cuda" and here > torch.cuda.device_count():
         raise ValueError(
@@ -33,6 +41,23 @@ def join_processes(device: str) -> int:
             "--device cpu"
         )
     return PartialState(cpu=device == "cpu", timeout=PATIENCE).num_processes
+
+
+def check_launcher(bf16: bool) -> None:
+    """Raise ValueError where accelerate launch asks for another arithmetic than a run's settings, which are kept.
+
+    Args:
+        bf16: whether these ask for bfloat16.
+    """
+    precision, compiler = (
+        os.environ.get(f"ACCELERATE_{name}", "no").lower() for name in ("MIXED_PRECISION", "DYNAMO_BACKEND")
+    )
+    said = "accelerate launch asks for {}, by its flags or its configuration file; {}"
+    if precision != "no" and not (bf16 and precision == "bf16"):
+        remedy = "give --bf16, or" if precision == "bf16" else "give"
+        raise ValueError(said.format(f"mixed precision {precision}", f"{remedy} --mixed_precision no to the launcher"))
+    if compiler != "no":
+        raise ValueError(said.format(f"the compiler {compiler}", "give --dynamo_backend no to the launcher"))
 
 
 def from_first(decide: Callable[[], Any]) -> Any:
