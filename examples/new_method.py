@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from crosspt.methods import METHODS
-from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, own_copy
+from crosspt.methods.adapted import AdaptedT5, AdaptingMethod
 from crosspt.methods.method import baseline
+from crosspt.models.copying import own_copy
 from crosspt.runs.settings import make_run
 from crosspt.runs.train import train
 

@@ -1,8 +1,7 @@
 """Methods that train a T5 itself, or modules inside it, on a copy which shares the weights that stay frozen."""
 
-import copy
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,7 +17,8 @@ class AdaptedT5(PromptedModel):
     """A T5 that has been adapted to tasks; rows of all of them go through it alike.
 
     Args:
-        base_model: a T5 of its own, see :func:`own_copy`. What requires a gradient is what was learned, and is saved.
+        base_model: a T5 of its own, see :func:`crosspt.models.copying.own_copy`. What requires a gradient is what was
+            learned, and is saved.
         config: the tasks.
     """
 
@@ -48,26 +48,6 @@ class AdaptingMethod(SavedMethod):
     ) -> AdaptedT5:
         """The adapted T5."""
         return self.adapt(base_model, config)
-
-
-def own_copy(base_model: T5ForConditionalGeneration, learns: Callable[[str], bool]) -> T5ForConditionalGeneration:
-    """A T5 whose modules are its own, so that they can be changed, while it shares the weights that stay frozen.
-
-    Args:
-        base_model: a frozen T5, which is left as it is.
-        learns: whether a parameter of that name is copied, to be trained.
-
-    Raises:
-        ValueError: its weights are quantized: copies would share what their layers take over from each other.
-    """
-    if getattr(base_model, "is_quantized", False):
-        raise ValueError(
-            "this method works on a copy of the T5, which must not be quantized; method crosspt takes one that is"
-        )
-    memo: dict[int, Any] = {}
-    for name, parameter in base_model.named_parameters():
-        memo[id(parameter)] = nn.Parameter(parameter.detach().clone()) if learns(name) else parameter
-    return copy.deepcopy(base_model, memo)
 
 
 def modules_named(base_model: nn.Module, *endings: str) -> list[Any]:

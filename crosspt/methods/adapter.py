@@ -7,8 +7,9 @@ from transformers import T5ForConditionalGeneration
 from transformers.activations import ACT2FN
 
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, modules_named, own_copy
+from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, modules_named
 from crosspt.methods.method import baseline
+from crosspt.models.copying import own_copy
 
 REDUCTION = 32
 STANDARD_DEVIATION = 1e-2  # of the first weights: the adapter starts close to the identity

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, modules_named, own_copy
+from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, modules_named
 from crosspt.methods.method import baseline
+from crosspt.models.copying import own_copy
 
 
 class BitFit(AdaptingMethod):
@@ -27,15 +28,16 @@ class BitFit(AdaptingMethod):
         own = own_copy(base_model, lambda name: False)
         for module in own.modules():
             if isinstance(module, nn.Linear):
-                module.bias = _bias(module.weight, module.out_features)
+                module.bias = _bias(module.weight, module.out_features, own.dtype)
         for norm in modules_named(own, "layer_norm"):
-            norm.bias = _bias(norm.weight, len(norm.weight))
+            norm.bias = _bias(norm.weight, len(norm.weight), own.dtype)
             norm.register_forward_hook(_add_bias)
         return AdaptedT5(own, config)
 
 
-def _bias(weight: Any, size: int) -> nn.Parameter:
-    return nn.Parameter(torch.zeros(size, dtype=weight.dtype, device=weight.device))
+def _bias(weight: Any, size: int, otherwise: torch.dtype) -> nn.Parameter:
+    dtype = weight.dtype if weight.is_floating_point() else otherwise  # of quantized weights
+    return nn.Parameter(torch.zeros(size, dtype=dtype, device=weight.device))
 
 
 def _add_bias(norm: Any, _: Any, output: Tensor) -> Tensor:

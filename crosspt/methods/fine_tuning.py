@@ -3,8 +3,9 @@
 from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, own_copy
+from crosspt.methods.adapted import AdaptedT5, AdaptingMethod
 from crosspt.methods.method import baseline
+from crosspt.models.copying import own_copy
 
 
 class FineTuning(AdaptingMethod):

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
-from crosspt.methods.adapted import AdaptingMethod, own_copy
+from crosspt.methods.adapted import AdaptingMethod
 from crosspt.methods.method import baseline
 from crosspt.methods.row_adapters import RowAdaptedT5, RowAdapters, adapt_blocks
+from crosspt.models.copying import own_copy
 
 INNER = 64  # width of an adapter
 HIDDEN = 128  # of the hypernetwork

@@ -10,9 +10,10 @@ from transformers.activations import ACT2FN
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.functional.validation import check_ids
-from crosspt.methods.adapted import AdaptingMethod, own_copy
+from crosspt.methods.adapted import AdaptingMethod
 from crosspt.methods.method import baseline
 from crosspt.methods.row_adapters import RowAdaptedT5, RowAdapters, adapt_blocks
+from crosspt.models.copying import own_copy
 from crosspt.prompts.rows import arrange_rows
 
 REDUCTION = 32

@@ -12,8 +12,9 @@ from transformers import T5ForConditionalGeneration
 
 from crosspt.config.prompts import CrossPTConfig
 from crosspt.config.run import RunConfig
-from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, own_copy
+from crosspt.methods.adapted import AdaptedT5, AdaptingMethod
 from crosspt.methods.method import baseline
+from crosspt.models.copying import own_copy
 from crosspt.prompts.rows import arrange_rows, put_in_front
 
 

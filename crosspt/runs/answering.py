@@ -1,6 +1,5 @@
 """What a run has learned, loaded once to answer rows of its tasks, mixed as they come."""
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from crosspt.config.run import Decode, RunConfig
 from crosspt.evaluation.mixed import Question, Way
 from crosspt.evaluation.prediction import HasEncoder, possible_answers, tokens_to_generate, ways_to_decode
 from crosspt.methods import find_method
+from crosspt.models.copying import own_copy
 from crosspt.models.loading import pick_device
 from crosspt.runs.tasks import find_task
 from crosspt.tasks.answers import encode_answers
@@ -111,8 +111,7 @@ def load_tasks(
     for task in [find_task(run, name) for name in names or run.prompts.tasks]:
         folder = method.folder_of(checkpoint, task.name)
         if folder not in models:
-            shared: dict[int, Any] = {id(parameter): parameter for parameter in base_model.parameters()}
-            model = method.load(copy.deepcopy(base_model, shared), folder).eval().to(place)
+            model = method.load(own_copy(base_model), folder).eval().to(place)
             scope = ExitStack()
             scope.enter_context(model.keep_prompts())  # no weight of a model that answers changes
             models[folder] = model, scope

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from crosspt.methods import METHODS
-from crosspt.methods.adapted import AdaptedT5, AdaptingMethod, own_copy
+from crosspt.methods.adapted import AdaptedT5, AdaptingMethod
 from crosspt.methods.method import baseline
+from crosspt.models.copying import own_copy
 from crosspt.runs.experiments import worker
 
 LINE = {"toy": "tests.methods.toy:Toy"}

@@ -8,10 +8,16 @@ import pytest
 import torch
 from transformers import BitsAndBytesConfig, Trainer, TrainingArguments
 
-from crosspt import CrossPTConfig, CrossPTModel
-from crosspt.methods.adapted import own_copy
+from crosspt import CrossPTConfig, CrossPTModel, load
+from crosspt.config.layout import PREDICTIONS_NAME
+from crosspt.config.run import Compute
+from crosspt.evaluation.answers import read_predictions
+from crosspt.methods import METHODS
+from crosspt.models.copying import own_copy
+from crosspt.runs.evaluate import open_checkpoint
 from tests.conftest import VOCABULARY, make_t5
 from tests.models.causal_models import make_causal
+from tests.runs.test_answering import rows_of
 from tests.runs.travel.support import save_model
 from tests.workspace import Workspace, crosspt, mistake
 
@@ -88,19 +94,42 @@ class TestQuantized:
         assert torch.equal(again.generate(**asked), model.generate(**asked))
 
 
-def test_a_t5_is_not_copied_to_be_changed_inside(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="works on a copy of the T5, which must not be quantized"):
-        own_copy(quantize(make_t5(d_model=64), 8, tmp_path), lambda name: False)
+@pytest.mark.parametrize("bits", BITS)
+def test_copies_share_the_weights_and_compute_alike(bits: int, tmp_path: Path) -> None:
+    """Also where none has run yet: in 8 bits the first one would take the scales from the others."""
+    first, second = (own_copy(base) for base in [quantize(make("t5"), bits, tmp_path)] * 2)
+    wanted = quantize(make("t5"), bits, tmp_path)(input_ids=IDS, labels=IDS).logits
+    assert all(torch.equal(model(input_ids=IDS, labels=IDS).logits, wanted) for model in (first, second))
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    assert all(one.data_ptr() == other.data_ptr() for one, other in pairs)
 
 
-def test_the_command_line(workspace: Workspace, tmp_path: Path) -> None:
-    model = save_model(quantize(make_t5(d_model=64), 8, tmp_path / "whole"), tmp_path / "quantized")
-    settings = ["--model", model, "--data-dir", workspace.data, "--tasks", "mrpc,rte", "--shots", 4, "--test-rows", 6]
-    settings += ["--epochs", 2, "--device", "cpu", "--prompt-length", 3]
-    done = crosspt("train", *settings, "--output", tmp_path / "run", "--json")
+def train(workspace: Workspace, model: Path, folder: Path, *settings: object) -> Any:
+    places = ["--model", model, "--data-dir", workspace.data, "--tasks", "mrpc,rte", "--output", folder]
+    few = ["--shots", 4, "--test-rows", 6, "--epochs", 2, "--device", "cpu", "--label-set", "synthetic"]
+    return crosspt("train", *places, *few, *settings, "--json")
+
+
+def test_runs_of_one_model_answer_as_they_were_evaluated(workspace: Workspace, tmp_path: Path) -> None:
+    model = save_model(quantize(make("t5"), 8, tmp_path / "whole"), tmp_path / "quantized")
+    done = train(workspace, model, tmp_path / "run", "--stage2", "per_target", "--prompt-length", 3)
     assert done.status == 0, done.stderr
-    asked = crosspt("evaluate", "--checkpoint", tmp_path / "run", "--device", "cpu", "--json").json()
-    assert asked["results"] == done.json()["results"]
-    assert all(math.isfinite(row["value"]) for row in asked["results"] if row["primary"])
-    refused = crosspt("train", *settings[:-2], "--method", "lora", "--output", tmp_path / "lora")
-    assert "must not be quantized" in mistake(refused)
+    run = open_checkpoint(tmp_path / "run")
+    predictor = load(tmp_path / "run", compute=Compute(device="cpu", progress=False))
+    kept = read_predictions(tmp_path / "run" / PREDICTIONS_NAME).rows
+    for task in ("mrpc", "rte"):
+        wanted = kept[(kept["task"] == task) & (kept["decode"] == "rank")]
+        known = torch.tensor(wanted["log_probabilities"].tolist()).softmax(dim=1).amax(dim=1)
+        found = torch.tensor([one["probability"] for one in predictor.predict(rows_of(run, task), task)])
+        torch.testing.assert_close(found, known, rtol=0, atol=1e-2)  # batches of 8 bits do not compute quite alike
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_or_says_why_not(method: str, workspace: Workspace, tmp_path: Path) -> None:
+    model = save_model(quantize(make("t5"), 8, tmp_path / "whole"), tmp_path / "quantized")
+    done = train(workspace, model, tmp_path / "run", "--method", method)
+    if method == "fine-tuning":
+        assert "q.weight is quantized and cannot learn" in mistake(done)
+        return
+    assert done.status == 0, done.stderr
+    assert all(math.isfinite(row["value"]) for row in done.json()["results"] if row["primary"])
