@@ -54,7 +54,6 @@ setup(
         "docs": ["latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-material>=9.8", "mkdocstrings[python]>=1.0"],
         "ray": ["ray>=2.60"],
         "test": [
-            "bitsandbytes>=0.50",
             "ctranslate2>=4.8",
             "fastapi>=0.115",
             "gguf>=0.10",

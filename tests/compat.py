@@ -1,5 +1,5 @@
-"""Run the tests that depend on transformers, Triton and PyTorch under the oldest and the newest version of each, and
-those that depend on the other libraries under the oldest of all of these.
+"""Run the tests that depend on transformers, Triton and PyTorch under the oldest and the newest version of each, those
+that depend on the other libraries under the oldest of all of these, and those of quantized models with bitsandbytes.
 
 ``python -m tests.compat [transformers-oldest] [triton-newest] ...``: by default all but PyTorch's, of which each takes
 5 GB on the disk with the libraries of CUDA that come with it. The pinned versions are those of ``make test``. Another
@@ -33,6 +33,8 @@ VERSIONS = {  # the package, then what goes with it
     "transformers-newest": ["transformers==5.24.0"],
     "triton-oldest": ["triton==3.5.1", "numpy==2.2.6"],  # its interpreter takes no NumPy from 2.4 on
     "triton-newest": ["triton==3.9.0"],
+    # Not among what the tests need: PEFT imports it where it is installed, which every process would wait for.
+    "bitsandbytes-newest": ["bitsandbytes==0.50.2"],
     "libraries-oldest": [*oldest_libraries(), "dill==0.3.8", "multiprocess==0.70.16", "pytz==2025.2"],
     "torch-oldest": ["torch==2.10.0", "numpy==2.2.6"],
     "torch-newest": ["torch==2.14.1"],
@@ -56,6 +58,7 @@ COMMANDS = {
         ],
         ["crosspt.kernels.tools.combinations", "--cover", "2"],  # all of them are the pinned version's
     ],
+    "bitsandbytes": [[*PYTEST, "tests/models/test_quantized.py"]],
     "accelerate": [[*PYTEST, "tests/evaluation", "tests/report", "tests/tasks", "tests/training"]],
     "torch": [
         [
