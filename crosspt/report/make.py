@@ -4,6 +4,7 @@ import base64
 import itertools
 import math
 import shlex
+from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -164,10 +165,14 @@ def _content(summary: Summary) -> dict[str, Any]:
 
 
 def _command(experiment: Experiment) -> str | None:
-    """The command that ran the last of the finished cells."""
+    """The command that ran the last of the finished cells, for the whole grid where it was given a part of it."""
     commands = [cell.results["environment"].get("command") for cell in experiment.finished]
     known = [one for one in commands if fits(one, list[str]) and "experiment" in one]
-    return shlex.join(["crosspt", *known[-1][known[-1].index("experiment") :]]) if known else None
+    if not known:
+        return None
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--shard", nargs="?")
+    return shlex.join(["crosspt", *parser.parse_known_args(known[-1][known[-1].index("experiment") :])[1]])
 
 
 def _condition(summary: Summary, condition: Condition) -> dict[str, Any]:

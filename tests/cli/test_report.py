@@ -1,5 +1,6 @@
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ def test_several_experiments_in_one_document(folder: Path, tmp_path: Path) -> No
         tmp_path / "other", name="figure-10", tasks=["syn_rte"], axes={"scheme": ["SL", "SL2"], "shots": [32]}
     )
     with edit(other / "cells" / "SL2-shots32-seed2" / "results.json") as content:
-        content["environment"]["command"] = ["main.py", "experiment", "figure-10", "--init-texts", "a b"]
+        content["environment"]["command"] = shlex.split("main.py experiment figure-10 --shard 2/2 --init-texts 'a b'")
     document = tmp_path / "docs" / "all.md"
     outcome = crosspt("report", folder, other, "--markdown", document, "--json")
     assert (outcome.status, outcome.stderr) == (0, "")
